@@ -1,0 +1,71 @@
+# Everything a newcomer types. Needs only make and Python 3.11 or newer; `make lock` alone needs uv.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test drills check lint format types generate bench lock clean
+SHELL := /bin/bash
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+SOURCES := auth crm schema migrations tests bench examples server.py
+WORKERS ?= 2
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+help: ## list these commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv and install the pinned dependencies, checked against their hashes
+
+$(READY): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Heed needs Python 3.11 or newer, and '$(PYTHON)' is not: try 'make setup PYTHON=/path/to/python3.12'." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+		echo "This Python cannot create a virtual environment (on Debian and Ubuntu: install python3-venv)." >&2; exit 1; }
+	$(PIP) install --quiet --require-hashes --only-binary :all: --requirement requirements-dev.txt
+	@touch $@
+
+demo: setup ## keys, database, 500 sample patients, tokens and a server: everything in ./var
+	@$(BIN)/python server.py demo $(ARGS)
+
+serve: setup ## the server with the environment's settings
+	@$(BIN)/python server.py serve $(ARGS)
+
+test: setup ## every test but the slow drills, on SQLite and on a real PostgreSQL
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" $(ARGS)
+
+drills: setup ## the slow drills: crashes, floods, long runs
+	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+check: lint types ## style, types, and that the SDL and the generated pages are true
+	@diff -u schema/schema.graphql <($(BIN)/python server.py schema) \
+		|| { echo "schema/schema.graphql is not what the code says: run 'make generate' and review the difference." >&2; exit 1; }
+	@$(BIN)/python server.py docs --check
+
+lint: setup
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run 'make format'" >&2; $(BIN)/ruff format --check .; }
+	@$(BIN)/ruff check --quiet .
+
+types: setup
+	@$(BIN)/mypy
+
+format: setup ## format the code and apply the safe fixes
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+generate: setup ## write schema/schema.graphql, docs/fields.md and docs/settings.md anew
+	@$(BIN)/python server.py schema > schema/schema.graphql.new && mv schema/schema.graphql.new schema/schema.graphql
+	@$(BIN)/python server.py docs
+
+bench: setup ## the table of medians and ratios against the bare read
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: ## resolve the dependencies of pyproject.toml anew and pin them (needs uv; ARGS=--upgrade takes newer ones)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+UV ?= uv
+COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
+
+clean: ## remove the environment and the caches; ./var, which holds data and keys, stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
