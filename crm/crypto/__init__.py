@@ -1,0 +1,1 @@
+"""The one door to cryptography: envelopes, data keys, key sets, row seals, blind indexes, providers of root keys."""

@@ -1,0 +1,73 @@
+"""One patient's data key for one class, bound to its place: the only way to seal and open cells. Stores nothing."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from crm.catalogue import Field, KeyClass
+from crm.crypto import envelope, seal
+from crm.crypto.aead import Aead, Alg
+from crm.crypto.lengths import lp
+from crm.crypto.secret import Secret
+from crm.errors import Tampered
+
+ENTITY = "patient"
+"""The logical name of what all cells belong to; frozen, since stored cells are bound to it."""
+
+_PROVENANCE = lp("provenance")
+_VERSIONS = 1 << 63
+
+
+class DataKey(Secret):
+    """Seals and opens the cells of one (organisation, patient, class) under the data key numbered `dek_no`.
+
+    Made by `KeySet` only. `cipher` is AES-256-GCM with the key already inside; `patient` the 16 octets of the id.
+    Nonces are drawn inside for each message. The row of a cell is its class: a patient has one sealed row per class.
+    """
+
+    __slots__ = ("_after", "_before", "_cipher", "_ciphers", "_row", "dek_no", "key_class")
+
+    def __init__(self, cipher: Aead, org: str, patient: bytes, key_class: KeyClass, dek_no: int) -> None:
+        self.key_class = key_class
+        self.dek_no = dek_no
+        self._cipher = cipher
+        self._ciphers = {int(Alg.GCM): cipher}
+        self._before = lp(org) + lp(ENTITY)
+        self._after = patient + lp(key_class)
+        self._row = self._before + self._after
+
+    def seal(self, field: Field, plaintext: bytes) -> bytes:
+        """A new envelope for that field. Raises RuntimeError when the field belongs to another class."""
+        if field.key_class is not self.key_class:
+            raise RuntimeError(f"{field.name} is not sealed under {self.key_class}")
+        bound = self._before + lp(field.name) + self._after
+        return envelope.seal_cell(Alg.GCM, self._cipher, field.codec, self.dek_no, field.block, bound, plaintext)
+
+    def open(self, field: Field, sealed: bytes) -> bytes:
+        """The plaintext of that field's envelope, by exactly one decryption. Raises Tampered for anything else."""
+        return envelope.open_cell(self._ciphers, field.codec, self._before + lp(field.name) + self._after, sealed)
+
+    def seal_row(self, version: int, cells: Mapping[int, bytes], provenance: bytes) -> bytes:
+        """A new seal, 28 octets, over the row's version, its cells (field number to envelope) and its provenance."""
+        return seal.seal_row(self._cipher, self._covered(version, cells, provenance))
+
+    def verify_row(self, sealed: bytes, version: int, cells: Mapping[int, bytes], provenance: bytes) -> None:
+        """Raises Tampered unless this seal was made over exactly this row. Cells need not be opened for it."""
+        if not 0 <= version < _VERSIONS:
+            raise Tampered("row seal")
+        seal.verify_row(self._cipher, self._covered(version, cells, provenance), sealed)
+
+    def _covered(self, version: int, cells: Mapping[int, bytes], provenance: bytes) -> bytes:
+        return seal.message(self._row, version, _columns(cells, provenance))
+
+
+def _columns(cells: Mapping[int, bytes], provenance: bytes) -> Iterator[bytes]:
+    """The cells by number, then the clear column: a field that only a newer program knows is covered all the same."""
+    for number in sorted(cells):
+        yield seal.sealed(_numbered(number), cells[number])
+    yield seal.clear(_PROVENANCE, provenance)
+
+
+@lru_cache(maxsize=1024)
+def _numbered(number: int) -> bytes:
+    """The name of a cell in the row seal: its field number u16, behind its length."""
+    return b"\0\2" + number.to_bytes(2)

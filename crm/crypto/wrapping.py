@@ -1,0 +1,63 @@
+"""The octets of one wrapped data key, 66 of them. Knows neither where wrap keys come from nor what data keys seal.
+
+    0xD1 ‖ alg u8 ‖ epoch u32 ‖ nonce 12 ‖ wrapped key 32 ‖ tag 16
+
+The associated data are "DEK1" ‖ the first six octets ‖ lp(tenant) ‖ patient 16 ‖ lp(class) ‖ data-key number u32.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+from crm.crypto.aead import KEY, NONCE, TAG, Aead, Alg, InvalidTag
+from crm.crypto.lengths import lp
+from crm.errors import Tampered
+
+FORMAT = 0xD1
+_HEADER = 6
+_BODY = _HEADER + NONCE
+
+LENGTH = _BODY + KEY + TAG
+"""Octets of every wrapped data key."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrapKey:
+    """One epoch's key for one class. The algorithm is the epoch's, not the record's choice."""
+
+    epoch: int
+    alg: Alg
+    cipher: Aead = field(repr=False)
+
+    @property
+    def header(self) -> bytes:
+        """The first six octets of everything this key wraps."""
+        return bytes((FORMAT, self.alg)) + self.epoch.to_bytes(4)
+
+
+def place(tenant: str, patient: bytes, key_class: str, dek_no: int) -> bytes:
+    """Whose key it is: lp(tenant) ‖ patient 16 ‖ lp(class) ‖ data-key number u32."""
+    return lp(tenant) + patient + lp(key_class) + dek_no.to_bytes(4)
+
+
+def wrap(key: WrapKey, whose: bytes, data_key: bytes) -> bytes:
+    """The data key, wrapped under the epoch's key for that place."""
+    header, nonce = key.header, os.urandom(NONCE)
+    return header + nonce + key.cipher.encrypt(nonce, data_key, b"DEK1" + header + whose)
+
+
+def epoch_of(wrapped: object) -> int:
+    """The epoch that a wrapped key names. Raises Tampered when this is no wrapped key."""
+    if not isinstance(wrapped, bytes) or len(wrapped) != LENGTH or wrapped[0] != FORMAT:
+        raise Tampered("data key")
+    return int.from_bytes(wrapped[2:_HEADER])
+
+
+def unwrap(key: WrapKey, whose: bytes, wrapped: bytes) -> bytes:
+    """The data key, by exactly one decryption. Raises Tampered when it is not that place's key under that epoch."""
+    header = wrapped[:_HEADER]
+    if header != key.header or len(wrapped) != LENGTH:
+        raise Tampered("data key")
+    try:
+        return key.cipher.decrypt(wrapped[_HEADER:_BODY], wrapped[_BODY:], b"DEK1" + header + whose)
+    except InvalidTag:
+        raise Tampered("data key") from None
