@@ -1,0 +1,29 @@
+"""The actor: who asks, for whom, and why, as taken from one verified token. Holds no token and decides nothing."""
+
+from dataclasses import dataclass
+
+from auth.purposes import Purpose
+from auth.roles import Role
+
+__all__ = ["Actor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A verified caller.
+
+    `subject` and `issuer` together name the person or program (claims `sub`, `iss`), `org` the organisation whose
+    records it may touch, `token_id` the token (`jti`), `client_id` the application. `purpose` is None when the caller
+    stated none. `patient_id` is the one record of a caller in role patient or proxy, and None for everybody else.
+    `expires_at` is in Unix seconds.
+    """
+
+    subject: str
+    issuer: str
+    org: str
+    roles: frozenset[Role]
+    purpose: Purpose | None
+    client_id: str | None
+    token_id: str
+    patient_id: str | None
+    expires_at: int

@@ -1,0 +1,363 @@
+"""The policy: one allow-list of roles and purposes of use, and the decisions drawn from it.
+
+Whatever `GRANTS` does not name is refused, and refused before any row is read. The policy knows groups of fields, not
+fields, and no patient: which record exists, and in which organisation, is for the caller's statements.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from auth.actor import Actor
+from auth.errors import Forbidden, ForbiddenField, PurposeNotPermitted, PurposeRequired
+from auth.purposes import Purpose
+from auth.roles import PERSONAL, Role
+
+__all__ = [
+    "GRANTS",
+    "POLICY_VERSION",
+    "WITHHELD_WHEN_RESTRICTED",
+    "Action",
+    "Grant",
+    "Group",
+    "MatrixRow",
+    "ReadGrant",
+    "WriteGrant",
+    "decide",
+    "decide_read",
+    "decide_write",
+    "matrix",
+    "scope",
+    "withheld_when_restricted",
+]
+
+
+class Group(StrEnum):
+    """A set of profile fields that is granted, masked and attributed to a source together.
+
+    Every row of the catalogue belongs to exactly one group. RECORD (with `id` and `version`) is what can be said of a
+    record without opening anything; HANDLING is what staff should do about a cultural need, CULTURE is why.
+    """
+
+    RECORD = "RECORD"
+    ADDRESSING = "ADDRESSING"
+    PRONOUNS = "PRONOUNS"
+    LEGAL_NAME = "LEGAL_NAME"
+    BIRTH = "BIRTH"
+    VITAL = "VITAL"
+    GENDER = "GENDER"
+    IDENTIFIERS = "IDENTIFIERS"
+    LANGUAGE = "LANGUAGE"
+    ACCESS = "ACCESS"
+    HANDLING = "HANDLING"
+    CULTURE = "CULTURE"
+    CONTACT = "CONTACT"
+    ADDRESS = "ADDRESS"
+    CHANNEL = "CHANNEL"
+    STYLE = "STYLE"
+    APPOINTMENT = "APPOINTMENT"
+    CASE_MANAGER = "CASE_MANAGER"
+
+
+class Action(StrEnum):
+    """What an actor wants to do, before any field is named. SCHEMA_READ is introspection outside development."""
+
+    READ = "patient:read"
+    SEARCH = "patient:search"
+    REGISTER = "patient:register"
+    UPDATE = "patient:update"
+    IMPORT = "patient:import"
+    EXPORT = "patient:export"
+    AUDIT_READ = "audit:read"
+    SELF_READ = "self:read"
+    SCHEMA_READ = "schema:read"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One row of the allow-list: what `role` may do for any of `purposes`.
+
+    `read` is given in clear, `masked` in the catalogue's masked form, `write` may be changed. `sees_restricted` means
+    that a restricted record withholds nothing from this row (see `WITHHELD_WHEN_RESTRICTED`).
+    """
+
+    role: Role
+    purposes: frozenset[Purpose]
+    actions: frozenset[Action]
+    read: frozenset[Group] = frozenset()
+    masked: frozenset[Group] = frozenset()
+    write: frozenset[Group] = frozenset()
+    sees_restricted: bool = False
+
+
+class ReadGrant(NamedTuple):
+    """A yes to a read: the `rule` that said so, and which of the asked paths come in `clear` and which `masked`."""
+
+    rule: str
+    clear: frozenset[str]
+    masked: frozenset[str]
+
+
+class WriteGrant(NamedTuple):
+    """A yes to a change, with the `rule` that said so."""
+
+    rule: str
+
+
+class MatrixRow(NamedTuple):
+    """One printable line of the allow-list; several values in a cell are sorted and separated by spaces."""
+
+    role: str
+    purpose: str
+    actions: str
+    read: str
+    masked: str
+    write: str
+    restricted: str
+
+
+# --- the allow-list --------------------------------------------------------------------------------------------------
+# Sets with a name are shared by several rows; everything else stands in the row. Labels and the roles' needs follow
+# HL7 v3-ActCode and the minimum-necessary rule, 45 CFR 164.502(b) and GDPR Art. 5(1)(c).
+
+_ALL = frozenset(Group)
+_WITHOUT_SENSITIVE = _ALL - {Group.CULTURE, Group.GENDER}
+_IDENTITY = frozenset({Group.LEGAL_NAME, Group.BIRTH, Group.VITAL, Group.IDENTIFIERS})
+_MEETING = frozenset({Group.ADDRESSING, Group.PRONOUNS, Group.LANGUAGE, Group.ACCESS, Group.HANDLING, Group.STYLE})
+_REACHING = frozenset({Group.CONTACT, Group.ADDRESS, Group.CHANNEL, Group.APPOINTMENT})
+_STAND_IN = _MEETING | {Group.RECORD, Group.CHANNEL, Group.APPOINTMENT}
+
+WITHHELD_WHEN_RESTRICTED: frozenset[Group] = frozenset({Group.CONTACT, Group.ADDRESS, Group.CASE_MANAGER})
+"""Where a person is and how to reach them: a restricted record shows it only to rows with `sees_restricted`."""
+
+GRANTS: tuple[Grant, ...] = (
+    Grant(
+        Role.FRONT_DESK,
+        frozenset({Purpose.PATADMIN}),
+        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE}),
+        read=_WITHOUT_SENSITIVE,
+        write=_MEETING | _REACHING | _IDENTITY | {Group.CASE_MANAGER},
+    ),
+    Grant(
+        Role.CLINICIAN,
+        frozenset({Purpose.TREAT}),
+        frozenset({Action.READ, Action.SEARCH, Action.UPDATE}),
+        read=_ALL,
+        write=_MEETING | _REACHING | {Group.VITAL, Group.CULTURE, Group.GENDER, Group.CASE_MANAGER},
+    ),
+    Grant(
+        Role.CLINICIAN,
+        frozenset({Purpose.ETREAT}),
+        frozenset({Action.READ, Action.SEARCH}),
+        read=_ALL,
+    ),
+    Grant(
+        Role.CARE_COORDINATOR,
+        frozenset({Purpose.CAREMGT, Purpose.COC}),
+        frozenset({Action.READ, Action.SEARCH, Action.UPDATE}),
+        read=_WITHOUT_SENSITIVE,
+        write=_MEETING | _REACHING | {Group.CASE_MANAGER},
+    ),
+    Grant(  # no contact points: the one to use comes with a contact decision
+        Role.MESSAGING,
+        frozenset({Purpose.COC}),
+        frozenset({Action.READ}),
+        read=frozenset({Group.RECORD, Group.ADDRESSING, Group.VITAL, Group.LANGUAGE, Group.ACCESS, Group.CHANNEL}),
+    ),
+    Grant(  # VITAL stays, so that nobody writes to the dead
+        Role.MESSAGING,
+        frozenset({Purpose.HMARKT}),
+        frozenset({Action.READ}),
+        read=frozenset({Group.RECORD, Group.ADDRESSING, Group.VITAL, Group.LANGUAGE, Group.CHANNEL}),
+    ),
+    Grant(
+        Role.PATIENT,
+        frozenset({Purpose.PATRQT}),
+        frozenset({Action.READ, Action.SELF_READ, Action.UPDATE}),
+        read=_ALL,
+        write=_MEETING | _REACHING | {Group.CULTURE},
+        sees_restricted=True,
+    ),
+    Grant(
+        Role.PROXY,
+        frozenset({Purpose.FAMRQT}),
+        frozenset({Action.READ}),
+        read=_STAND_IN,
+    ),
+    Grant(
+        Role.PROXY,
+        frozenset({Purpose.PWATRNY}),
+        frozenset({Action.READ, Action.UPDATE}),
+        read=_STAND_IN,
+        write=frozenset({Group.LANGUAGE, Group.ACCESS, Group.HANDLING, Group.APPOINTMENT}),
+    ),
+    Grant(
+        Role.PROXY,
+        frozenset({Purpose.SUPNWK}),
+        frozenset({Action.READ}),
+        read=frozenset({Group.RECORD, Group.ADDRESSING, Group.LANGUAGE, Group.ACCESS, Group.APPOINTMENT}),
+    ),
+    Grant(  # recognises a record in a complaint without learning it
+        Role.COMPLIANCE_OFFICER,
+        frozenset({Purpose.HCOMPL}),
+        frozenset({Action.READ, Action.AUDIT_READ}),
+        read=frozenset({Group.RECORD}),
+        masked=frozenset({Group.ADDRESSING, Group.CONTACT, Group.IDENTIFIERS}),
+    ),
+    Grant(  # answers requests under GDPR Art. 15 and 45 CFR 164.524, which reach the whole record
+        Role.PRIVACY_OFFICER,
+        frozenset({Purpose.HCOMPL, Purpose.RECORDMGT}),
+        frozenset({Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ}),
+        read=_ALL,
+        sees_restricted=True,
+    ),
+    Grant(
+        Role.INTEGRATION,
+        frozenset({Purpose.PATADMIN}),
+        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE, Action.IMPORT, Action.EXPORT}),
+        read=_ALL,
+        write=_ALL,
+    ),
+    Grant(  # copies of record must be whole: an export that left restricted addresses out would lose them
+        Role.INTEGRATION,
+        frozenset({Purpose.RECORDMGT}),
+        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE, Action.IMPORT, Action.EXPORT}),
+        read=_ALL,
+        write=_ALL,
+        sees_restricted=True,
+    ),
+    Grant(
+        Role.OPERATOR,
+        frozenset({Purpose.HSYSADMIN}),
+        frozenset({Action.SCHEMA_READ}),
+    ),
+)
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+
+def decide(actor: Actor, action: Action) -> str:
+    """The name of the rule that lets `actor` do `action`, such as `front_desk/PATADMIN`.
+
+    Raises PurposeRequired, PurposeNotPermitted (no grant of the actor's roles has that purpose) or Forbidden.
+    """
+    return _ruling(actor, action).rule
+
+
+def decide_read(actor: Actor, groups: Mapping[str, Group], action: Action = Action.READ) -> ReadGrant:
+    """Which of the asked paths `actor` gets in clear and which masked; `groups` maps each path to its group.
+
+    Paths of filters and sort keys count as read: ask for them too, and treat a masked one as no answer.
+    Raises what `decide` raises, and ForbiddenField with every path that is neither clear nor masked.
+    """
+    ruling = _ruling(actor, action)
+    clear = frozenset(path for path, group in groups.items() if group in ruling.read)
+    if len(clear) == len(groups):
+        return ReadGrant(ruling.rule, clear, frozenset())
+    masked = frozenset(path for path, group in groups.items() if group in ruling.masked)
+    if refused := groups.keys() - clear - masked:
+        raise ForbiddenField(refused)
+    return ReadGrant(ruling.rule, clear, masked)
+
+
+def decide_write(actor: Actor, groups: Mapping[str, Group], action: Action) -> WriteGrant:
+    """A yes if `actor` may change every path of `groups` by `action` (register, update or import).
+
+    Raises what `decide` raises, and ForbiddenField with every path that may not be changed.
+    """
+    ruling = _ruling(actor, action)
+    if refused := [path for path, group in groups.items() if group not in ruling.write]:
+        raise ForbiddenField(refused)
+    return WriteGrant(ruling.rule)
+
+
+def scope(actor: Actor) -> str | None:
+    """The only patient this actor may touch, by id; None means every patient of the actor's organisation.
+
+    Raises Forbidden for a patient or proxy that is bound to no record, or that holds another role besides.
+    """
+    if actor.roles.isdisjoint(PERSONAL):
+        return None
+    if len(actor.roles) > 1 or not actor.patient_id:
+        raise Forbidden("/".join((*sorted(actor.roles), "unbound")))
+    return actor.patient_id
+
+
+def withheld_when_restricted(actor: Actor) -> frozenset[Group]:
+    """The groups that a restricted record keeps from `actor`, although the policy grants them otherwise."""
+    if actor.purpose is None or not any(grant.sees_restricted for grant in _rows(actor.roles, actor.purpose)):
+        return WITHHELD_WHEN_RESTRICTED
+    return frozenset()
+
+
+class _Ruling(NamedTuple):
+    """The union of all rows that let one set of roles do one action for one purpose."""
+
+    rule: str
+    read: frozenset[Group]
+    masked: frozenset[Group]
+    write: frozenset[Group]
+
+
+def _ruling(actor: Actor, action: Action) -> _Ruling:
+    scope(actor)
+    if actor.purpose is None:
+        raise PurposeRequired
+    return _combine(actor.roles, actor.purpose, action)
+
+
+@lru_cache(maxsize=1024)
+def _combine(roles: frozenset[Role], purpose: Purpose, action: Action) -> _Ruling:
+    """Several roles add up: clear beats masked. Only rows that hold the action itself lend it their fields."""
+    rows = _rows(roles, purpose)
+    if not rows:
+        raise PurposeNotPermitted
+    granting = [grant for grant in rows if action in grant.actions]
+    rule = "+".join(f"{grant.role}/{purpose}" for grant in granting or rows)
+    if not granting:
+        raise Forbidden(rule)
+    read = frozenset[Group]().union(*(grant.read for grant in granting))
+    masked = frozenset[Group]().union(*(grant.masked for grant in granting)) - read
+    return _Ruling(rule, read, masked, frozenset[Group]().union(*(grant.write for grant in granting)))
+
+
+def _rows(roles: frozenset[Role], purpose: Purpose) -> list[Grant]:
+    return [grant for grant in GRANTS if grant.role in roles and purpose in grant.purposes]
+
+
+# --- the allow-list as text ------------------------------------------------------------------------------------------
+
+
+def matrix() -> tuple[MatrixRow, ...]:
+    """The whole allow-list, one row for each role and purpose, in a stable order: printable and diffable."""
+    return tuple(
+        MatrixRow(
+            grant.role,
+            purpose,
+            _cell(grant.actions),
+            _cell(grant.read),
+            _cell(grant.masked),
+            _cell(grant.write),
+            "seen" if grant.sees_restricted else "withheld",
+        )
+        for grant in GRANTS
+        for purpose in sorted(grant.purposes)
+    )
+
+
+def _cell(values: frozenset[Action] | frozenset[Group]) -> str:
+    return " ".join(sorted(values)) or "-"
+
+
+def _version() -> str:
+    lines = ["\t".join(row) for row in matrix()]
+    lines.append("withheld when restricted\t" + _cell(WITHHELD_WHEN_RESTRICTED))
+    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+POLICY_VERSION: str = _version()
+"""Names the allow-list in every access event: `sha256:` and the hex digest of its canonical text."""
