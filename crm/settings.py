@@ -1,0 +1,300 @@
+"""The settings: every `HEED_` environment variable, its default, and what makes one unsafe to start with.
+
+Read only by `server.py`; everybody below gets values as arguments. `docs/settings.md` is generated from here. Messages
+name a setting and what to do about it, never its value: several of them hold passwords.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from auth import development
+from auth.issuers import Issuer, UnsafeIssuer
+from crm.errors import Unsafe
+
+__all__ = ["Environment", "KeyProvider", "LogLevel", "Settings", "load", "page"]
+
+PREFIX = "HEED_"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_TESTS_ONLY = "HEED_TEST_"  # read by the test suite, so that a developer may leave them exported
+
+
+class Environment(StrEnum):
+    """Where this process runs: `development` is for trying things out, `production` refuses what is unsafe."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class KeyProvider(StrEnum):
+    """Who guards the key that wraps all other keys."""
+
+    KEYRING = "keyring"
+    ENV = "env"
+    VAULT = "vault"
+    AWS_KMS = "aws-kms"
+
+
+class LogLevel(StrEnum):
+    """How much the process says; no level ever says a patient's value."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Settings(BaseSettings):
+    """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    env: Environment = Field(
+        default=Environment.DEVELOPMENT,
+        description="`development` or `production`. Production refuses to start on any setting that is unsafe there.",
+    )
+    data_dir: Path = Field(
+        default=Path("var"),
+        json_schema_extra={"shown": "`./var`"},
+        description="The folder for what this process keeps: the SQLite file, the key ring, the development issuer.",
+    )
+
+    # --- where records and keys are ---
+    database_url: str = Field(
+        default="",
+        repr=False,
+        json_schema_extra={"shown": "`sqlite:///` and `heed.db` in `HEED_DATA_DIR`"},
+        description="The database: `sqlite:///path/to/file.db` for one process, or "
+        "`postgresql://user:password@host/database` for several.",
+    )
+    database_connections: int = Field(
+        default=10, ge=2, le=200, description="PostgreSQL connections that each process opens at most."
+    )
+    keystore_url: str = Field(
+        default="",
+        repr=False,
+        json_schema_extra={"shown": "`HEED_DATABASE_URL`"},
+        description="The database that holds wrapped keys. Apart from the records, so that a copy of one is not a copy "
+        "of both.",
+    )
+    key_provider: KeyProvider = Field(
+        default=KeyProvider.KEYRING,
+        description="Who guards the root key: `keyring` (a file). `env`, `vault` and `aws-kms` are reserved names: "
+        "this version refuses to start with them.",
+    )
+    keyring: Path = Field(
+        default=Path(),
+        json_schema_extra={"shown": "`keyring.json` in `HEED_DATA_DIR`"},
+        description="The key-ring file, created by `server.py keys init`; only its owner may read it (mode 0600).",
+    )
+
+    # --- who may ask ---
+    issuers: tuple[Issuer, ...] = Field(
+        default=(),
+        json_schema_extra={"shown": "none; in development the embedded issuer"},
+        description="Token issuers as a JSON list of `{issuer, audience, jwks_url | jwks_file, algorithms}`. "
+        "Algorithms are any of RS256, ES256 and EdDSA.",
+    )
+    jwks_refresh: int = Field(
+        default=300,
+        ge=10,
+        le=86_400,
+        description="Seconds between two looks at each `jwks_url`; a token never causes one.",
+    )
+
+    # --- how it is served ---
+    host: str = Field(default="127.0.0.1", description="The address to listen on; `0.0.0.0` or `::` for all.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 lets the system choose.")
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`.")
+    graphql_get: bool = Field(
+        default=False, description="Whether queries may also come by `GET /graphql`, where addresses end up in logs."
+    )
+    open_introspection: bool = Field(
+        default=False,
+        description="Whether every caller may ask for the schema. Otherwise, outside development, only roles with "
+        "`schema:read` may.",
+    )
+    default_region: str | None = Field(
+        default=None,
+        pattern=r"^[A-Z]{2}$",
+        json_schema_extra={"shown": "none"},
+        description="The country (ISO 3166-1 alpha-2, such as `GB`) of telephone numbers written without `+`. "
+        "Without it such a number is kept as it was written.",
+    )
+
+    # --- what one GraphQL document may hold ---
+    limit_tokens: int = Field(default=1_000, ge=50, le=20_000, description="Lexical tokens.")
+    limit_operations: int = Field(default=10, ge=1, le=100, description="Operations.")
+    limit_depth: int = Field(default=10, ge=3, le=50, description="Levels of nested fields, through fragments.")
+    limit_fields: int = Field(
+        default=400, ge=10, le=5_000, description="Fields, those of a fragment counted wherever it is spread."
+    )
+    limit_aliases: int = Field(default=15, ge=0, le=500, description="Aliases, through fragments.")
+    limit_directives: int = Field(default=5, ge=0, le=100, description="Directives, through fragments.")
+    limit_records: int = Field(
+        default=1_000, ge=1, le=100_000, description="Records that an operation may read or change: its cost."
+    )
+    limit_batch: int = Field(default=1_000, ge=1, le=1_000, description="Ids in one call, such as `patients(ids)`.")
+    limit_page: int = Field(default=100, ge=1, le=1_000, description="Edges in one page of a connection.")
+
+    # --- what one request may take ---
+    request_bytes: int = Field(default=102_400, ge=1_024, le=10_485_760, description="Octets in a request's body.")
+    request_deadline: float = Field(default=10.0, gt=0, le=300, description="Seconds until a request is given up.")
+    request_concurrency: int = Field(
+        default=256, ge=1, le=10_000, description="Requests at work in one process; one more is answered `OVERLOADED`."
+    )
+
+    # --- the log ---
+    audit_deadline: float = Field(
+        default=2.0,
+        gt=0,
+        le=60,
+        description="Seconds that an answer waits for its access events to be stored; then it is refused with "
+        "`AUDIT_UNAVAILABLE`.",
+    )
+    audit_queue: int = Field(
+        default=4_096, ge=16, le=1_000_000, description="Access events that may wait to be stored in one process."
+    )
+    audit_batch: int = Field(
+        default=512, ge=1, le=10_000, description="Access events stored in one transaction at most."
+    )
+
+    def limits(self) -> dict[str, int]:
+        """What one document may hold, by the name of each limit: `{"tokens": 1000, ...}`."""
+        return {name.removeprefix("limit_"): value for name, value in self if name.startswith("limit_")}
+
+    @field_validator("database_url", "keystore_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql://")):
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derived_defaults(cls, given: Any) -> Any:
+        """Fill in the defaults that depend on another setting."""
+        values = dict(given)
+        folder = Path(values.get("data_dir", cls.model_fields["data_dir"].default))
+        values.setdefault("database_url", f"sqlite:///{folder / 'heed.db'}")
+        values.setdefault("keystore_url", values["database_url"])
+        values.setdefault("keyring", folder / "keyring.json")
+        return values
+
+
+def load(**given: Any) -> Settings:
+    """The settings of this process: `given` (from the command line), then the environment, then the defaults.
+
+    Raises `crm.errors.Unsafe` with one line when a variable is unknown or malformed, or unsafe in production.
+    """
+    _refuse_unknown(os.environ)
+    try:
+        settings = Settings(**given)
+    except SettingsError:
+        raise Unsafe("HEED_ISSUERS is not JSON; docs/settings.md shows its shape") from None
+    except UnsafeIssuer as error:
+        raise Unsafe(f"HEED_ISSUERS: {error}") from None
+    except ValidationError as error:
+        raise Unsafe(_first_problem(error)) from None
+    _refuse_unavailable(settings)
+    if settings.env is Environment.PRODUCTION:
+        _refuse_unsafe(settings)
+    return settings
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(_TESTS_ONLY) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists all of them"
+            raise Unsafe(f"{name} is not a setting; {hint}")
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name, *inside = (str(part) for part in problem["loc"])
+    path = "".join(f".{part}" for part in inside)
+    return f"{PREFIX}{name.upper()}{path}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _refuse_unavailable(settings: Settings) -> None:
+    if settings.key_provider is not KeyProvider.KEYRING:
+        raise Unsafe(f"HEED_KEY_PROVIDER: this version has no provider '{settings.key_provider}'; set it to keyring")
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    """What development forgives and production must not. SQLite is not among it: it suits a single process."""
+    if not settings.issuers:
+        raise Unsafe("HEED_ISSUERS is empty: in production name the issuer of your tokens")
+    for number, issuer in enumerate(settings.issuers):
+        name = f"HEED_ISSUERS.{number}"
+        if issuer.issuer == development.ISSUER:
+            raise Unsafe(f"{name} is the development issuer, whose signing key lies in the data folder: remove it")
+        if issuer.jwks_url is not None and urlsplit(issuer.jwks_url).scheme != "https":
+            raise Unsafe(f"{name}.jwks_url is not https: whoever sits on the network could replace the keys")
+    if settings.log_level is LogLevel.DEBUG:
+        raise Unsafe("HEED_LOG_LEVEL is debug: libraries may then log what they handle; use info or less in production")
+    _refuse_open_wire("HEED_DATABASE_URL", settings.database_url)
+    _refuse_open_wire("HEED_KEYSTORE_URL", settings.keystore_url)
+
+
+def _refuse_open_wire(name: str, url: str) -> None:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    host = query.get("host", [parts.hostname or ""])[0]
+    if parts.scheme != "postgresql" or not host or host.startswith("/") or host in _LOOPBACK:
+        return
+    if query.get("sslmode", [""])[0] not in {"require", "verify-ca", "verify-full"}:
+        raise Unsafe(f"{name} leads to another machine without TLS: add ?sslmode=verify-full")
+
+
+def page() -> str:
+    """The text of `docs/settings.md`."""
+    lines = [
+        "# Settings",
+        "",
+        "<!-- Generated from crm/settings.py by `make generate`; do not edit. -->",
+        "",
+        "Environment variables; options on the command line come first. An empty variable counts as unset. A variable",
+        "that begins with `HEED_` and is not listed here stops the start: it is a typing error more often than not.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        shown = extra["shown"] if isinstance(extra, dict) else f"`{_plain(field.default)}`"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {shown} | {_cell(field.description or '')} |")
+    lines += [
+        "",
+        "## Refused in production",
+        "",
+        "With `HEED_ENV=production` the server does not start, and says which setting is to blame, when",
+        "",
+        "- `HEED_ISSUERS` is empty, names the development issuer, or fetches keys over plain `http://`;",
+        "- `HEED_LOG_LEVEL` is `debug`;",
+        "- a database URL leads to another machine without TLS (`sslmode=require`, `verify-ca` or `verify-full`).",
+        "",
+        "SQLite is allowed in production: one process on one machine with an encrypted disk is a sound way to run a",
+        "small practice. Several processes or machines need PostgreSQL. Listening on every address (`0.0.0.0`) is",
+        "allowed too: inside a container it is the only way; put TLS in front.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,219 @@
+"""The settings: their defaults, what is refused and how, and that their page is true."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from auth import development
+from crm.errors import Unsafe
+from crm.settings import Environment, KeyProvider, LogLevel, Settings, load, page
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACT = {
+    "HEED_ENV",
+    "HEED_DATA_DIR",
+    "HEED_DATABASE_URL",
+    "HEED_KEYSTORE_URL",
+    "HEED_KEY_PROVIDER",
+    "HEED_ISSUERS",
+    "HEED_LOG_LEVEL",
+    "HEED_GRAPHQL_GET",
+}
+ISSUER = {
+    "issuer": "https://id.example.org",
+    "audience": "heed",
+    "jwks_url": "https://id.example.org/jwks",
+    "algorithms": ["ES256"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each test without any `HEED_` variable."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"HEED_{name.upper()}", raising=False)
+
+
+def test_defaults() -> None:
+    """Without any variable it is development, with everything in one folder and nothing switched on."""
+    settings = load()
+    assert settings.env is Environment.DEVELOPMENT
+    assert settings.key_provider is KeyProvider.KEYRING
+    assert settings.log_level is LogLevel.INFO
+    assert (settings.data_dir, settings.keyring) == (Path("var"), Path("var/keyring.json"))
+    assert settings.database_url == settings.keystore_url == "sqlite:///var/heed.db"
+    assert not settings.graphql_get
+    assert not settings.open_introspection
+    assert settings.issuers == ()
+
+
+def test_derived_defaults_follow_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database and the key ring are in the data folder, unless they have a place of their own."""
+    monkeypatch.setenv("HEED_DATA_DIR", "/srv/heed")
+    assert load().database_url == "sqlite:////srv/heed/heed.db"
+    assert load().keyring == Path("/srv/heed/keyring.json")
+    monkeypatch.setenv("HEED_DATABASE_URL", "postgresql://db/heed")
+    monkeypatch.setenv("HEED_KEYRING", "/etc/heed/keyring.json")
+    assert load().keystore_url == "postgresql://db/heed"
+    assert load().keyring == Path("/etc/heed/keyring.json")
+
+
+def test_command_line_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value given by the caller wins over the environment."""
+    monkeypatch.setenv("HEED_PORT", "9000")
+    assert load().port == 9000
+    assert load(port=9001).port == 9001
+
+
+def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable means the default, also where JSON or a number is expected."""
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"HEED_{name.upper()}", "")
+    empty = load()
+    monkeypatch.undo()
+    assert empty == load()
+
+
+def test_limits_by_name() -> None:
+    """The limits of a document come as plain numbers under the names the transport knows."""
+    assert load().limits() == {
+        "tokens": 1_000,
+        "operations": 10,
+        "depth": 10,
+        "fields": 400,
+        "aliases": 15,
+        "directives": 5,
+        "records": 1_000,
+        "batch": 1_000,
+        "page": 100,
+    }
+
+
+def test_frozen() -> None:
+    """Nobody changes a setting of a running process."""
+    with pytest.raises(ValidationError):
+        load().port = 1  # type: ignore[misc] - that it is read-only is the point
+
+
+def test_connection_strings_are_not_shown() -> None:
+    """The representation holds neither connection string: they may carry passwords."""
+    settings = load(database_url="postgresql://heed:hunter2@localhost/heed")
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HEED_POTR", "8000", "HEED_POTR is not a setting; did you mean HEED_PORT?"),
+        ("HEED_ZZZZZZZZZZ", "1", "HEED_ZZZZZZZZZZ is not a setting; docs/settings.md lists all of them"),
+        ("HEED_PORT", "70000", "HEED_PORT: Input should be less than or equal to 65535"),
+        ("HEED_ENV", "prod", "HEED_ENV: Input should be 'development' or 'production'"),
+        ("HEED_KEY_PROVIDER", "vault", "HEED_KEY_PROVIDER: this version has no provider 'vault'; set it to keyring"),
+        ("HEED_DATABASE_URL", "mysql://h/heed", "HEED_DATABASE_URL: must start with sqlite:/// or postgresql://"),
+        ("HEED_ISSUERS", "{", "HEED_ISSUERS is not JSON; docs/settings.md shows its shape"),
+        ("HEED_ISSUERS", '[{"issuer": "a"}]', "HEED_ISSUERS.0.audience: Field required"),
+        ("HEED_ISSUERS", json.dumps([ISSUER | {"jwks": 1}]), "HEED_ISSUERS.0.jwks: Unexpected keyword argument"),
+        (
+            "HEED_ISSUERS",
+            json.dumps([ISSUER | {"jwks_file": "k.json"}]),
+            "HEED_ISSUERS: issuer https://id.example.org: give either `jwks_file` or `jwks_url`",
+        ),
+    ],
+    ids=lambda part: part[:24],
+)
+def test_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    """An unknown or malformed variable stops the start with one line that names it."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Unsafe) as refused:
+        load()
+    assert str(refused.value) == said
+
+
+@pytest.mark.parametrize("name", ["HEED_ENV", "HEED_DATABASE_URL", "HEED_PORT", "HEED_ISSUERS", "HEED_DEFAULT_REGION"])
+def test_refusal_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A refused value is not said, nor kept as the cause: it may be a password in the wrong place."""
+    monkeypatch.setenv(name, "hunter2")
+    with pytest.raises(Unsafe) as refused:
+        load()
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_variables_of_the_test_suite_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`HEED_TEST_…` belongs to the test suite and does not stop the server."""
+    monkeypatch.setenv("HEED_TEST_POSTGRES_URL", "postgresql://localhost/postgres")
+    load()
+
+
+SAFE = {"env": "production", "issuers": [ISSUER]}
+
+
+def test_safe_in_production() -> None:
+    """A named issuer is all that production needs; SQLite and listening on every address are allowed there."""
+    settings = load(**SAFE, host="0.0.0.0")
+    assert settings.issuers[0].audience == "heed"
+    assert settings.database_url.startswith("sqlite:")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        pytest.param({"issuers": []}, "HEED_ISSUERS is empty", id="no issuer"),
+        pytest.param(
+            {"issuers": [ISSUER | {"issuer": development.ISSUER}]},
+            "HEED_ISSUERS.0 is the development",
+            id="development",
+        ),
+        pytest.param(
+            {"issuers": [ISSUER, ISSUER | {"issuer": "b", "jwks_url": "http://id.example.org/jwks"}]},
+            "HEED_ISSUERS.1.jwks_url is not https",
+            id="plain http",
+        ),
+        pytest.param({"log_level": "debug"}, "HEED_LOG_LEVEL is debug", id="debug"),
+        pytest.param(
+            {"database_url": "postgresql://u:p@db.example.org/heed"},
+            "HEED_DATABASE_URL leads to another",
+            id="database",
+        ),
+        pytest.param(
+            {"keystore_url": "postgresql://u:p@keys.example.org/heed?sslmode=prefer"},
+            "HEED_KEYSTORE_URL leads to another",
+            id="keystore",
+        ),
+    ],
+)
+def test_unsafe_in_production(given: dict[str, object], said: str) -> None:
+    """What development forgives stops the start of production, with a line that says which setting and why."""
+    load(**SAFE | given | {"env": "development"})
+    with pytest.raises(Unsafe, match=f"^{said}"):
+        load(**SAFE | given)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@db.example.org/heed?sslmode=verify-full",
+        "postgresql://localhost/heed",
+        "postgresql:///heed?host=/run/postgresql",
+    ],
+)
+def test_database_connections_that_production_trusts(url: str) -> None:
+    """TLS, loopback and Unix sockets are fine in production."""
+    assert load(**SAFE, database_url=url).keystore_url == url
+
+
+def test_every_setting_of_the_contract_exists() -> None:
+    """The names that clients and operators rely on are there."""
+    assert {f"HEED_{name.upper()}" for name in Settings.model_fields} >= CONTRACT
+
+
+def test_every_setting_is_described() -> None:
+    """Each setting says what it means in a sentence of its own."""
+    assert [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+def test_page_is_generated_from_the_settings() -> None:
+    """`docs/settings.md` is what the code says; `make generate` writes it."""
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == page()
