@@ -94,7 +94,7 @@ def test_limits_by_name() -> None:
 def test_frozen() -> None:
     """Nobody changes a setting of a running process."""
     with pytest.raises(ValidationError):
-        load().port = 1  # type: ignore[misc] - that it is read-only is the point
+        load().port = 1  # type: ignore[misc]  # that it is read-only is the point
 
 
 def test_connection_strings_are_not_shown() -> None:
