@@ -1,0 +1,110 @@
+"""An event on its way into the log: drafted when it happens, numbered when it gets its place, indexed by its leaf.
+
+Pure. The index columns are computed from the leaf and nothing else, so that a verifier can compute them again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from uuid_utils import uuid7
+
+from crm.audit.event import EPOCH, FLAGS, Event, encode, leaf_hash, members, rfc3339
+
+__all__ = ["OUTCOMES", "Draft", "Entry", "Index", "draft", "index_of", "number", "restore"]
+
+OUTCOMES = {"ok": 0, "partial": 4, "denied": 8, "error": 12}
+"""Outcome of a leaf -> `AuditEvent.outcome` of FHIR R4."""
+_DISCLOSURES = frozenset({"disclose", "export"})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event with its id and time, not yet numbered. `staged`: it waits in `audit_outbox` beside its change."""
+
+    id: str
+    content: Mapping[str, Any]
+    staged: bool = False
+
+    @property
+    def created_at(self) -> int:
+        """When it happened, in microseconds since 1970."""
+        return _micros(self.content["t"])
+
+    def octets(self) -> bytes:
+        """What `audit_outbox.leaf` keeps; `restore` reads it."""
+        return encode(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The columns by which the log is searched, all derived from the leaf. `out` is a code of `OUTCOMES`."""
+
+    ts: int
+    pat: str | None
+    actor: str
+    role: str
+    pou: str | None
+    act: str
+    out: int
+    flags: int
+    disc: int
+    req: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A finished leaf, ready for its sequence number."""
+
+    id: str
+    leaf: bytes
+    leaf_hash: bytes
+    index: Index
+
+
+def draft(event: Event, now: int, *, staged_by: str | None = None) -> Draft:
+    """Fix the event's id (UUIDv7) and time. `staged_by` names the recorder for an event that waits in the outbox."""
+    name = str(uuid7())
+    content = members(event, id=name, t=rfc3339(now))
+    if staged_by is None:
+        return Draft(name, content)
+    return Draft(name, {**content, "src": {"node": staged_by}}, staged=True)
+
+
+def restore(octets: bytes) -> Draft:
+    """A draft from the outbox."""
+    content = orjson.loads(octets)
+    return Draft(content["id"], content, staged=True)
+
+
+def number(draft: Draft, node: str, n: int, *, orphan: bool = False) -> Entry:
+    """Finish the leaf: recorded by `node` as its `n`-th. An orphan's leaf also names, as `for`, who had staged it."""
+    source: dict[str, Any] = {"node": node, "n": n}
+    if orphan:
+        source["for"] = draft.content["src"]["node"]
+    content = {**draft.content, "src": source}
+    leaf = encode(content)
+    return Entry(draft.id, leaf, leaf_hash(leaf), index_of(content))
+
+
+def index_of(content: Mapping[str, Any]) -> Index:
+    """The index columns of a leaf, from its parsed content."""
+    who = content.get("who", {})
+    return Index(
+        ts=_micros(content["t"]),
+        pat=content.get("pat"),
+        actor=who.get("sub", ""),
+        role=",".join(who.get("roles", ())),
+        pou=",".join(content.get("pou", ())) or None,
+        act=content["act"],
+        out=OUTCOMES[content["out"]],
+        flags=sum(FLAGS[flag] for flag in content.get("flg", ())),
+        disc=int(content["act"] in _DISCLOSURES),
+        req=content.get("req", ""),
+    )
+
+
+def _micros(text: str) -> int:
+    return (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,299 @@
+"""The log writer of one process: many waiting events, one transaction. Owns batches, deadlines and refusals, no storage.
+
+No timer: while a batch of an organisation commits, the next one gathers. Whoever appended waits until its events are
+durable, or is refused; there is no third way and no switch. Each organisation has a lane of its own, so that one locked
+or slow log does not hold up the others.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from uuid_utils import uuid7
+
+from crm.audit.entry import Draft, Entry, draft, number
+from crm.audit.event import Event
+from crm.errors import AuditUnavailable
+
+__all__ = ["LogWriter", "Seal", "Sink"]
+
+_LOGGER = logging.getLogger("heed.audit")
+
+FAILURES_TO_OPEN = 2
+PROBE_EVERY = 0.2
+SWEEP_EVERY = 1.0
+ORPHAN_AGE = 2_000_000
+
+Seal = Callable[[Sequence[Draft]], Sequence[Entry]]
+"""Numbers the drafts that really enter the log; called by the sink inside its transaction, under the head's lock."""
+
+
+class Sink(Protocol):
+    """Where a log is kept (`crm.store.log.LogSink`)."""
+
+    async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
+        """One durable transaction: lock the head, drop outbox rows, seal, number without gaps, insert, move the head.
+
+        A staged draft whose outbox row is gone was logged before and is left out. No drafts at all is a probe: it locks
+        and writes the head all the same. Raises anything when it failed or when nobody can tell.
+        """
+        ...
+
+    async def orphans(self, before: int, limit: int) -> Mapping[str, Sequence[Draft]]:
+        """Staged drafts older than `before` (microseconds since 1970) by organisation, at most `limit` for each."""
+        ...
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """Events of one caller, which succeed or fail together."""
+
+    drafts: Sequence[Draft]
+    done: asyncio.Future[None]
+    orphan: bool = False
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class _Run:
+    """One unbroken count of recorded events: 1, 2, 3 ... within one log. A removed event leaves a gap in it.
+
+    A batch that failed, or of which nobody knows, ends the run, because its numbers may be in the log or not.
+    """
+
+    node: str
+    n: int = 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The queue of one organisation. `open` is its breaker; `stray` a commit that outlived its deadline."""
+
+    org: str
+    run: _Run
+    tickets: deque[_Ticket] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+    failures: int = 0
+    open: bool = False
+    stray: asyncio.Task[None] | None = None
+
+
+class LogWriter:
+    """Appends access events durably; one for each process.
+
+    deadline    seconds from enqueueing after which a caller is refused
+    queue       events that may wait in this process, all organisations together
+    batch       events in one transaction (a single caller's events are never split)
+    clock       microseconds since 1970, UTC
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        node: str,
+        clock: Callable[[], int],
+        deadline: float = 2.0,
+        queue: int = 4096,
+        batch: int = 512,
+    ) -> None:
+        self._sink = sink
+        self._node = node
+        self._clock = clock
+        self._deadline = deadline
+        self._queue = queue
+        self._batch = batch
+        self._lanes: dict[str, _Lane] = {}
+        self._waiting = 0
+        self._failures = 0
+        self._sweeper: asyncio.Task[None] | None = None
+        self._swept = False
+        self._commits: set[asyncio.Task[None]] = set()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether events can be recorded now, and those that a dead process left behind have been taken in.
+
+        One organisation's locked log does not make the process unhealthy while others still commit.
+        """
+        away = self._failures >= FAILURES_TO_OPEN and any(lane.open for lane in self._lanes.values())
+        return self._sweeper is not None and self._swept and not away
+
+    async def start(self) -> None:
+        """Begin to accept events, and to look for orphans."""
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep(), name="audit sweeper")
+
+    async def stop(self) -> None:
+        """Accept nothing more, and give what waits one deadline to become durable."""
+        sweeper, self._sweeper = self._sweeper, None
+        if sweeper is None:
+            return
+        sweeper.cancel()
+        tasks = {lane.task for lane in self._lanes.values() if lane.task}
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._deadline)
+        ending = {sweeper, *tasks, *self._commits}
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    async def append(self, org: str, events: Sequence[Event]) -> None:
+        """Return when all events are durable in the log of `org`; all or none.
+
+        Raises AuditUnavailable at once when the log is known to be away or too much waits, else within the deadline. An
+        event may then still turn out to be logged: more may be recorded than was answered, never less. A cancelled
+        caller's events are logged nevertheless.
+        """
+        now = self._clock()
+        await self._enqueue(org, [draft(event, now) for event in events])
+
+    def stage(self, org: str, events: Sequence[Event]) -> list[Draft]:
+        """Drafts for the caller to write into `audit_outbox` in the transaction of its change, before `sequence`."""
+        now, node = self._clock(), self._lane(org).run.node
+        return [draft(event, now, staged_by=node) for event in events]
+
+    async def sequence(self, org: str, entries: Sequence[Draft]) -> None:
+        """After the commit of the change: move staged drafts from the outbox into the log; return when that is durable.
+
+        Raises AuditUnavailable like `append`; the outbox row then stays until a sweeper of any process finds it.
+        """
+        await self._enqueue(org, entries)
+
+    def _lane(self, org: str) -> _Lane:
+        if org not in self._lanes:
+            self._lanes[org] = _Lane(org, self._new_run())
+        return self._lanes[org]
+
+    def _new_run(self) -> _Run:
+        return _Run(f"{self._node}/{uuid7()}")
+
+    async def _enqueue(self, org: str, drafts: Sequence[Draft], *, orphan: bool = False) -> None:
+        if not drafts:
+            return
+        lane = self._lane(org)
+        # A single caller with more events than the queue holds is let in when nobody waits, else it never could be.
+        full = self._waiting > 0 and self._waiting + len(drafts) > self._queue
+        if self._sweeper is None or lane.open or full:
+            raise AuditUnavailable
+        loop = asyncio.get_running_loop()
+        ticket = _Ticket(drafts, loop.create_future(), orphan)
+        lane.tickets.append(ticket)
+        self._waiting += len(drafts)
+        if lane.task is None:
+            lane.task = loop.create_task(self._drain(lane), name="audit lane")
+        timer = loop.call_later(self._deadline, _refuse, ticket)
+        try:
+            await ticket.done
+        finally:
+            timer.cancel()
+
+    async def _drain(self, lane: _Lane) -> None:
+        """Commit batch after batch until nothing waits; while the breaker is open, probe."""
+        try:
+            while lane.tickets or lane.open:
+                if lane.open:
+                    await self._probe(lane)
+                    continue
+                tickets = self._take(lane)
+                if not tickets:
+                    continue
+                if await self._attempt(lane, tickets):
+                    lane.failures = 0
+                    for ticket in tickets:
+                        _settle(ticket)
+                else:
+                    lane.failures += 1
+                    lane.open = lane.failures >= FAILURES_TO_OPEN
+                    if lane.open:
+                        tickets += self._take(lane, everything=True)
+                    for ticket in tickets:
+                        _refuse(ticket)
+        finally:
+            lane.task = None
+            for ticket in self._take(lane, everything=True):
+                _refuse(ticket)
+
+    async def _probe(self, lane: _Lane) -> None:
+        """Try whether the log takes writes again, without anybody's events at stake."""
+        await asyncio.sleep(PROBE_EVERY)
+        if (lane.stray is None or lane.stray.done()) and await self._attempt(lane, []):
+            # One more failure is enough to open it again: a probe is smaller than a batch.
+            lane.open, lane.failures = False, FAILURES_TO_OPEN - 1
+
+    def _take(self, lane: _Lane, *, everything: bool = False) -> list[_Ticket]:
+        """The next batch, without those whose callers were refused already; a cancelled caller's events stay in."""
+        taken: list[_Ticket] = []
+        size = 0
+        while lane.tickets and (everything or not taken or size + len(lane.tickets[0].drafts) <= self._batch):
+            ticket = lane.tickets.popleft()
+            self._waiting -= len(ticket.drafts)
+            if not ticket.refused:
+                taken.append(ticket)
+                size += len(ticket.drafts)
+        return taken
+
+    async def _attempt(self, lane: _Lane, tickets: Sequence[_Ticket]) -> bool:
+        """Commit one batch; False when it failed or when its outcome is unknown after a deadline."""
+        run = lane.run
+        orphans = {draft.id for ticket in tickets if ticket.orphan for draft in ticket.drafts}
+        sealed = 0
+
+        def seal(drafts: Sequence[Draft]) -> list[Entry]:
+            nonlocal sealed
+            sealed = len(drafts)
+            return [
+                number(draft, run.node, run.n + place, orphan=draft.id in orphans)
+                for place, draft in enumerate(drafts, start=1)
+            ]
+
+        drafts = [draft for ticket in tickets for draft in ticket.drafts]
+        work = asyncio.create_task(self._sink.commit(lane.org, drafts, seal), name="audit commit")
+        self._commits.add(work)
+        work.add_done_callback(self._finished)
+        await asyncio.wait({work}, timeout=self._deadline)
+        if work.done() and not work.cancelled() and work.exception() is None:
+            run.n += sealed
+            self._failures = 0
+            return True
+        lane.run = self._new_run()
+        self._failures += 1
+        if not work.done():
+            lane.stray = work
+            work.cancel()
+            await asyncio.wait({work}, timeout=PROBE_EVERY)
+        return False
+
+    def _finished(self, work: asyncio.Task[None]) -> None:
+        self._commits.discard(work)
+        if work.cancelled():
+            _LOGGER.warning("audit: a batch took longer than the deadline")
+        elif (error := work.exception()) is not None:
+            # The type only: a driver's message may quote what it was given.
+            _LOGGER.warning("audit: a batch failed with %s", type(error).__name__)
+
+    async def _sweep(self) -> None:
+        """Take in what was committed with a change but never sequenced, by this process or by one that died."""
+        while True:
+            try:
+                found = await self._sink.orphans(self._clock() - ORPHAN_AGE, self._batch)
+                await asyncio.gather(*(self._enqueue(org, drafts, orphan=True) for org, drafts in found.items()))
+                self._swept = True
+            except Exception as error:  # noqa: BLE001 - the sweeper outlives whatever ails the database
+                _LOGGER.warning("audit: looking for orphans failed with %s", type(error).__name__)
+            await asyncio.sleep(SWEEP_EVERY)
+
+
+def _settle(ticket: _Ticket) -> None:
+    if not ticket.done.done():
+        ticket.done.set_result(None)
+
+
+def _refuse(ticket: _Ticket) -> None:
+    """Tell the caller that nothing may be answered; a caller who went away is not told."""
+    if not ticket.done.done():
+        ticket.refused = True
+        ticket.done.set_exception(AuditUnavailable())
