@@ -6,7 +6,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-SOURCES := auth crm schema migrations tests bench examples server.py
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
