@@ -19,7 +19,8 @@ $(READY): requirements-dev.txt
 		echo "Heed needs Python 3.11 or newer, and '$(PYTHON)' is not: try 'make setup PYTHON=/path/to/python3.12'." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
 		echo "This Python cannot create a virtual environment (on Debian and Ubuntu: install python3-venv)." >&2; exit 1; }
-	$(PIP) install --quiet --require-hashes --only-binary :all: --requirement requirements-dev.txt
+	@echo "installing the pinned dependencies into .venv ..."
+	@$(PIP) install -qq --require-hashes --only-binary :all: --requirement requirements-dev.txt
 	@touch $@
 
 demo: setup ## keys, database, 500 sample patients, tokens and a server: everything in ./var
