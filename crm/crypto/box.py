@@ -6,7 +6,7 @@ Numbers that this program does not know are kept, so that a replica of an older 
 """
 
 from collections.abc import Mapping
-from struct import Struct
+from struct import Struct, error
 
 from crm.crypto.envelope import SHORTEST
 from crm.errors import Tampered
@@ -31,15 +31,16 @@ def unpack(box: object) -> dict[int, bytes]:
     if not isinstance(box, bytes):
         raise Tampered("box")
     cells: dict[int, bytes] = {}
-    before, start, end = -1, 0, len(box)
-    while start < end:
-        if end - start < _ENTRY.size:
-            raise Tampered("box")
-        number, length = _ENTRY.unpack_from(box, start)
-        start += _ENTRY.size
-        if number <= before or not SHORTEST <= length <= end - start:
-            raise Tampered("box")
-        cells[number] = box[start : start + length]
-        before = number
-        start += length
+    before, start, end, entry = -1, 0, len(box), _ENTRY.unpack_from
+    try:
+        while start < end:
+            number, length = entry(box, start)
+            start += 6
+            stop = start + length
+            if number <= before or length < SHORTEST or stop > end:
+                raise Tampered("box")
+            cells[number] = box[start:stop]
+            before, start = number, stop
+    except error:
+        raise Tampered("box") from None
     return cells

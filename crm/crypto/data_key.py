@@ -1,9 +1,9 @@
 """One patient's data key for one class, bound to its place: the only way to seal and open cells. Stores nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
-from crm.catalogue import Field, KeyClass
+from crm.catalogue import CLASSES, Field, KeyClass
 from crm.crypto import envelope, seal
 from crm.crypto.aead import Aead, Alg
 from crm.crypto.lengths import lp
@@ -24,27 +24,32 @@ class DataKey(Secret):
     Nonces are drawn inside for each message. The row of a cell is its class: a patient has one sealed row per class.
     """
 
-    __slots__ = ("_after", "_before", "_cipher", "_ciphers", "_row", "dek_no", "key_class")
+    __slots__ = ("_cipher", "_frames", "_org", "_owner", "dek_no", "key_class")
 
     def __init__(self, cipher: Aead, org: str, patient: bytes, key_class: KeyClass, dek_no: int) -> None:
         self.key_class = key_class
         self.dek_no = dek_no
         self._cipher = cipher
-        self._ciphers = {int(Alg.GCM): cipher}
-        self._before = lp(org) + lp(ENTITY)
-        self._after = patient + lp(key_class)
-        self._row = self._before + self._after
+        self._org = org
+        self._owner = envelope.owner(patient, key_class)
+        self._frames = _frames(org, key_class, dek_no)
 
     def seal(self, field: Field, plaintext: bytes) -> bytes:
         """A new envelope for that field. Raises RuntimeError when the field belongs to another class."""
-        if field.key_class is not self.key_class:
-            raise RuntimeError(f"{field.name} is not sealed under {self.key_class}")
-        bound = self._before + lp(field.name) + self._after
-        return envelope.seal_cell(Alg.GCM, self._cipher, field.codec, self.dek_no, field.block, bound, plaintext)
+        framed = self._frames.get(field.name)
+        if framed is None:
+            raise self._foreign(field)
+        return envelope.seal_cell(self._cipher, framed, self._owner, field.block, plaintext)
 
     def open(self, field: Field, sealed: bytes) -> bytes:
-        """The plaintext of that field's envelope, by exactly one decryption. Raises Tampered for anything else."""
-        return envelope.open_cell(self._ciphers, field.codec, self._before + lp(field.name) + self._after, sealed)
+        """The plaintext of that field's envelope, by exactly one decryption.
+
+        Raises Tampered for anything but the envelope sealed here, RuntimeError when the field belongs to another class.
+        """
+        framed = self._frames.get(field.name)
+        if framed is None:
+            raise self._foreign(field)
+        return envelope.open_cell(self._cipher, framed, self._owner, sealed)
 
     def seal_row(self, version: int, cells: Mapping[int, bytes], provenance: bytes) -> bytes:
         """A new seal, 28 octets, over the row's version, its cells (field number to envelope) and its provenance."""
@@ -56,15 +61,23 @@ class DataKey(Secret):
             raise Tampered("row seal")
         seal.verify_row(self._cipher, self._covered(version, cells, provenance), sealed)
 
+    def _foreign(self, field: Field) -> RuntimeError:
+        return RuntimeError(f"{field.name} is not sealed under {self.key_class}")
+
     def _covered(self, version: int, cells: Mapping[int, bytes], provenance: bytes) -> bytes:
-        return seal.message(self._row, version, _columns(cells, provenance))
+        """The cells by number, then the clear column: a field that only a newer program knows is covered as well."""
+        columns = [seal.sealed(_numbered(number), cells[number]) for number in sorted(cells)]
+        columns.append(seal.clear(_PROVENANCE, provenance))
+        return seal.message(lp(self._org) + lp(ENTITY) + self._owner, version, columns)
 
 
-def _columns(cells: Mapping[int, bytes], provenance: bytes) -> Iterator[bytes]:
-    """The cells by number, then the clear column: a field that only a newer program knows is covered all the same."""
-    for number in sorted(cells):
-        yield seal.sealed(_numbered(number), cells[number])
-    yield seal.clear(_PROVENANCE, provenance)
+@lru_cache(maxsize=1024)
+def _frames(org: str, key_class: KeyClass, dek_no: int) -> dict[str, envelope.Frame]:
+    """The frames of the class's fields by name; remembered, since they hold no secret and nothing of a patient."""
+    return {
+        field.name: envelope.frame(Alg.GCM, field.codec, dek_no, org, ENTITY, field.name)
+        for field in CLASSES[key_class]
+    }
 
 
 @lru_cache(maxsize=1024)

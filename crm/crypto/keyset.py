@@ -29,8 +29,8 @@ _TEMPLATES = 4096
 class StoredKey:
     """One `crypto_key` row: a wrap key's epoch of one class, or a version of the index key.
 
-    `kind` is `wrap` or `index`; `key_class` is empty for an index key; `no` counts from 1. `state` is `pending` (readers
-    know it, nobody uses it yet), `active` (exactly one for each class), `retiring` (still read) or `destroyed`.
+    `kind` is `wrap` or `index`; `key_class` is empty for an index key; `no` counts from 1. `state` is `pending`
+    (readers know it, nobody uses it yet), `active` (exactly one of a use), `retiring` (still read) or `destroyed`.
     """
 
     kind: str
@@ -152,7 +152,7 @@ class KeySet(Secret):
         return self._index_version
 
     def index_versions(self) -> tuple[int, ...]:
-        """The versions under which stored index values may be found, ascending; none when this process may not search."""
+        """The versions under which stored index values may be found, ascending; none without an index key."""
         return tuple(sorted(self._index_keys))
 
     def index_value(self, org: str, index_name: str, bits: int, normalised: bytes, version: int | None = None) -> bytes:

@@ -22,7 +22,7 @@ def uuid_octets(text: str) -> bytes:
     Strict, because two texts for the same octets would be two patients under one binding. Raises ValueError.
     """
     digits = text.replace("-", "")
-    if len(text) != 36 or not text[8] == text[13] == text[18] == text[23] == "-":
+    if len(text) != 36 or text[8:24:5] != "----":
         raise ValueError("not a UUID in canonical text")
     octets = bytes.fromhex(digits)
     if octets.hex() != digits:

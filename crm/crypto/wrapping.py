@@ -27,11 +27,11 @@ class WrapKey:
     epoch: int
     alg: Alg
     cipher: Aead = field(repr=False)
+    header: bytes = field(init=False)
+    """The first six octets of everything this key wraps."""
 
-    @property
-    def header(self) -> bytes:
-        """The first six octets of everything this key wraps."""
-        return bytes((FORMAT, self.alg)) + self.epoch.to_bytes(4)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", bytes((FORMAT, self.alg)) + self.epoch.to_bytes(4))
 
 
 def place(tenant: str, patient: bytes, key_class: str, dek_no: int) -> bytes:
