@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -37,14 +36,6 @@ def _stay_home(event: str, arguments: tuple[Any, ...]) -> None:
 
 if "HEED_TEST_POSTGRES_URL" not in os.environ:
     sys.addaudithook(_stay_home)
-
-
-def _upgrade(url: str) -> None:
-    from crm.store.migrations import upgrade  # noqa: PLC0415 - tests of the rooms below need no store
-
-    # In a thread of its own, so that it may run an event loop whatever the caller does with theirs.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(upgrade, url).result()
 
 
 class Databases:
@@ -82,11 +73,13 @@ class Databases:
                 self.drop(url)
 
     def _template(self, engine: str) -> str:
+        from crm.store.migrations import upgrade  # noqa: PLC0415 - tests of the rooms below need no store
+
         if engine not in self._templates:
             url = self._copy(engine, None)
             with (self._folder.parent / "migrating").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # roles belong to the whole server, which workers may share
-                _upgrade(url)
+                upgrade(url)
             self._templates[engine] = url
         return self._templates[engine]
 
