@@ -1,0 +1,171 @@
+"""SQL text from SQLAlchemy statements: compiled once for each engine, then run by the drivers without SQLAlchemy.
+
+Owns parameter order and the few constructs that both engines spell differently. Touches no connection.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import ColumnElement, Table, bindparam
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.types import LargeBinary, NullType
+
+from crm.store import tables
+
+__all__ = ["Form", "Statement", "any_of", "prepare"]
+
+
+class Form:
+    """A statement as one engine's driver takes it: text, parameter names in the driver's order, fixed values."""
+
+    __slots__ = ("_fixed", "_lists", "names", "sql")
+
+    def __init__(self, sql: str, names: tuple[str, ...], fixed: Mapping[str, Any], lists: frozenset[str]) -> None:
+        self.sql = sql
+        self.names = names
+        self._fixed = fixed
+        self._lists = lists
+
+    def arguments(self, params: Mapping[str, Any]) -> list[Any]:
+        """The driver's positional arguments. RuntimeError for a missing parameter."""
+        if self._fixed:
+            params = {**params, **self._fixed}
+        try:
+            values = [params[name] for name in self.names]
+        except KeyError as missing:
+            raise RuntimeError(f"a statement needs the parameter {missing.args[0]}") from None
+        if self._lists:
+            return [
+                _json_list(value) if name in self._lists else value
+                for name, value in zip(self.names, values, strict=True)
+            ]
+        return values
+
+
+def _json_list(values: list[Any]) -> str:
+    """A list as SQLite's json_each takes it; octets travel as hexadecimal digits."""
+    return orjson.dumps([value.hex() if isinstance(value, bytes) else value for value in values]).decode()
+
+
+class Statement:
+    """A statement of the program, written once with SQLAlchemy, compiled when an engine first needs it."""
+
+    __slots__ = ("_element", "postgresql_form", "sqlite_form")
+
+    def __init__(self, element: ClauseElement) -> None:
+        self._element = element
+        self.sqlite_form: Form | None = None
+        self.postgresql_form: Form | None = None
+
+    def sqlite(self) -> Form:
+        """The form for sqlite3 (`?`)."""
+        form = self.sqlite_form
+        if form is None:
+            form = self.sqlite_form = _compile(self._element, _SQLITE, json_lists=True)
+        return form
+
+    def postgresql(self) -> Form:
+        """The form for asyncpg (`$1`)."""
+        form = self.postgresql_form
+        if form is None:
+            form = self.postgresql_form = _compile(self._element, _POSTGRESQL, json_lists=False)
+        return form
+
+
+def prepare(statement: ClauseElement) -> Statement:
+    """Make a statement of the program; call it at import, never with a value of a request inside.
+
+    Every `bindparam("name")` becomes a required parameter; `insert(table)` without values takes every column.
+    RuntimeError when it touches a table of organisations without a parameter `org`: on SQLite that is the wall.
+    """
+    names = {element.key for element in visitors.iterate(statement) if isinstance(element, BindParameter)}
+    touched = {element for element in visitors.iterate(statement) if isinstance(element, Table)}
+    target = getattr(statement, "table", None)
+    if isinstance(target, Table):
+        touched.add(target)
+        if getattr(statement, "is_insert", False):
+            names.update(column.name for column in target.columns)
+    if any(table in tables.SCOPED for table in touched) and "org" not in names:
+        raise RuntimeError(f"a statement on {sorted(table.name for table in touched)} has no parameter org")
+    return Statement(statement)
+
+
+class AnyOf(ColumnElement[bool]):
+    """`column` equals one of the values of the list parameter `name`."""
+
+    inherit_cache = False
+    # Not Boolean(): SQLAlchemy would write `… = 1` behind it on SQLite, and no index could be used.
+    type = NullType()
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
+        self.name = name
+
+
+def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """`column` is in the list given as parameter `name`: one text for every length; str, int and bytes alike."""
+    return AnyOf(column, name)
+
+
+@compiles(AnyOf, "postgresql")
+def _any_of_postgresql(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
+    values = bindparam(element.name, type_=ARRAY(element.column.type))
+    return f"{compiler.process(element.column, **kw)} = ANY ({compiler.process(values, **kw)})"
+
+
+UNHEX: Final = "heed_unhex"
+"""The function that `sqlite.py` gives each connection: hexadecimal text to octets (SQLite has unhex only since 3.41)."""
+
+
+@compiles(AnyOf, "sqlite")
+def _any_of_sqlite(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
+    values = compiler.process(bindparam(element.name), **kw)
+    value = f"{UNHEX}(value)" if isinstance(element.column.type, LargeBinary) else "value"
+    return f"{compiler.process(element.column, **kw)} IN (SELECT {value} FROM json_each({values}))"
+
+
+class _Constants:
+    """Writes the program's own integers into the text, so that a generic plan can still use a partial index."""
+
+    def visit_bindparam(self, bindparam: BindParameter[Any], literal_binds: bool = False, **kw: Any) -> str:
+        literal_binds = literal_binds or (not bindparam.required and (bindparam.expanding or _is_integer(bindparam)))
+        text: str = super().visit_bindparam(bindparam, literal_binds=literal_binds, **kw)  # type: ignore[misc]
+        return text
+
+
+def _is_integer(bindparam: BindParameter[Any]) -> bool:
+    return isinstance(bindparam.value, int)
+
+
+class _SQLiteCompiler(_Constants, SQLiteDialect_pysqlite.statement_compiler):  # type: ignore[misc,name-defined]
+    pass
+
+
+class _PostgresCompiler(_Constants, PGDialect_asyncpg.statement_compiler):  # type: ignore[misc,name-defined]
+    pass
+
+
+def _dialect(dialect: Any, compiler: type) -> Any:
+    dialect.statement_compiler = compiler
+    return dialect
+
+
+_SQLITE = _dialect(SQLiteDialect_pysqlite(paramstyle="qmark"), _SQLiteCompiler)
+_POSTGRESQL = _dialect(PGDialect_asyncpg(), _PostgresCompiler)
+
+
+def _compile(element: ClauseElement, dialect: Any, *, json_lists: bool) -> Form:
+    compiled: Any = element.compile(dialect=dialect)
+    if compiled.post_compile_params:
+        raise RuntimeError("a list parameter needs any_of(), not in_()")
+    names = tuple(compiled.positiontup or ())
+    fixed = {name: compiled.binds[name].value for name in names if not compiled.binds[name].required}
+    lists = frozenset(part.name for part in visitors.iterate(element) if isinstance(part, AnyOf))
+    return Form(str(compiled), names, fixed, lists if json_lists else frozenset())

@@ -1,0 +1,284 @@
+"""Every table of Heed as SQLAlchemy metadata, and what the service's database role may do with each. Runs no statement.
+
+Column types are only those that both drivers pass through unchanged: text, integers, octets. Times are microseconds since
+1970-01-01 UTC, ids are text, truth values are 0 and 1. Everything that belongs to an organisation carries `org` first in
+its key. A change here needs a revision in `migrations/versions`; `make check` compares the two.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+__all__ = [
+    "APPEND_ONLY",
+    "RIGHTS",
+    "ROLE",
+    "SCOPED",
+    "audit_event",
+    "audit_head",
+    "audit_outbox",
+    "blind_index",
+    "crypto_key",
+    "metadata",
+    "organisation",
+    "outbox",
+    "patient",
+    "patient_key",
+    "sealed_row",
+    "source_record",
+]
+
+ROLE: Final = "heed_app"
+"""The PostgreSQL role every connection of the service takes on: it owns nothing and cannot pass row-level security."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+Key = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that is compared and ordered by its octets, so that both engines sort alike and an index needs no locale."""
+
+
+def _org() -> Column[str]:
+    return Column("org", Key, primary_key=True)
+
+
+def _named() -> CheckConstraint:
+    """No row may belong to the scope of nobody (`database.NO_ORG`)."""
+    return CheckConstraint("org <> ''", name="org")
+
+
+organisation = Table(
+    "organisation",
+    metadata,
+    _org(),
+    Column("created_at", BigInteger, nullable=False),
+    _named(),
+)
+"""The organisations that have a log; the one list visible from every scope, so that a sweeper can visit each."""
+
+patient = Table(
+    "patient",
+    metadata,
+    _org(),
+    Column("id", Key, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("restricted", SmallInteger, nullable=False),
+    Column("audit_subject", Key, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("merged_into", Key),
+    _named(),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("status IN ('active', 'merged', 'erased')", name="status"),
+    CheckConstraint("restricted IN (0, 1)", name="restricted"),
+    Index("ix_patient_audit_subject", "org", "audit_subject", unique=True),
+)
+"""The clear part of a record: nothing here tells who the person is. `audit_subject` is the random name of the patient in
+the log."""
+
+sealed_row = Table(
+    "sealed_row",
+    metadata,
+    _org(),
+    Column("patient_id", Key, primary_key=True),
+    Column("key_class", Key, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("dek_no", Integer, nullable=False),
+    Column("cells", LargeBinary),
+    Column("seal", LargeBinary),
+    Column("provenance", Text, nullable=False),
+    _named(),
+    ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
+)
+"""The sealed fields of one patient and key class; `cells` and `seal` are NULL once shredded."""
+
+patient_key = Table(
+    "patient_key",
+    metadata,
+    _org(),
+    Column("patient_id", Key, primary_key=True),
+    Column("key_class", Key, primary_key=True),
+    Column("dek_no", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("wrapped", LargeBinary),
+    Column("state", Text, nullable=False),
+    _named(),
+    CheckConstraint("state IN ('live', 'shredded')", name="state"),
+    CheckConstraint("(state = 'live') = (wrapped IS NOT NULL)", name="wrapped"),
+    Index("ix_patient_key_epoch", "org", "key_class", "epoch"),
+)
+"""Data keys, wrapped. Refers to no other table, because the keystore may be a database of its own."""
+
+blind_index = Table(
+    "blind_index",
+    metadata,
+    _org(),
+    Column("index_code", SmallInteger, primary_key=True, autoincrement=False),
+    Column("key_ver", SmallInteger, primary_key=True, autoincrement=False),
+    Column("value", LargeBinary, primary_key=True),
+    Column("patient_id", Key, primary_key=True),
+    Column("row_id", Key, primary_key=True),
+    _named(),
+    ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
+    Index("ix_blind_index_patient", "org", "patient_id"),
+)
+"""Keyed hashes to search by; the key is ordered for the look-up, the index for rewriting one patient's values."""
+
+crypto_key = Table(
+    "crypto_key",
+    metadata,
+    Column("kind", Key, primary_key=True),
+    Column("key_class", Key, primary_key=True),
+    Column("no", Integer, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("key_ref", Text, nullable=False),
+    Column("wrapped", LargeBinary),
+    Column("created_at", BigInteger, nullable=False),
+    Column("activated_at", BigInteger),
+    Column("destroyed_at", BigInteger),
+    CheckConstraint("kind IN ('wrap', 'index')", name="kind"),
+    CheckConstraint("state IN ('pending', 'active', 'retiring', 'destroyed')", name="state"),
+    Index(
+        "ix_crypto_key_active",
+        "kind",
+        "key_class",
+        unique=True,
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
+)
+"""Epoch and index keys, wrapped by the provider's root key; one active for each kind and class. Belongs to no
+organisation."""
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _org(),
+    Column("id", Key, primary_key=True),
+    Column("patient_id", Key, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("changed", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    _named(),
+)
+"""Changes to tell others about: which fields, never values. `changed` is a JSON list of field names."""
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    _org(),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+    Column("checkpoint", Text),
+    Column("db_time", BigInteger, nullable=False),
+    _named(),
+    # One hot row for each organisation: room on its page keeps every update in place.
+    postgresql_with={"fillfactor": "20"},
+)
+"""The end of an organisation's log: the row that a batch locks to number its events."""
+
+audit_event = Table(
+    "audit_event",
+    metadata,
+    _org(),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Key, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("pat", Key),
+    Column("actor", Key, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("pou", Text),
+    Column("act", Text, nullable=False),
+    Column("out", SmallInteger, nullable=False),
+    Column("flags", Integer, nullable=False),
+    Column("disc", SmallInteger, nullable=False),
+    Column("req", Key, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    _named(),
+)
+"""The log. `leaf` is the evidence; the other columns are derived from it so that it can be searched. `out` is the FHIR
+AuditEvent outcome (0 ok, 4 partial, 8 denied, 12 error)."""
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(
+        name, *(audit_event.c[column] for column in columns), sqlite_where=text(where), postgresql_where=text(where)
+    )
+
+
+Index("ix_audit_event_id", audit_event.c.org, audit_event.c.id, unique=True)
+Index("ix_audit_event_time", audit_event.c.org, audit_event.c.ts, audit_event.c.seq)
+Index("ix_audit_event_patient", audit_event.c.org, audit_event.c.pat, audit_event.c.ts, audit_event.c.seq)
+Index("ix_audit_event_actor", audit_event.c.org, audit_event.c.actor, audit_event.c.ts, audit_event.c.seq)
+Index("ix_audit_event_request", audit_event.c.org, audit_event.c.req)
+_partial("ix_audit_event_refused", "org", "ts", "seq", where="out <> 0")
+_partial("ix_audit_event_flagged", "org", "ts", "seq", where="flags <> 0")
+_partial("ix_audit_event_break_glass", "org", "ts", "seq", where="(flags & 1) = 1")
+_partial("ix_audit_event_disclosed", "org", "pat", "ts", "seq", where="disc <> 0")
+
+audit_outbox = Table(
+    "audit_outbox",
+    metadata,
+    _org(),
+    Column("id", Key, primary_key=True),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    _named(),
+)
+"""Events that committed together with a change and wait to be numbered into the log."""
+
+source_record = Table(
+    "source_record",
+    metadata,
+    _org(),
+    Column("source", Key, primary_key=True),
+    Column("patient_id", Key, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    _named(),
+    ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
+)
+"""What a source system last sent for a patient, as a keyed digest: how an import knows that nothing changed."""
+
+_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
+    organisation: ("SELECT", "INSERT"),
+    patient: ("SELECT", "INSERT", "UPDATE"),
+    sealed_row: _WRITE,
+    patient_key: ("SELECT", "INSERT", "UPDATE"),
+    blind_index: _WRITE,
+    crypto_key: ("SELECT", "INSERT", "UPDATE"),
+    outbox: ("SELECT", "INSERT", "DELETE"),
+    audit_head: ("SELECT", "INSERT", "UPDATE"),
+    audit_event: ("SELECT", "INSERT"),
+    audit_outbox: ("SELECT", "INSERT", "DELETE"),
+    source_record: _WRITE,
+}
+"""What `ROLE` may do; everything else is refused by PostgreSQL."""
+
+APPEND_ONLY: Final = (audit_event,)
+"""Tables whose rows are never changed or removed: triggers refuse it on both engines, whoever asks."""
+
+SCOPED: Final = frozenset(table for table in metadata.tables.values() if "org" in table.c) - {organisation}
+"""Tables of which a statement sees one organisation's rows only."""
