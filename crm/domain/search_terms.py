@@ -1,0 +1,207 @@
+"""Owns the normalised terms by which a record can be found; hashes nothing and stores nothing.
+
+A term of a record and a term of a query are made by the same functions, so a record is found by whatever gives the same
+term. A search finds candidates by the hash of a term and keeps those whose opened values still have it (`matches`).
+Changing how a term is made means indexing every record anew: count `VERSION` up.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from crm.domain.addressing import composed
+from crm.domain.contact_points import e164, mailbox
+from crm.errors import Invalid
+
+__all__ = [
+    "TERMS", "VERSION", "email", "emails", "family_birth_date", "family_birth_dates", "fold", "full_name",
+    "full_names", "identifier", "identifiers", "matches", "phone", "phones",
+]  # fmt: skip
+
+VERSION: Final = 1
+
+Values = Mapping[str, Any]
+
+_GAPS = re.compile(r"[\s\-\u2010-\u2015\u2212\u30fb\u00b7_.,;/]+")
+_APOSTROPHES = re.compile("['`\u00b4\u02b9-\u02bf\u2018-\u201b\u2032\u05f3\uff07]+")
+_SPACES_AND_DASHES = re.compile(r"[\s\-\u2010-\u2015\u2212]+")
+_DIALLED = frozenset({"PHONE", "SMS", "FAX", "PAGER"})
+_FEWEST_DIGITS: Final = 4
+# Letters that Unicode does not take apart and that keyboards without them replace like this.
+_PLAIN: Final = str.maketrans(
+    {"\u0131": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "æ": "ae", "œ": "oe", "þ": "th"}
+)
+# Marks that make another letter in Japanese, not an accent on the same one.
+_VOICING: Final = frozenset("\u3099\u309a")
+
+
+def fold(text: str) -> str:
+    """`text` as names are compared: no case, no accents, no apostrophes, one space for any gap.
+
+    What is folded stays as it is when it is folded again.
+
+    >>> fold("O\u2019Brien-Müller")
+    'obrien muller'
+    """
+    before, after = "", text
+    while before != after:  # case folding may bring forth what decomposes again
+        before, after = after, _without_marks(unicodedata.normalize("NFKD", after)).casefold().translate(_PLAIN)
+    return _GAPS.sub(" ", _APOSTROPHES.sub("", after)).strip()
+
+
+def _without_marks(text: str) -> str:
+    return "".join(mark for mark in text if not unicodedata.combining(mark) or mark in _VOICING)
+
+
+def _prefixed(*parts: str) -> bytes:
+    """The parts, each after its length as u16, so that no two lists of parts look alike; absurd lengths are cut."""
+    octets = (part.encode("utf-8", "surrogatepass")[:0xFFFF] for part in parts)
+    return b"".join(len(part).to_bytes(2, "big") + part for part in octets)
+
+
+# --- terms of a query ------------------------------------------------------------------------------------------------
+
+
+def identifier(system: str | None, value: str) -> bytes:
+    """A business identifier, without regard to case, spaces and dashes; the system counts as it stands."""
+    plain = _SPACES_AND_DASHES.sub("", unicodedata.normalize("NFKC", value)).upper()
+    return _prefixed((system or "").strip(), plain)
+
+
+def phone(text: str, region: str | None, path: str = "phone") -> bytes:
+    """A telephone number as E.164, read in `region` where it has no `+`; where it cannot be one, its digits.
+
+    The digits find numbers that an import kept as they were written. Raises `Invalid(path, "e164")` below four digits.
+    """
+    term = _phone(text, region)
+    if term is None:
+        raise Invalid(path, "e164")
+    return term
+
+
+def _phone(text: str, region: str | None) -> bytes | None:
+    number = e164(text, region)
+    if number is not None:
+        return number[0].encode()
+    digits = "".join(str(unicodedata.decimal(mark)) for mark in text if mark.isdecimal())
+    return digits.encode() if len(digits) >= _FEWEST_DIGITS else None
+
+
+def email(text: str, path: str = "email") -> bytes:
+    """An e-mail address without regard to case; dots and tags in its local part count.
+
+    Raises `Invalid(path, "email")` where there is no `@` between two parts.
+    """
+    term = _email(text)
+    if term is None:
+        raise Invalid(path, "email")
+    return term
+
+
+def _email(text: str) -> bytes | None:
+    local, at, domain = unicodedata.normalize("NFKC", mailbox(text) or text.strip()).casefold().rpartition("@")
+    if not (local and at and domain):
+        return None
+    try:
+        ascii_domain = domain.encode("idna").decode("ascii")
+    except UnicodeError:  # not a name that the domain name system could hold; still comparable
+        ascii_domain = domain
+    return f"{local}@{ascii_domain}".encode("utf-8", "surrogatepass")
+
+
+def full_name(text: str) -> bytes:
+    """A whole name, typed as `given family` or `family, given`.
+
+    Its term is the first word of the given part and the last of the family part: middle names and particles between
+    them do not count, so that they can be typed or left out.
+    """
+    family, comma, given = text.partition(",")
+    if comma and fold(family) and fold(given):
+        return _name_term(fold(given), fold(family))
+    words = fold(text)
+    return _name_term(words, words) if " " in words else _prefixed("", words)
+
+
+def _name_term(given: str, family: str) -> bytes:
+    return _prefixed(family.rpartition(" ")[2], given.partition(" ")[0])
+
+
+def family_birth_date(family: str, birth_date: str) -> bytes:
+    """A family name and a date of birth, as precise as it is on record."""
+    return _prefixed(fold(family), birth_date)
+
+
+# --- terms of a record -----------------------------------------------------------------------------------------------
+
+
+def identifiers(values: Values) -> set[bytes]:
+    """The terms of all identifiers; needs the cell `identifiers`."""
+    return {identifier(row.get("system"), row["value"]) for row in values.get("identifiers") or ()}
+
+
+def phones(values: Values) -> set[bytes]:
+    """The terms of everything that is dialled; needs the cell `contact_points`."""
+    rows = (row for row in values.get("contact_points") or () if row["system"] in _DIALLED)
+    return {term for row in rows if (term := _phone(row["value"], None))}
+
+
+def emails(values: Values) -> set[bytes]:
+    """The terms of all e-mail addresses; needs the cell `contact_points`."""
+    rows = (row for row in values.get("contact_points") or () if row["system"] == "EMAIL")
+    return {term for row in rows if (term := _email(row["value"]))}
+
+
+def full_names(values: Values) -> set[bytes]:
+    """The terms of all ways to type one of the person's names; needs the cells `names` and `preferred_name`.
+
+    Past names count. A given or preferred name goes with every word of the family name, because people use one of two
+    surnames; and the family name may be typed first.
+    """
+    preferred = values.get("preferred_name")
+    terms = {full_name(preferred)} if preferred and fold(preferred) else set()
+    for name in values.get("names") or ():
+        terms.update(full_name(text) for text in (name.get("text"), composed(name)) if text and fold(text))
+        family = fold(name.get("family") or "")
+        called = [fold(" ".join(name.get("given") or ())), fold(preferred or "")]
+        terms.update(_name_term(given, word) for given in called if given for word in family.split())
+        terms.update(_name_term(family, given) for given in called[:1] if family and given)
+    return terms
+
+
+def family_birth_dates(values: Values) -> set[bytes]:
+    """The terms of every family name, whole and by its longer words, with the birth date.
+
+    Needs the cells `names` and `birth_date`.
+    """
+    birth_date = values.get("birth_date")
+    if not birth_date:
+        return set()
+    return {family_birth_date(family, birth_date) for name in values.get("names") or () for family in _families(name)}
+
+
+def _families(name: Mapping[str, Any]) -> Iterator[str]:
+    """The family names one may be asked for; of a name that is only text, its last word or what precedes its comma."""
+    text = name.get("text") or ""
+    family = fold(name.get("family") or "")
+    if not family and text:
+        before, comma, _ = text.partition(",")
+        family = fold(before) if comma else fold(text).rpartition(" ")[2]
+    if family:
+        yield family
+        yield from (word for word in family.split() if len(word) > 3)  # not `van`, `de`, `al`
+
+
+TERMS: Final[Mapping[str, Callable[[Values], set[bytes]]]] = {
+    "identifier": identifiers,
+    "phone": phones,
+    "email": emails,
+    "full_name": full_names,
+    "family_birth_date": family_birth_dates,
+}
+"""The terms of a record by the name of the index that holds them."""
+
+
+def matches(index: str, values: Values, term: bytes) -> bool:
+    """Whether a record whose opened cells are `values` really has `term`, and was not found by a cut-off hash alone."""
+    return term in TERMS[index](values)
