@@ -41,7 +41,7 @@ check: lint types ## style, types, and that the SDL and the generated pages are 
 	@$(BIN)/python server.py docs --check
 
 lint: setup
-	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run 'make format'" >&2; $(BIN)/ruff format --check .; }
+	@$(BIN)/ruff format --check --quiet . || { echo "some files are not formatted: run 'make format'" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 
 types: setup
