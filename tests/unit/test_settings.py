@@ -1,5 +1,6 @@
 """The settings: their defaults, what is refused and how, and that their page is true."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -212,6 +213,14 @@ def test_every_setting_of_the_contract_exists() -> None:
 def test_every_setting_is_described() -> None:
     """Each setting says what it means in a sentence of its own."""
     assert [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+def test_every_setting_is_used() -> None:
+    """No setting is decoration: the composition root hands each of them to somebody."""
+    tree = ast.parse((ROOT / "server.py").read_text(encoding="utf-8"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "limits" in used
+    assert {name for name in Settings.model_fields if not name.startswith("limit_")} - used == set()
 
 
 def test_page_is_generated_from_the_settings() -> None:
