@@ -1,0 +1,1 @@
+"""What the service is: domain, catalogue, cryptography, audit log, store, use cases."""

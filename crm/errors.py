@@ -1,0 +1,76 @@
+"""Everything that can go wrong inside `crm`, as data: codes' raw material, field paths and versions, never a patient's value.
+
+`schema/errors.py` holds the one table from these classes to the public codes. Mistakes of the programmer are `RuntimeError`.
+"""
+
+
+class CrmError(Exception):
+    """The root of all refusals and failures of the service; never raised itself."""
+
+
+class NotFound(CrmError):
+    """No such patient, or none that this actor may know of: both look the same from outside."""
+
+
+class Invalid(CrmError):
+    """A submitted value breaks a rule of its field.
+
+    `field` is the path of the input, such as `input.contactPoints.0.value`; `rule` is a short stable word such as `e164`.
+    """
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+        self.rule = rule
+
+
+class VersionRequired(CrmError):
+    """A change arrived without `expectedVersion`."""
+
+
+class VersionConflict(CrmError):
+    """The record moved on since the caller read it; `current` is the version now stored."""
+
+    def __init__(self, current: int) -> None:
+        super().__init__(f"current version is {current}")
+        self.current = current
+
+
+class BatchTooLarge(CrmError):
+    """More ids in one call than `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"at most {limit} in one call")
+        self.limit = limit
+
+
+class Erased(CrmError):
+    """The patient's keys were destroyed on request; nothing is left to read."""
+
+
+class KeyUnavailable(CrmError):
+    """This process holds no key for the class or epoch that the record needs."""
+
+
+class Tampered(CrmError):
+    """Stored bytes do not authenticate: moved, replayed, edited or damaged. Never carries what was found."""
+
+
+class AuditUnavailable(CrmError):
+    """The access events could not be made durable in time, so nothing may be answered."""
+
+
+class Overloaded(CrmError):
+    """Too much waits already; refused before any work. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__("overloaded")
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(Overloaded):
+    """The database does not answer; the caller may try again."""
+
+
+class Unsafe(CrmError):
+    """A setting, file or database state under which the service must not start; the text says which, and what to do."""

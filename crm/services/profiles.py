@@ -1,0 +1,198 @@
+"""Reading profiles: by id, many at once, by identifier and by search. Asks the policy first, then the unit of work."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auth import policy
+from auth.actor import Actor
+from auth.errors import AuthError, ForbiddenField
+from auth.policy import Action, Group, ReadGrant
+from crm.audit.event import Act, Outcome
+from crm.catalogue import BY_NAME, BY_PATH
+from crm.errors import BatchTooLarge, Erased, Invalid, NotFound
+from crm.services import search
+from crm.services.request import Request
+from crm.store.record import Record
+from crm.store.unit import Store, Unit, View, reason
+
+Profile = dict[str, Any]
+
+MAX_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One id of a batch that gets no profile; `code` is a public error code."""
+
+    id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a Relay connection: nodes and their cursors, in step."""
+
+    nodes: list[Any]
+    cursors: list[str]
+    has_next_page: bool
+    has_previous_page: bool = False
+
+
+def groups(paths: Sequence[str] | frozenset[str]) -> Mapping[str, Group]:
+    """The policy group of each path; an unknown path is the caller's mistake."""
+    return {path: BY_PATH[path].group for path in paths}
+
+
+def view(grant: ReadGrant, actor: Actor, *, restricted: bool) -> View:
+    """The view that a grant gives on one record, less what a restricted record withholds from this actor."""
+    hidden = policy.withheld_when_restricted(actor) if restricted else frozenset()
+    withheld = frozenset(path for path in grant.clear | grant.masked if BY_PATH[path].group in hidden)
+    return View(grant.clear - withheld, grant.masked - grant.clear - withheld, withheld)
+
+
+class Profiles:
+    """The use cases of reading. `region` is the default region of telephone numbers in searches."""
+
+    def __init__(self, store: Store, *, region: str | None = None) -> None:
+        self._store = store
+        self._region = region
+
+    async def admit(
+        self,
+        actor: Actor,
+        request: Request,
+        asked: frozenset[str],
+        ids: Sequence[str] = (),
+        action: Action = Action.READ,
+    ) -> ReadGrant:
+        """The grant for reading `asked`, before any row is read; a refusal is recorded and raised.
+
+        Raises `PurposeRequired`, `PurposeNotPermitted`, `Forbidden` or `ForbiddenField`.
+        """
+        try:
+            return policy.decide_read(actor, groups(asked), action)
+        except AuthError as refusal:
+            act = Act.QUERY if action is Action.SEARCH else Act.READ
+            await self._store.refuse(
+                request.context(actor), act, ids, why=reason(refusal), fields=getattr(refusal, "paths", ())
+            )
+            raise
+
+    async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> Profile:
+        """One profile. Raises `NotFound` for an absent patient and for one this actor may not know of alike."""
+        grant = await self.admit(actor, request, asked, [patient_id])
+        async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
+            records = await unit.load(_visible(actor, [patient_id]), _names(asked))
+            return self._profile(unit, records.get(patient_id), grant, actor)
+
+    async def read_many(
+        self, actor: Actor, request: Request, ids: Sequence[str], asked: frozenset[str]
+    ) -> list[Profile | Refused]:
+        """Profiles in input order, each id on its own: a refusal of one does not sink the others. At most 1,000 ids."""
+        grant = await self.admit(actor, request, asked, ids)
+        async with self._store.reading(request.context(actor, grant.rule), Act.READ, ids) as unit:
+            if len(ids) > MAX_BATCH:
+                raise BatchTooLarge(MAX_BATCH)
+            distinct = list(dict.fromkeys(ids))
+            records = await unit.load(_visible(actor, distinct), _names(asked)) if distinct else {}
+            answers: dict[str, Profile | Refused] = {}
+            for patient_id in distinct:
+                try:
+                    answers[patient_id] = self._profile(unit, records.get(patient_id), grant, actor)
+                except (NotFound, Erased) as refusal:
+                    answers[patient_id] = Refused(patient_id, reason(refusal))
+            missing = sum(isinstance(answer, Refused) for answer in answers.values())
+            if missing:
+                unit.remark(out=Outcome.DENIED, why="NOT_FOUND", cnt=missing)
+            return [answers[patient_id] for patient_id in ids]
+
+    async def by_identifier(
+        self, actor: Actor, request: Request, system: str, value: str, asked: frozenset[str]
+    ) -> Profile:
+        """The profile that carries this business identifier. Raises `NotFound`, or `Invalid` when several carry it."""
+        by = {"identifier": {"system": system, "value": value}}
+        page = await self._find(actor, request, by, 2, "", asked)
+        if len(page) > 1:
+            raise Invalid("value", "ambiguous")
+        if not page:
+            raise NotFound
+        return page[0]
+
+    async def search(
+        self,
+        actor: Actor,
+        request: Request,
+        by: Mapping[str, Any],
+        first: int,
+        after: str | None,
+        asked: frozenset[str],
+    ) -> Page:
+        """Exact matches through the blind indexes, ordered by id; no prefixes, no wildcards, no totals."""
+        found = await self._find(actor, request, by, first + 1, _decode_cursor(after), asked)
+        nodes = found[:first]
+        return Page(nodes, [encode_cursor(node["id"]) for node in nodes], len(found) > first, after is not None)
+
+    async def _find(
+        self, actor: Actor, request: Request, by: Mapping[str, Any], limit: int, after: str, asked: frozenset[str]
+    ) -> list[Profile]:
+        query = search.parse(by, self._region)
+        index = query.index
+        # Filtering is reading: the actor must be allowed to read, unmasked, what the index is made of.
+        filtered = frozenset(BY_NAME[name].paths[0] for name in index.fields)
+        grant = await self.admit(actor, request, asked | filtered, action=Action.SEARCH)
+        context = request.context(actor, grant.rule)
+        if filtered & grant.masked:
+            refused = sorted(filtered & grant.masked)
+            await self._store.refuse(context, Act.QUERY, [], why="FORBIDDEN_FIELD", fields=refused)
+            raise ForbiddenField(refused)
+        shown = ReadGrant(grant.rule, grant.clear & asked, grant.masked & asked)
+        async with self._store.reading(context, Act.QUERY) as unit:
+            ids = _visible(actor, await unit.candidates(index, query.term, after))
+            records = await unit.load(ids, _names(asked) | set(index.fields)) if ids else {}
+            found: list[Profile] = []
+            for patient_id in ids:
+                if len(found) == limit:
+                    break
+                record = records.get(patient_id)
+                if record is None or record.status != "active":
+                    continue
+                # What is withheld on a restricted record must not be confirmed by finding it either.
+                if view(grant, actor, restricted=record.restricted).withheld.isdisjoint(filtered) and unit.compare(
+                    record, index.fields, query.matches
+                ):
+                    found.append(self._profile(unit, record, shown, actor))
+            unit.remark(cnt=len(found), fld=tuple(sorted(filtered)))
+            return found
+
+    def _profile(self, unit: Unit, record: Record | None, grant: ReadGrant, actor: Actor) -> Profile:
+        if record is None:
+            raise NotFound
+        if record.status == "erased":
+            raise Erased
+        return unit.open(record, view(grant, actor, restricted=record.restricted))
+
+
+def encode_cursor(position: str) -> str:
+    """An opaque cursor of a position."""
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str | None) -> str:
+    if cursor is None:
+        return ""
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        raise Invalid("after", "cursor") from None
+
+
+def _visible(actor: Actor, ids: Sequence[str]) -> list[str]:
+    """Those of the ids that the actor may know of at all: everything in the organisation, or just the own record."""
+    own = policy.scope(actor)
+    return list(ids) if own is None else [patient_id for patient_id in ids if patient_id == own]
+
+
+def _names(paths: frozenset[str]) -> frozenset[str]:
+    return frozenset(BY_PATH[path].name for path in paths)

@@ -1,0 +1,29 @@
+"""One call of a use case: its request id, its operation, and the context that follows from the actor."""
+
+from dataclasses import dataclass
+
+from auth.actor import Actor
+from auth.policy import POLICY_VERSION
+from crm.audit.event import Who
+from crm.store.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`id` is the X-Request-Id; `operation` the GraphQL operation name, `sha256:…` of its document, or a command's name."""
+
+    id: str
+    operation: str
+
+    def context(self, actor: Actor, rule: str = "") -> Context:
+        """The context of a unit of work on behalf of `actor`, allowed by `rule` of the policy."""
+        who = Who(
+            iss=actor.issuer,
+            sub=actor.subject,
+            roles=tuple(sorted(role.value for role in actor.roles)),
+            org=actor.org,
+            client=actor.client_id or "",
+            jti=actor.token_id,
+        )
+        purpose = actor.purpose.value if actor.purpose else None
+        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, (rule,) if rule else ())

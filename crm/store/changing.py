@@ -1,0 +1,240 @@
+"""How a change of a record becomes rows: new envelopes, row seals, data keys, blind-index terms and the outbox entry.
+
+Everything is collected in `Writes` and flushed table by table, so that a thousand imported patients cost a dozen statements.
+Nothing here decides who may change what, or which version was expected.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import bindparam, delete, insert, update
+from uuid_utils import uuid7
+
+from crm.audit.event import rfc3339
+from crm.catalogue import BY_NAME, CLASSES, INDEXES, Index, KeyClass
+from crm.crypto.box import pack
+from crm.crypto.keyset import KeySet
+from crm.store.codec import encode
+from crm.store.database import Connection
+from crm.store.opening import reveal, unlock
+from crm.store.record import LIVE, Record, SealedRow
+from crm.store.statements import prepare
+from crm.store.tables import blind_index, outbox, patient, patient_key, sealed_row
+
+FIRST_KEY = 1
+
+_INSERT_PATIENT = prepare(insert(patient))
+_INSERT_KEY = prepare(insert(patient_key))
+_INSERT_SEALED = prepare(insert(sealed_row))
+_INSERT_INDEX = prepare(insert(blind_index))
+_INSERT_OUTBOX = prepare(insert(outbox))
+_UPDATE_PATIENT = prepare(
+    update(patient)
+    .where(patient.c.org == bindparam("org"), patient.c.id == bindparam("id_"))
+    .values(version=bindparam("version"), restricted=bindparam("restricted"), updated_at=bindparam("updated_at"))
+)
+_UPDATE_SEALED = prepare(
+    update(sealed_row)
+    .where(
+        sealed_row.c.org == bindparam("org"),
+        sealed_row.c.patient_id == bindparam("id_"),
+        sealed_row.c.key_class == bindparam("class_"),
+    )
+    .values(
+        version=bindparam("version"), cells=bindparam("cells"), seal=bindparam("seal"), provenance=bindparam("provenance")
+    )
+)
+_DELETE_INDEX = prepare(
+    delete(blind_index).where(
+        blind_index.c.org == bindparam("org"),
+        blind_index.c.patient_id == bindparam("id_"),
+        blind_index.c.index_code == bindparam("code_"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a change comes from: the source system, the subject who recorded it, and when (microseconds, UTC)."""
+
+    system: str
+    recorded_by: str
+    recorded_at: int
+
+    def note(self) -> dict[str, str]:
+        """The clear provenance note of a field group."""
+        return {"source": self.system, "recorded_by": self.recorded_by, "recorded_at": rfc3339(self.recorded_at)}
+
+
+@dataclass(slots=True)
+class Writes:
+    """Rows that wait for the end of the unit of work, in the order in which foreign keys allow them."""
+
+    patients: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    sealed: list[dict[str, Any]] = field(default_factory=list)
+    resealed: list[dict[str, Any]] = field(default_factory=list)
+    stale_terms: list[dict[str, Any]] = field(default_factory=list)
+    terms: list[dict[str, Any]] = field(default_factory=list)
+    outbox: list[dict[str, Any]] = field(default_factory=list)
+
+    async def flush(self, connection: Connection) -> None:
+        """Writes everything inside the caller's transaction, one statement per table."""
+        for statement, rows in (
+            (_INSERT_PATIENT, self.patients),
+            (_UPDATE_PATIENT, self.versions),
+            (_INSERT_KEY, self.keys),
+            (_INSERT_SEALED, self.sealed),
+            (_UPDATE_SEALED, self.resealed),
+            (_DELETE_INDEX, self.stale_terms),
+            (_INSERT_INDEX, self.terms),
+            (_INSERT_OUTBOX, self.outbox),
+        ):
+            if rows:
+                await connection.execute_many(statement, rows)
+                rows.clear()
+
+
+def new_record(org: str, patient_id: str, audit_subject: str, now: int) -> Record:
+    """A record that is not stored yet: version 0 and no sealed rows."""
+    return Record(org, patient_id, 0, "active", False, audit_subject, now, now)
+
+
+def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any], source: Source) -> list[str]:
+    """Puts the new record's rows into `writes`, advances `record` to it, and names the fields that really changed.
+
+    `values` maps catalogue names to canonical values (None clears). Fields whose value stays the same are left alone;
+    when nothing changes, nothing is written and the version stays.
+    """
+    on = rfc3339(source.recorded_at)[:10]
+    affected = [index for index in INDEXES if not values.keys().isdisjoint(index.fields)]
+    needed = set(values) | {name for index in affected for name in index.fields}
+    before = reveal(keys, record, needed, on)
+    changed = [name for name, value in values.items() if before.get(name) != value]
+    if not changed and record.version:
+        return []
+    created = record.version == 0
+    record.version += 1
+    record.updated_at = source.recorded_at
+    after = {**before, **{name: values[name] for name in changed}}
+    if "restricted" in changed:
+        record.restricted = bool(values["restricted"])
+    for key_class in CLASSES:
+        mine = {name: values[name] for name in changed if BY_NAME[name].key_class is key_class}
+        if mine:
+            _reseal(keys, writes, record, key_class, mine, source)
+    for index in affected:
+        if created or not set(changed).isdisjoint(index.fields):
+            _reindex(keys, writes, record, index, after, fresh=created)
+    _write_clear_row(writes, record, created)
+    writes.outbox.append(
+        {
+            "id": str(uuid7()),
+            "org": record.org,
+            "patient_id": record.id,
+            "version": record.version,
+            "changed": orjson.dumps(sorted(changed)).decode(),
+            "created_at": source.recorded_at,
+        }
+    )
+    return changed
+
+
+def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
+    if created:
+        writes.patients.append(
+            {
+                "org": record.org,
+                "id": record.id,
+                "version": record.version,
+                "status": record.status,
+                "restricted": int(record.restricted),
+                "audit_subject": record.audit_subject,
+                "created_at": record.created_at,
+                "updated_at": record.updated_at,
+                "merged_into": None,
+            }
+        )
+    else:
+        writes.versions.append(
+            {
+                "org": record.org,
+                "id_": record.id,
+                "version": record.version,
+                "restricted": int(record.restricted),
+                "updated_at": record.updated_at,
+            }
+        )
+
+
+def _reseal(
+    keys: KeySet, writes: Writes, record: Record, key_class: KeyClass, values: Mapping[str, Any], source: Source
+) -> None:
+    """Seals the changed cells of one class and the row as a whole; a class without a row yet gets its data key here."""
+    row = record.rows.get(key_class)
+    scope = {"org": record.org, "patient_id": record.id, "key_class": key_class.value}
+    if row is None:
+        key, new = keys.new_data_key(record.org, record.id, key_class, FIRST_KEY)
+        writes.keys.append(
+            {**scope, "dek_no": FIRST_KEY, "epoch": new.epoch, "wrapped": new.wrapped, "state": LIVE}
+        )
+        cells: dict[int, bytes] = {}
+        notes: dict[str, Any] = {}
+    else:
+        key, cells = unlock(keys, record, key_class)
+        notes = orjson.loads(row.provenance)
+    for name, value in values.items():
+        entry = BY_NAME[name]
+        notes[entry.group.value] = source.note()
+        if value is None:
+            cells.pop(entry.number, None)
+        else:
+            cells[entry.number] = key.seal(entry, encode(entry, value))
+    box = pack(cells)
+    provenance = orjson.dumps(notes, option=orjson.OPT_SORT_KEYS).decode()
+    seal = key.seal_row(record.version, cells, provenance.encode())
+    if row is None:
+        record.rows[key_class] = SealedRow(record.version, FIRST_KEY, box, seal, provenance, new.wrapped, LIVE)
+        writes.sealed.append(
+            {**scope, "version": record.version, "dek_no": FIRST_KEY, "cells": box, "seal": seal, "provenance": provenance}
+        )
+    else:
+        record.rows[key_class] = SealedRow(
+            record.version, row.dek_no, box, seal, provenance, row.wrapped, row.key_state
+        )
+        writes.resealed.append(
+            {
+                "org": record.org,
+                "id_": record.id,
+                "class_": key_class.value,
+                "version": record.version,
+                "cells": box,
+                "seal": seal,
+                "provenance": provenance,
+            }
+        )
+
+
+def _reindex(
+    keys: KeySet, writes: Writes, record: Record, index: Index, values: Mapping[str, Any], *, fresh: bool
+) -> None:
+    """Replaces the record's terms of one blind index."""
+    if not fresh:
+        writes.stale_terms.append({"org": record.org, "id_": record.id, "code_": index.code})
+    present = {name: value for name, value in values.items() if value is not None}
+    # Two terms may share a truncated value; the row is then needed once.
+    hashed = {keys.index_value(record.org, index.name, index.bits, term) for term in index.terms(present)}
+    writes.terms.extend(
+        {
+            "org": record.org,
+            "index_code": index.code,
+            "key_ver": keys.index_version,
+            "value": value,
+            "patient_id": record.id,
+            "row_id": record.id,
+        }
+        for value in sorted(hashed)
+    )

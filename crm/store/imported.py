@@ -1,0 +1,40 @@
+"""What other systems last reported, as keyed digests: how an import knows a record again, and that nothing changed.
+
+A slot is a line of reports about one thing (`crm.services.imports.Incoming.slot`), known here by its keyed digest only.
+"""
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from crm.store.database import Connection, Fetch
+from crm.store.statements import any_of, prepare
+from crm.store.tables import source_record
+
+_LOAD = prepare(
+    select(source_record.c.slot, source_record.c.patient_id, source_record.c.digest).where(
+        source_record.c.org == bindparam("org"), any_of(source_record.c.slot, "slots")
+    )
+)
+_DELETE = prepare(
+    delete(source_record).where(source_record.c.org == bindparam("org"), source_record.c.slot == bindparam("slot"))
+)
+_INSERT = prepare(insert(source_record))
+
+
+async def load(fetch: Fetch, org: str, slots: Collection[bytes]) -> dict[bytes, tuple[str, bytes]]:
+    """Patient id and digest by slot; unknown slots are absent."""
+    rows = await fetch(_LOAD, org=org, slots=sorted(slots)) if slots else []
+    return {bytes(row["slot"]): (row["patient_id"], bytes(row["digest"])) for row in rows}
+
+
+async def store(connection: Connection, org: str, reports: Mapping[bytes, tuple[str, bytes]]) -> None:
+    """Replaces what is known of these slots, in the caller's transaction."""
+    if not reports:
+        return
+    await connection.execute_many(_DELETE, [{"org": org, "slot": slot} for slot in reports])
+    rows = [
+        {"org": org, "slot": slot, "patient_id": patient_id, "digest": digest}
+        for slot, (patient_id, digest) in reports.items()
+    ]
+    await connection.execute_many(_INSERT, rows)

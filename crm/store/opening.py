@@ -1,0 +1,79 @@
+"""The only place that turns sealed cells into plaintext; `Unit` is its only caller besides the change of a record."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from crm.audit.event import rfc3339
+from crm.catalogue import BY_NAME, KeyClass
+from crm.crypto.box import unpack
+from crm.crypto.keyset import DataKey, KeySet
+from crm.errors import Erased, Tampered
+from crm.store.codec import decode
+from crm.store.record import LIVE, SHREDDED, Record, sources
+
+
+def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, dict[int, bytes]]:
+    """The data key of one class and its cells by field number, after the row seal was checked.
+
+    Raises `Erased` when the key was destroyed, `KeyUnavailable` when this process may not hold it, `Tampered` when the row
+    was moved or edited, or one of its cells replaced by an older one.
+    """
+    row = record.rows[key_class]
+    if row.key_state == SHREDDED:
+        raise Erased
+    if row.wrapped is None or row.key_state != LIVE or row.version > record.version:
+        raise Tampered
+    key = keys.data_key(record.org, record.id, key_class, row.dek_no, row.wrapped)
+    cells = unpack(row.box)
+    key.verify_row(row.seal, row.version, cells, row.provenance.encode())
+    return key, cells
+
+
+def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[str, Any]:
+    """Values by catalogue name; a field nobody filled in is absent. `on` (YYYY-MM-DD) decides which names are current."""
+    wanted = frozenset(names)
+    needed = sources(wanted)
+    classes = {field.key_class for field in needed if field.key_class in record.rows}
+    if "provenance" in wanted:
+        classes |= record.rows.keys()
+    opened = {key_class: unlock(keys, record, key_class) for key_class in classes if key_class}
+    values: dict[str, Any] = {}
+    for field in needed:
+        if field.key_class not in opened:
+            continue
+        key, cells = opened[field.key_class]
+        envelope = cells.get(field.number)
+        if envelope is not None:
+            values[field.name] = decode(field, key.open(field, envelope))
+    return _answer(record, wanted, values, on)
+
+
+def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: str) -> dict[str, Any]:
+    """The wanted values: sources of a derived field that were not themselves wanted are dropped, clear columns added."""
+    result = {name: value for name, value in values.items() if name in wanted}
+    for name in wanted:
+        derive = BY_NAME[name].derive
+        if derive is not None:
+            result[name] = derive(values, on)
+        elif name in _CLEAR:
+            result[name] = _CLEAR[name](record)
+    return result
+
+
+def provenance(record: Record) -> list[dict[str, Any]]:
+    """For each field group: its source system, who recorded it and when, sorted by group."""
+    groups: dict[str, Any] = {}
+    for row in record.rows.values():
+        groups.update(orjson.loads(row.provenance))
+    return [{"group": group, **groups[group]} for group in sorted(groups)]
+
+
+_CLEAR: dict[str, Callable[[Record], Any]] = {
+    "restricted": lambda record: record.restricted,
+    "recorded_at": lambda record: rfc3339(record.created_at),
+    "updated_at": lambda record: rfc3339(record.updated_at),
+    "provenance": provenance,
+}
+"""Fields that are not sealed come through the same door, so that reading them is noted too."""

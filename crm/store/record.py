@@ -1,0 +1,144 @@
+"""A patient's record as it is stored, still sealed, and the statements that load it. Opens nothing."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
+
+from sqlalchemy import and_, bindparam, select
+
+from crm.catalogue import BY_NAME, CLASSES, Field, KeyClass
+from crm.store.database import Fetch, Row
+from crm.store.statements import Statement, any_of, prepare
+from crm.store.tables import patient, patient_key, sealed_row
+
+LIVE = "live"
+SHREDDED = "shredded"
+"""States of a data key."""
+
+
+@dataclass(slots=True)
+class SealedRow:
+    """One class of one patient: a box of sealed cells, its row seal, and the wrapped data key that opens them."""
+
+    version: int
+    dek_no: int
+    box: bytes
+    seal: bytes
+    provenance: str
+    wrapped: bytes | None
+    key_state: str
+
+
+@dataclass(slots=True)
+class Record:
+    """The clear row of a patient and the sealed rows that were asked for; times are microseconds since 1970, UTC."""
+
+    org: str
+    id: str
+    version: int
+    status: str
+    restricted: bool
+    audit_subject: str | None
+    created_at: int
+    updated_at: int
+    rows: dict[KeyClass, SealedRow] = field(default_factory=dict)
+
+
+def sources(names: Iterable[str]) -> list[Field]:
+    """The catalogue rows that hold what `names` need: a derived field needs the fields it is computed from."""
+    wanted = (BY_NAME[name] for name in names)
+    found = chain.from_iterable((BY_NAME[part] for part in row.derived_from) if row.derived_from else (row,) for row in wanted)
+    return list({row.number: row for row in found}.values())
+
+
+def classes_of(names: Iterable[str]) -> frozenset[KeyClass]:
+    """The key classes that must be loaded to open `names`; `provenance` stands beside the cells of every class."""
+    wanted = frozenset(names)
+    if "provenance" in wanted:
+        return frozenset(CLASSES)
+    return frozenset(row.key_class for row in sources(wanted) if row.key_class is not None)
+
+
+_CLEAR = [
+    patient.c.id,
+    patient.c.version,
+    patient.c.status,
+    patient.c.restricted,
+    patient.c.audit_subject,
+    patient.c.created_at,
+    patient.c.updated_at,
+]
+_SEALED = [
+    sealed_row.c.key_class,
+    sealed_row.c.version.label("row_version"),
+    sealed_row.c.dek_no,
+    sealed_row.c.cells,
+    sealed_row.c.seal,
+    sealed_row.c.provenance,
+    patient_key.c.wrapped,
+    patient_key.c.state.label("key_state"),
+]
+
+
+@cache
+def _select(classes: frozenset[KeyClass], single: bool) -> Statement:
+    """One statement for one or many patients: the clear row and the sealed rows of just these classes."""
+    who = patient.c.id == bindparam("id") if single else any_of(patient.c.id, "ids")
+    here = and_(patient.c.org == bindparam("org"), who)
+    if not classes:
+        return prepare(select(*_CLEAR).where(here))
+    row = and_(
+        sealed_row.c.org == patient.c.org,
+        sealed_row.c.patient_id == patient.c.id,
+        sealed_row.c.key_class.in_(sorted(classes)),
+    )
+    key = and_(
+        patient_key.c.org == sealed_row.c.org,
+        patient_key.c.patient_id == sealed_row.c.patient_id,
+        patient_key.c.key_class == sealed_row.c.key_class,
+        patient_key.c.dek_no == sealed_row.c.dek_no,
+    )
+    tables = patient.outerjoin(sealed_row, row).outerjoin(patient_key, key)
+    return prepare(select(*_CLEAR, *_SEALED).select_from(tables).where(here))
+
+
+_LOCK = prepare(
+    select(patient.c.id)
+    .where(patient.c.org == bindparam("org"), any_of(patient.c.id, "ids"))
+    .order_by(patient.c.id)
+    .with_for_update()
+)
+
+
+def _assemble(org: str, rows: Sequence[Row], sealed: bool) -> dict[str, Record]:
+    records: dict[str, Record] = {}
+    for row in rows:
+        record = records.get(row["id"])
+        if record is None:
+            record = records[row["id"]] = Record(
+                org, row["id"], row["version"], row["status"], bool(row["restricted"]), row["audit_subject"],
+                row["created_at"], row["updated_at"],
+            )  # fmt: skip
+        if sealed and row["key_class"] is not None:
+            record.rows[KeyClass(row["key_class"])] = SealedRow(
+                row["row_version"], row["dek_no"], row["cells"], row["seal"], row["provenance"], row["wrapped"],
+                row["key_state"],
+            )  # fmt: skip
+    return records
+
+
+async def load(fetch: Fetch, org: str, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
+    """The records of `ids` in `org` by id, each with the classes that `names` need; unknown ids are absent."""
+    classes = classes_of(names)
+    if len(ids) == 1:
+        rows = await fetch(_select(classes, single=True), org=org, id=next(iter(ids)))
+    else:
+        rows = await fetch(_select(classes, single=False), org=org, ids=list(ids))
+    return _assemble(org, rows, bool(classes))
+
+
+async def load_locked(fetch: Fetch, org: str, ids: Collection[str]) -> dict[str, Record]:
+    """The same inside a transaction, whole and locked against other writers until it ends."""
+    await fetch(_LOCK, org=org, ids=list(ids))
+    return await load(fetch, org, ids, BY_NAME)

@@ -1,0 +1,67 @@
+"""Blind-index look-ups: from a normalised term to the ids whose records may hold it. Opens nothing, confirms nothing."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import bindparam, select
+
+from crm.catalogue import Index
+from crm.crypto.keyset import KeySet
+from crm.store.database import Fetch
+from crm.store.statements import any_of, prepare
+from crm.store.tables import blind_index
+
+MAX_CANDIDATES = 1_000
+"""Candidates of one look-up that are opened and compared; a 16-bit index stays far below this."""
+
+_CANDIDATES = prepare(
+    select(blind_index.c.patient_id)
+    .where(
+        blind_index.c.org == bindparam("org"),
+        blind_index.c.index_code == bindparam("code"),
+        blind_index.c.key_ver == bindparam("key_ver"),
+        blind_index.c.value == bindparam("value"),
+        blind_index.c.patient_id > bindparam("after"),
+    )
+    .distinct()
+    .order_by(blind_index.c.patient_id)
+    .limit(MAX_CANDIDATES)
+)
+
+
+async def candidates(fetch: Fetch, keys: KeySet, org: str, index: Index, term: bytes, after: str) -> list[str]:
+    """Ids greater than `after`, ascending, whose truncated index value equals the term's; some may be false hits."""
+    rows = await fetch(
+        _CANDIDATES,
+        org=org,
+        code=index.code,
+        key_ver=keys.index_version,
+        value=keys.index_value(org, index.name, index.bits, term),
+        after=after,
+    )
+    return [row["patient_id"] for row in rows]
+
+
+_HOLDERS = prepare(
+    select(blind_index.c.value, blind_index.c.patient_id).where(
+        blind_index.c.org == bindparam("org"),
+        blind_index.c.index_code == bindparam("code"),
+        blind_index.c.key_ver == bindparam("key_ver"),
+        any_of(blind_index.c.value, "hashes"),
+    )
+)
+
+
+async def holders(
+    fetch: Fetch, keys: KeySet, org: str, index: Index, terms: Iterable[bytes]
+) -> dict[bytes, list[str]]:
+    """For each of many terms the ids that may hold it, in one statement."""
+    hashes = {term: keys.index_value(org, index.name, index.bits, term) for term in terms}
+    if not hashes:
+        return {}
+    rows = await fetch(
+        _HOLDERS, org=org, code=index.code, key_ver=keys.index_version, hashes=sorted(set(hashes.values()))
+    )
+    found: dict[bytes, list[str]] = {}
+    for row in rows:
+        found.setdefault(bytes(row["value"]), []).append(row["patient_id"])
+    return {term: sorted(found.get(value, ())) for term, value in hashes.items()}

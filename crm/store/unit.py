@@ -1,0 +1,274 @@
+"""The unit of work: the one door through which patient data is loaded, opened and changed, and the promise that goes with it.
+
+* Plaintext exists only as the result of `open`, and the same call notes patient and fields: opening is recording.
+* Leaving a unit makes its events durable *before* the caller gets the block's result: no answer without a record.
+* A change, its version, its outbox row and its audit row are one transaction; then they are sequenced into the log.
+* A refusal inside the unit rolls everything back and is recorded afterwards.
+
+It decides nothing: services ask the policy and pass in which fields are clear, masked or withheld.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from uuid_utils import uuid7
+
+from auth.errors import AuthError
+from crm.audit.event import Act, Event, Outcome, rfc3339
+from crm.audit.writer import LogWriter
+from crm.catalogue import BY_NAME, BY_PATH, Index
+from crm.crypto.keyset import KeySet
+from crm.errors import AuditUnavailable, BatchTooLarge, CrmError, Invalid, NotFound, VersionConflict, VersionRequired
+from crm.store import changing, imported, opening, search
+from crm.store import record as records
+from crm.store.changing import Source, Writes
+from crm.store.context import Context
+from crm.store.database import Connection, Database, Fetch
+from crm.store.log import stage_rows
+from crm.store.record import Record
+from crm.store.subjects import subjects_of
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the policy grants on one record: public paths opened as they are, opened masked, or withheld unopened."""
+
+    clear: frozenset[str]
+    masked: frozenset[str] = frozenset()
+    withheld: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Note:
+    """What one patient's event will say."""
+
+    record: Record
+    act: Act
+    returned: set[str] = field(default_factory=set)
+    masked: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+
+
+class Unit:
+    """A reading unit: loads sealed records and opens what it is told to."""
+
+    def __init__(self, fetch: Fetch, keys: KeySet, context: Context, act: Act, now: int) -> None:
+        self.context = context
+        self.now = now
+        self._fetch = fetch
+        self._keys = keys
+        self._act = act
+        self._notes: dict[str, _Note] = {}
+        self._extra: list[Event] = []
+
+    @property
+    def today(self) -> str:
+        """The day in UTC, YYYY-MM-DD, on which periods are judged."""
+        return rfc3339(self.now)[:10]
+
+    async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
+        """Sealed records by id, with the classes that `names` need; unknown ids are absent. One statement."""
+        return await records.load(self._fetch, self.context.org, ids, names)
+
+    async def candidates(self, index: Index, term: bytes, after: str) -> list[str]:
+        """Ids after `after` that a blind index gives for a normalised term; see `compare`."""
+        return await search.candidates(self._fetch, self._keys, self.context.org, index, term, after)
+
+    def open(self, record: Record, view: View) -> dict[str, Any]:
+        """The profile: id, version and every granted field that has a value, keyed by catalogue name.
+
+        The paths go into the patient's event, whether or not they held a value.
+        """
+        note = self._note(record)
+        masked = {BY_PATH[path].name for path in view.masked}
+        values = opening.reveal(self._keys, record, masked | {BY_PATH[path].name for path in view.clear}, self.today)
+        for name in masked & values.keys():
+            values[name] = BY_NAME[name].mask(values[name])
+        note.returned |= view.clear | view.masked
+        note.masked |= view.masked | view.withheld
+        return {"id": record.id, "version": record.version, **values}
+
+    async def holders(self, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
+        """For each normalised term the ids that may hold it; see `compare`."""
+        return await search.holders(self._fetch, self._keys, self.context.org, index, terms)
+
+    async def slots(self, slots: Iterable[bytes]) -> dict[bytes, tuple[str, bytes]]:
+        """For each slot of imported records that is known: the patient's id and the digest of its last report."""
+        return await imported.load(self._fetch, self.context.org, set(slots))
+
+    def current(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
+        """Values that a decision or change of the service itself needs; none of them may be answered to anyone."""
+        return opening.reveal(self._keys, record, names, self.today)
+
+    def sources(self, record: Record) -> dict[str, str]:
+        """For each field group somebody filled in: the source system that did so last."""
+        return {note["group"]: note["source"] for note in opening.provenance(record)}
+
+    def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """Whether a candidate of a blind-index search is a true match; nothing of it is returned, so nothing is noted."""
+        return matches(opening.reveal(self._keys, record, names, self.today))
+
+    def touch(self, record: Record) -> None:
+        """Gives the patient an event although nothing of the record is answered."""
+        self._note(record)
+
+    def remark(self, **facts: Any) -> None:
+        """Adds one event of its own, such as the count of a search."""
+        self._extra.append(self._event(**facts))
+
+    def events(self) -> list[Event]:
+        """One event per patient touched, in the order of touching, then the unit's own remarks."""
+        return [*(self._patient_event(note) for note in self._notes.values()), *self._extra]
+
+    def _note(self, record: Record) -> _Note:
+        return self._notes.setdefault(record.id, _Note(record, self._act))
+
+    def _patient_event(self, note: _Note) -> Event:
+        return self._event(
+            act=note.act,
+            pat=note.record.audit_subject,
+            fld=tuple(sorted(note.returned)),
+            msk=tuple(sorted(note.masked)),
+            chg=tuple(sorted({path for name in note.changed for path in (BY_NAME[name].paths or (name,))})),
+            obj=note.record.version,
+            flg=("restricted",) if note.record.restricted else (),
+        )
+
+    def _event(self, **facts: Any) -> Event:
+        return event(self.context, **{"act": self._act, "out": Outcome.OK, **facts})
+
+
+class WritingUnit(Unit):
+    """A unit inside one transaction: it can also lock and change records."""
+
+    def __init__(self, connection: Connection, keys: KeySet, context: Context, act: Act, now: int) -> None:
+        super().__init__(connection.fetch, keys, context, act, now)
+        self._connection = connection
+        self.writes = Writes()
+
+    async def load_for_change(self, ids: Collection[str]) -> dict[str, Record]:
+        """Whole records, locked against other writers until the unit ends."""
+        return await records.load_locked(self._fetch, self.context.org, ids)
+
+    async def remember(self, reports: Mapping[bytes, tuple[str, bytes]]) -> None:
+        """Stores, for slots of imported records, the patient's id and the digest of the report."""
+        await self.writes.flush(self._connection)
+        await imported.store(self._connection, self.context.org, reports)
+
+    def create(self, values: Mapping[str, Any], system: str) -> Record:
+        """A new record with these canonical values, under a fresh UUIDv7."""
+        record = changing.new_record(self.context.org, str(uuid7()), uuid4().hex, self.now)
+        self._change(record, values, system, Act.CREATE)
+        return record
+
+    def change(self, record: Record, values: Mapping[str, Any], system: str) -> list[str]:
+        """Applies canonical values to a locked record; returns the names that really changed."""
+        return self._change(record, values, system, Act.UPDATE)
+
+    def _change(self, record: Record, values: Mapping[str, Any], system: str, act: Act) -> list[str]:
+        source = Source(system, self.context.who.sub, self.now)
+        changed = changing.apply(self._keys, self.writes, record, values, source)
+        note = self._note(record)
+        note.act = act
+        note.changed |= set(changed)
+        return changed
+
+
+class Store:
+    """Opens units of work and records refusals; holds the database, the keys, the log and the clock."""
+
+    def __init__(self, database: Database, keys: KeySet, log: LogWriter, clock: Callable[[], int]) -> None:
+        self.database = database
+        self.keys = keys
+        self.log = log
+        self.clock = clock
+
+    @asynccontextmanager
+    async def reading(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[Unit]:
+        """A unit that only reads. On leaving, its events are durable; `subjects` are the ids that a refusal names."""
+        fetch = partial(self.database.fetch, context.org)
+        unit = Unit(fetch, self.keys, context, act, self.clock())
+        try:
+            yield unit
+        except AuditUnavailable:
+            raise
+        except Exception as failure:
+            await self.refuse(context, act, subjects, why=reason(failure), denied=_is_denial(failure))
+            raise
+        await self._append(context.org, unit.events())
+
+    @asynccontextmanager
+    async def writing(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[WritingUnit]:
+        """A unit in one transaction. On leaving, change and audit rows are committed together and then sequenced."""
+        try:
+            async with self.database.transaction(context.org) as connection:
+                unit = WritingUnit(connection, self.keys, context, act, self.clock())
+                yield unit
+                await unit.writes.flush(connection)
+                entries = self.log.stage(context.org, unit.events())
+                await stage_rows(connection, context.org, entries)
+        except AuditUnavailable:
+            raise
+        except Exception as failure:
+            await self.refuse(context, act, subjects, why=reason(failure), denied=_is_denial(failure))
+            raise
+        await self.log.sequence(context.org, entries)
+
+    async def refuse(
+        self,
+        context: Context,
+        act: Act,
+        subjects: Sequence[str],
+        *,
+        why: str,
+        denied: bool = True,
+        fields: Sequence[str] = (),
+    ) -> None:
+        """Records that nothing was done and why: one event per named patient that exists, else one without a patient.
+
+        `fields` are the paths that were refused. The look-up of pseudonyms happens after the refusal was decided, and for
+        known and unknown ids alike, so that neither the answer nor its time tells them apart.
+        """
+        facts = {"act": act, "out": Outcome.DENIED if denied else Outcome.ERROR, "why": why, "fld": tuple(sorted(fields))}
+        fetch = partial(self.database.fetch, context.org)
+        known = sorted((await subjects_of(fetch, context.org, subjects)).values())
+        events = [event(context, pat=subject, **facts) for subject in known]
+        unknown = len(set(subjects)) - len(known)
+        if unknown or not events:
+            events.append(event(context, cnt=unknown or None, **facts))
+        await self._append(context.org, events)
+
+    async def _append(self, org: str, events: Sequence[Event]) -> None:
+        if events:
+            await self.log.append(org, events)
+
+
+def event(context: Context, **facts: Any) -> Event:
+    """An event of this context; `facts` are the members that differ."""
+    return Event(
+        **{
+            "op": context.operation,
+            "req": context.request_id,
+            "who": context.who,
+            "pou": context.purpose,
+            "pol": context.policy,
+            "rul": context.rules,
+            **facts,
+        }
+    )
+
+
+def reason(failure: Exception) -> str:
+    """The reason code of a refusal: the class's name in capitals for our own errors, one word for everything else."""
+    if isinstance(failure, CrmError | AuthError):
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).upper()
+    return "INTERNAL"
+
+
+def _is_denial(failure: Exception) -> bool:
+    return isinstance(failure, AuthError | NotFound | Invalid | VersionRequired | VersionConflict | BatchTooLarge)
