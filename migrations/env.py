@@ -1,5 +1,6 @@
-"""What Alembic runs around the revisions: on the connection that `crm/store/migrations.py` hands in, inside its
-transaction. Connects to nothing by itself; `python server.py migrate` is the way to upgrade.
+"""What Alembic runs around the revisions, on the connection and in the transaction of `crm/store/migrations.py`.
+
+Connects to nothing by itself: `python server.py migrate` is the way to upgrade.
 """
 
 from alembic import context

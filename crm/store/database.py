@@ -1,14 +1,14 @@
-"""What a database is to the rest of the store: scoped reads, transactions, and typed failures. Holds no SQL and no driver.
+"""What a database is to the rest of the store: scoped reads, transactions, typed failures. Holds no SQL and no driver.
 
 Every call names the organisation it works for. The statement's parameter `org`, where it has one, is always filled with
 that scope; on PostgreSQL row-level security repeats the rule below every statement (`docs/decisions/0008`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
-from crm.errors import CrmError, StoreUnavailable, Unsafe
+from crm.errors import CrmError, Unsafe
 from crm.store.statements import Statement
 
 __all__ = ["NO_ORG", "Connection", "Database", "Dialect", "Duplicate", "Fetch", "Row", "bind", "connect"]
@@ -16,13 +16,17 @@ __all__ = ["NO_ORG", "Connection", "Database", "Dialect", "Duplicate", "Fetch", 
 Dialect = Literal["sqlite", "postgresql"]
 
 NO_ORG = ""
-"""The scope of work that belongs to no organisation (key rows, the list of organisations): sees no organisation's rows."""
+"""The scope of work for no organisation (key rows, the list of organisations): it sees no organisation's rows."""
 
 
 class Row(Protocol):
     """One row of an answer: by column name or by position."""
 
     def __getitem__(self, key: str | int, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values in the order of the columns."""
+        ...
 
 
 class Fetch(Protocol):
@@ -110,8 +114,8 @@ def connect(
     """The database at `url` (`sqlite:///path` or `postgresql://…`), not yet opened.
 
     `pool_size` counts PostgreSQL connections. Times are seconds: for one statement, and for a free connection or the
-    SQLite writer. `durable=False` accepts a PostgreSQL server that may lose commits, as those of tests do. Raises Unsafe
-    for another kind of URL.
+    SQLite writer. `durable=False` accepts a PostgreSQL server that may lose commits, as those of tests do. Raises
+    Unsafe for another kind of URL.
     """
     # Each engine's module is imported only where that engine is used.
     scheme = url.partition(":")[0]

@@ -1,7 +1,7 @@
 """The state of a database's tables: bring them to the newest revision, or say why the service must not start on them.
 
-Runs Alembic's revisions in `migrations/` under one lock and in one transaction. Synchronous: for the command line and for
-tests. The only door to Alembic.
+Runs Alembic's revisions in `migrations/` under one lock and in one transaction. Synchronous: for the command line and
+for tests. The only door to Alembic.
 """
 
 import asyncio
@@ -142,7 +142,7 @@ def _on_sqlite(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -
 
 async def _on_postgresql(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -> _T:
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: postgres.connection(url, timeout=10), poolclass=NullPool
+        "postgresql+asyncpg://", async_creator=lambda: postgres.connection(url, within=10), poolclass=NullPool
     )
     try:
         async with engine.begin() as connection:

@@ -66,18 +66,18 @@ def _spoils(error: Exception) -> bool:
     return not isinstance(error, ValueError)
 
 
-async def connection(url: str, *, timeout: float, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
-    """Connect to `url` within `timeout` seconds. Raises Unsafe where trying again cannot help, else StoreUnavailable."""
+async def connection(url: str, *, within: float, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    """Connect to `url` within so many seconds. Raises Unsafe where trying again cannot help, else StoreUnavailable."""
     failure: Exception
     try:
-        return await asyncpg.connect(url, timeout=timeout, **options)
+        return await asyncpg.connect(url, timeout=within, **options)
     except asyncpg.InvalidAuthorizationSpecificationError:
         failure = Unsafe("PostgreSQL refused the login of the database URL")
     except asyncpg.InvalidCatalogNameError:
         failure = Unsafe("PostgreSQL has no database of that name")
     except (ValueError, asyncpg.ClientConfigurationError):
         failure = Unsafe("the database URL is not one that PostgreSQL's driver understands")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, its words stay here
         failure = _translated(error)
     raise failure
 
@@ -135,7 +135,7 @@ class _Lane:
         failure: Exception
         try:
             return await work
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, its words stay here
             self.sound = self.sound and not _spoils(error)
             failure = _translated(error)
         except BaseException:
@@ -148,9 +148,9 @@ class _Lane:
         self.sound = False
         self._connection.terminate()
 
-    async def close(self, timeout: float) -> None:
+    async def close(self, within: float) -> None:
         try:
-            await self._connection.close(timeout=timeout)
+            await self._connection.close(timeout=within)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._connection.terminate()
 
@@ -283,7 +283,7 @@ class PostgresDatabase:
         try:
             opened = await connection(
                 self._url,
-                timeout=self._wait,
+                within=self._wait,
                 command_timeout=self._statement_timeout,
                 statement_cache_size=0,  # each lane keeps its own prepared statements, for good
                 server_settings=self._session(),

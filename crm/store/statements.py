@@ -9,12 +9,13 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import ColumnElement, Table, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import LargeBinary, NullType
 
 from crm.store import tables
@@ -85,16 +86,13 @@ def prepare(statement: ClauseElement) -> Statement:
     Every `bindparam("name")` becomes a required parameter; `insert(table)` without values takes every column.
     RuntimeError when it touches a table of organisations without a parameter `org`: on SQLite that is the wall.
     """
-    names = {element.key for element in visitors.iterate(statement) if isinstance(element, BindParameter)}
-    touched = {element for element in visitors.iterate(statement) if isinstance(element, Table)}
-    target = getattr(statement, "table", None)
-    if isinstance(target, Table):
+    prepared = Statement(statement)
+    touched = {part for part in visitors.iterate(statement) if isinstance(part, Table)}
+    if isinstance(target := getattr(statement, "table", None), Table):
         touched.add(target)
-        if getattr(statement, "is_insert", False):
-            names.update(column.name for column in target.columns)
-    if any(table in tables.SCOPED for table in touched) and "org" not in names:
+    if touched & tables.SCOPED and "org" not in prepared.sqlite().names:
         raise RuntimeError(f"a statement on {sorted(table.name for table in touched)} has no parameter org")
-    return Statement(statement)
+    return prepared
 
 
 class AnyOf(ColumnElement[bool]):
@@ -102,7 +100,7 @@ class AnyOf(ColumnElement[bool]):
 
     inherit_cache = False
     # Not Boolean(): SQLAlchemy would write `… = 1` behind it on SQLite, and no index could be used.
-    type = NullType()
+    type = NullType()  # type: ignore[assignment]
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
@@ -121,44 +119,38 @@ def _any_of_postgresql(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 UNHEX: Final = "heed_unhex"
-"""The function that `sqlite.py` gives each connection: hexadecimal text to octets (SQLite has unhex only since 3.41)."""
+"""The function that `sqlite.py` gives each connection: hexadecimal text to octets (SQLite has its own since 3.41)."""
 
 
 @compiles(AnyOf, "sqlite")
 def _any_of_sqlite(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
     values = compiler.process(bindparam(element.name), **kw)
     value = f"{UNHEX}(value)" if isinstance(element.column.type, LargeBinary) else "value"
-    return f"{compiler.process(element.column, **kw)} IN (SELECT {value} FROM json_each({values}))"
+    column = compiler.process(element.column, **kw)
+    return f"{column} IN (SELECT {value} FROM json_each({values}))"  # noqa: S608 - made of names of the program
 
 
-class _Constants:
+class _Constants(SQLCompiler):
     """Writes the program's own integers into the text, so that a generic plan can still use a partial index."""
 
-    def visit_bindparam(self, bindparam: BindParameter[Any], literal_binds: bool = False, **kw: Any) -> str:
-        literal_binds = literal_binds or (not bindparam.required and (bindparam.expanding or _is_integer(bindparam)))
-        text: str = super().visit_bindparam(bindparam, literal_binds=literal_binds, **kw)  # type: ignore[misc]
-        return text
+    def visit_bindparam(self, bindparam: Any, *args: Any, literal_binds: bool = False, **kw: Any) -> Any:
+        ours = not bindparam.required and (bindparam.expanding or isinstance(bindparam.value, int))
+        visit: Any = super().visit_bindparam
+        return visit(bindparam, *args, literal_binds=literal_binds or ours, **kw)
 
 
-def _is_integer(bindparam: BindParameter[Any]) -> bool:
-    return isinstance(bindparam.value, int)
-
-
-class _SQLiteCompiler(_Constants, SQLiteDialect_pysqlite.statement_compiler):  # type: ignore[misc,name-defined]
+class _SQLite(_Constants, SQLiteCompiler):
     pass
 
 
-class _PostgresCompiler(_Constants, PGDialect_asyncpg.statement_compiler):  # type: ignore[misc,name-defined]
+class _Postgres(_Constants, PGCompiler_asyncpg):
     pass
 
 
-def _dialect(dialect: Any, compiler: type) -> Any:
-    dialect.statement_compiler = compiler
-    return dialect
-
-
-_SQLITE = _dialect(SQLiteDialect_pysqlite(paramstyle="qmark"), _SQLiteCompiler)
-_POSTGRESQL = _dialect(PGDialect_asyncpg(), _PostgresCompiler)
+_SQLITE: Final[Any] = SQLiteDialect_pysqlite(paramstyle="qmark")
+_SQLITE.statement_compiler = _SQLite
+_POSTGRESQL: Final[Any] = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+_POSTGRESQL.statement_compiler = _Postgres
 
 
 def _compile(element: ClauseElement, dialect: Any, *, json_lists: bool) -> Form:

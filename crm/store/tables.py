@@ -1,8 +1,8 @@
 """Every table of Heed as SQLAlchemy metadata, and what the service's database role may do with each. Runs no statement.
 
-Column types are only those that both drivers pass through unchanged: text, integers, octets. Times are microseconds since
-1970-01-01 UTC, ids are text, truth values are 0 and 1. Everything that belongs to an organisation carries `org` first in
-its key. A change here needs a revision in `migrations/versions`; `make check` compares the two.
+Column types are only those that both drivers pass through unchanged: text, integers, octets. Times are microseconds
+since 1970-01-01 UTC, ids are text, truth values are 0 and 1. Everything that belongs to an organisation carries `org`
+first in its key. A change here needs a revision in `migrations/versions`; a test compares the two.
 """
 
 from typing import Final
@@ -92,8 +92,8 @@ patient = Table(
     CheckConstraint("restricted IN (0, 1)", name="restricted"),
     Index("ix_patient_audit_subject", "org", "audit_subject", unique=True),
 )
-"""The clear part of a record: nothing here tells who the person is. `audit_subject` is the random name of the patient in
-the log."""
+"""The clear part of a record: nothing here tells who the person is. `audit_subject` is the patient's random name in the
+log."""
 
 sealed_row = Table(
     "sealed_row",
@@ -252,13 +252,15 @@ source_record = Table(
     "source_record",
     metadata,
     _org(),
-    Column("source", Key, primary_key=True),
-    Column("patient_id", Key, primary_key=True),
+    Column("slot", LargeBinary, primary_key=True),
+    Column("patient_id", Key, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     _named(),
     ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
+    Index("ix_source_record_patient", "org", "patient_id"),
 )
-"""What a source system last sent for a patient, as a keyed digest: how an import knows that nothing changed."""
+"""What a source system last reported in one slot (`crm/store/imported.py`), as keyed digests: how an import knows a
+record again, and that nothing changed."""
 
 _WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 

@@ -104,9 +104,7 @@ def _named(table: str) -> sa.CheckConstraint:
 
 
 def _of_patient(table: str) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint(
-        ["org", "patient_id"], ["patient.org", "patient.id"], name=f"fk_{table}_patient"
-    )
+    return sa.ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"], name=f"fk_{table}_patient")
 
 
 def _partial(name: str, table: str, *columns: str, where: str, unique: bool = False) -> None:
@@ -213,13 +211,14 @@ def _outbox_and_sources() -> None:
     _create(
         "source_record",
         _key("org"),
-        _key("source"),
+        _octets("slot"),
         _key("patient_id"),
         _octets("digest"),
         _named("source_record"),
         _of_patient("source_record"),
-        key=("org", "source", "patient_id"),
+        key=("org", "slot"),
     )
+    op.create_index("ix_source_record_patient", "source_record", ["org", "patient_id"])
 
 
 def _log() -> None:
@@ -275,7 +274,7 @@ def _log() -> None:
 
 
 def _role() -> None:
-    """The role that the service takes on. Roles belong to the whole server, so another database may be making it now."""
+    """The role that the service takes on; it belongs to the whole server, so another database may be making it now."""
     op.execute(
         f"""
         DO $$ BEGIN
