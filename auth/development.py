@@ -24,9 +24,9 @@ from auth.roles import Role
 from auth.strict_json import parse_object
 from auth.tokens import MAX_LIFETIME
 
-__all__ = ["DEFAULT_PURPOSES", "DevelopmentIssuer"]
+__all__ = ["AUDIENCE", "DEFAULT_PURPOSES", "ISSUER", "DevelopmentIssuer"]
 
-ISSUER = "https://issuer.development.invalid"  # RFC 2606: a name that can never be anybody's
+ISSUER = "https://development.heed.invalid"  # RFC 2606: a name that can never be anybody's
 AUDIENCE = "heed"
 KEY_FILE = "development-issuer.json"
 JWKS_FILE = "development-jwks.json"

@@ -36,8 +36,10 @@ def _get(url: str, limit: int) -> bytes:
         octets = response.read(limit + 1)
         if len(octets) > limit:
             raise OSError(f"the issuer answered with more than {limit} octets")
+        if response.length:
+            raise OSError("the issuer's answer broke off")
         return octets
     except HTTPException as error:
-        raise OSError("the issuer's answer is not HTTP, or broke off") from error
+        raise OSError("the issuer's answer is not HTTP") from error
     finally:
         connection.close()
