@@ -6,6 +6,7 @@ A ring may hold the keys of some uses only; the part that it lacks stays sealed 
 
 import base64
 import binascii
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -124,7 +125,10 @@ def _write_new(path: Path, content: bytes) -> None:
 
     A link, unlike a rename, fails when the name is taken, so that two who start at once cannot overwrite each other.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -155,20 +159,24 @@ def _read(path: Path) -> bytes:
         if path.is_symlink():
             raise Unsafe(f"the key ring {path} is a symbolic link: give the path of the file itself") from None
         raise Unsafe(f"the key ring {path} cannot be read ({error.strerror}): check its owner and mode") from None
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise Unsafe(f"the key ring {path} is not a regular file: give the path of the file that `keys init` made")
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            raise Unsafe(
-                f"the key ring {path} is open to other users: run `chmod 600 {path}`, and ask who may have read it"
-            )
-        if found.st_uid not in (0, os.geteuid()):
-            raise Unsafe(f"the key ring {path} belongs to another user: run `chown` so that the service's user owns it")
-        parent = path.parent.stat().st_mode
-        if parent & stat.S_IWOTH and not parent & stat.S_ISVTX:
-            raise Unsafe(f"anyone may replace the key ring {path}: run `chmod o-w {path.parent}`")
-        return file.read(_LARGEST)
+    try:
+        _check(path, os.fstat(handle))
+        return os.read(handle, _LARGEST)
+    finally:
+        os.close(handle)
+
+
+def _check(path: Path, found: os.stat_result) -> None:
+    """Raises Unsafe where somebody else may read or replace the file."""
+    if not stat.S_ISREG(found.st_mode):
+        raise Unsafe(f"the key ring {path} is not a regular file: give the path of the file that `keys init` made")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise Unsafe(f"the key ring {path} is open to other users: run `chmod 600 {path}`; who may have read it?")
+    if found.st_uid not in (0, os.geteuid()):
+        raise Unsafe(f"the key ring {path} belongs to another user: run `chown` so that the service's user owns it")
+    parent = path.parent.stat().st_mode
+    if parent & stat.S_IWOTH and not parent & stat.S_ISVTX:
+        raise Unsafe(f"anyone may replace the key ring {path}: run `chmod o-w {path.parent}`")
 
 
 def _parsed(path: Path, content: bytes) -> dict[str, _RootKey]:

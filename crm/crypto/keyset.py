@@ -18,7 +18,7 @@ from crm.crypto.secret import Secret
 from crm.crypto.wrapping import WrapKey
 from crm.errors import KeyUnavailable, Tampered, Unsafe
 
-__all__ = ["KeySet", "NewKey", "StoredKey"]
+__all__ = ["KeySet", "NewKey", "StoredKey", "new_index_key", "new_wrap_key"]
 
 APP = "heed"
 _INDEX_ALG = 0x10
@@ -53,6 +53,18 @@ class NewKey:
 
     epoch: int
     wrapped: bytes = field(repr=False)
+
+
+def new_wrap_key(
+    provider: KeyProvider, env: str, key_class: KeyClass, no: int, state: str, alg: Alg = Alg.GCM_SIV
+) -> StoredKey:
+    """A fresh epoch of one class, ready to be stored. `alg` is the cipher that wraps data keys in this epoch."""
+    return _made(provider, env, "wrap", key_class, no, state, alg)
+
+
+def new_index_key(provider: KeyProvider, env: str, no: int, state: str) -> StoredKey:
+    """A fresh version of the index key, ready to be stored."""
+    return _made(provider, env, "index", "index", no, state, _INDEX_ALG)
 
 
 class KeySet(Secret):
@@ -112,8 +124,8 @@ class KeySet(Secret):
         missing = {*KeyClass, "index"} - provider.uses()
         if missing:
             raise Unsafe(f"the first keys need a provider that holds every use; it lacks {', '.join(sorted(missing))}")
-        wraps = [_made(provider, env, "wrap", key_class, alg) for key_class in KeyClass]
-        return [*wraps, _made(provider, env, "index", "", _INDEX_ALG)]
+        wraps = [new_wrap_key(provider, env, key_class, 1, "active", alg) for key_class in KeyClass]
+        return [*wraps, new_index_key(provider, env, 1, "active")]
 
     def new_data_key(self, org: str, patient_id: str, key_class: KeyClass, dek_no: int) -> tuple[DataKey, NewKey]:
         """A fresh random data key, and the same wrapped under the active epoch. Raises KeyUnavailable, ValueError."""
@@ -185,10 +197,11 @@ def _context(env: str, kind: str, use: str, no: int) -> dict[str, str]:
     return {"app": APP, "env": env, "purpose": kind, "use": use, "no": str(no)}
 
 
-def _made(provider: KeyProvider, env: str, kind: str, key_class: str, alg: int) -> StoredKey:
-    """A fresh random key numbered 1. The root key wraps alg u8 ‖ key 32, so that nobody can change the algorithm."""
-    wrapped = provider.wrap(bytes((alg,)) + os.urandom(KEY), _context(env, kind, key_class or "index", 1))
-    return StoredKey(kind, key_class, 1, "active", wrapped.provider, wrapped.key_ref, wrapped.blob)
+def _made(provider: KeyProvider, env: str, kind: str, use: str, no: int, state: str, alg: int) -> StoredKey:
+    """A fresh random key. The root key wraps alg u8 ‖ key 32, so that nobody can change the algorithm."""
+    wrapped = provider.wrap(bytes((alg,)) + os.urandom(KEY), _context(env, kind, use, no))
+    key_class = use if kind == "wrap" else ""
+    return StoredKey(kind, key_class, no, state, wrapped.provider, wrapped.key_ref, wrapped.blob)
 
 
 def _unwrapped(provider: KeyProvider, env: str, row: StoredKey) -> bytes:
