@@ -6,7 +6,7 @@ Pure. The index columns are computed from the leaf and nothing else, so that a v
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from uuid_utils import uuid7
@@ -38,8 +38,7 @@ class Draft:
         return encode(self.content)
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """The columns by which the log is searched, all derived from the leaf. `out` is a code of `OUTCOMES`."""
 
     ts: int
@@ -100,7 +99,7 @@ def index_of(content: Mapping[str, Any]) -> Index:
         pou=",".join(content.get("pou", ())) or None,
         act=content["act"],
         out=OUTCOMES[content["out"]],
-        flags=sum(FLAGS[flag] for flag in content.get("flg", ())),
+        flags=sum([FLAGS[flag] for flag in content.get("flg", ())]),
         disc=int(content["act"] in _DISCLOSURES),
         req=content.get("req", ""),
     )

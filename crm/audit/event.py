@@ -8,7 +8,7 @@ tlog-tiles carry a 16-bit length). Inside that profile orjson with sorted keys w
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -99,6 +99,7 @@ _NAME = re.compile(r"[!#-\[\]-~]{1,255}")  # visible ASCII without the two chara
 _TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+/=-]{0,127}")
 _MAX_NAMES = 1000
 _MAX_COUNT = 2**53 - 1
+_WHO = ("iss", "sub", "org", "client", "jti")
 _CUTTABLE = ("fld", "msk", "chg")
 
 
@@ -149,14 +150,16 @@ class Who:
     jti: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("iss", "sub", "org", "client", "jti"):
+        for name in _WHO:
             object.__setattr__(self, name, _foreign(_NAME, getattr(self, name)))
         object.__setattr__(self, "roles", tuple(_codes(tuple(self.roles), "roles")))
 
     def members(self) -> dict[str, Any]:
         """The set members, as they stand in the leaf."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {name: list(value) if name == "roles" else value for name, value in values.items() if value}
+        result: dict[str, Any] = {name: value for name in _WHO if (value := getattr(self, name))}
+        if self.roles:
+            result["roles"] = list(self.roles)
+        return result
 
 
 @dataclass(frozen=True, slots=True)

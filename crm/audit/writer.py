@@ -1,4 +1,4 @@
-"""The log writer of one process: many waiting events, one transaction. Owns batches, deadlines and refusals, no storage.
+"""The log writer of one process: many waiting events, one transaction. Owns batches, deadlines, refusals; no storage.
 
 No timer: while a batch of an organisation commits, the next one gathers. Whoever appended waits until its events are
 durable, or is refused; there is no third way and no switch. Each organisation has a lane of its own, so that one locked

@@ -5,7 +5,7 @@ leader; numbers come from the locked head, never from a sequence (which leaves g
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -92,7 +92,7 @@ class LogSink:
                     "id": entry.id,
                     "leaf": entry.leaf,
                     "leaf_hash": entry.leaf_hash,
-                    **asdict(entry.index),
+                    **entry.index._asdict(),
                 }
                 for seq, entry in enumerate(entries, start=size)
             ]
@@ -158,8 +158,8 @@ async def stage_rows(connection: Connection, org: str, drafts: Sequence[Draft]) 
 class EventFilter:
     """Which events of one log; None asks nothing.
 
-    `patient` is an audit subject and `actor` a token's `sub`; `since` (inclusive) and `until` (exclusive) are microseconds
-    since 1970; `outcome` is one of ok, partial, denied, error; `purpose` an HL7 code; `act` a value of `Act`.
+    `patient` is an audit subject and `actor` a token's `sub`; `since` (inclusive) and `until` (exclusive) are
+    microseconds since 1970; `outcome` is one of ok, partial, denied, error; `purpose` an HL7 code; `act` one of `Act`.
     """
 
     patient: str | None = None
@@ -207,7 +207,7 @@ async def events(
         if not known:
             return []
         params["before_ts"], params["before_seq"] = known[0]["ts"], after_seq
-    statement = _page(frozenset(params) & _COLUMNS.keys(), chosen.outcome)
+    statement = _page(frozenset(params.keys() & _COLUMNS.keys()), chosen.outcome)
     rows = await database.fetch(org, statement, **params, rows=first)
     return [LoggedEvent(row["seq"], bytes(row["leaf"])) for row in rows]
 
@@ -215,7 +215,7 @@ async def events(
 async def counts(database: Database, org: str, chosen: EventFilter) -> dict[str, int]:
     """How many events the filter finds, by outcome; outcomes without any are absent."""
     params = _params(chosen)
-    rows = await database.fetch(org, _tally(frozenset(params) & _COLUMNS.keys(), chosen.outcome), **params)
+    rows = await database.fetch(org, _tally(frozenset(params.keys() & _COLUMNS.keys()), chosen.outcome), **params)
     return {outcome: row["events"] for row in rows for outcome, code in OUTCOMES.items() if code == row["out"]}
 
 

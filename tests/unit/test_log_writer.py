@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -87,9 +87,8 @@ async def running(log: Log, **settings: float) -> AsyncIterator[LogWriter]:
         await writer.stop()
 
 
-async def until(condition: object) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """Wait for what the writer does in its own time; the test's own limit ends a wait in vain."""
-    assert callable(condition)
     while not condition():  # noqa: ASYNC110 - the writer has no event for every state a test may ask for
         await asyncio.sleep(0.01)
 
