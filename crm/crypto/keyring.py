@@ -220,4 +220,4 @@ def _entry(path: Path, place: int, entry: Any) -> tuple[_RootKey, bytes]:
 
 
 def _malformed(path: Path, fault: str) -> Unsafe:
-    return Unsafe(f"the key ring {path} is malformed ({fault}): restore it from your copy; do not edit it by hand")
+    return Unsafe(f"the key ring {path} is malformed ({fault}): restore it from your copy")
