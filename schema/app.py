@@ -1,0 +1,82 @@
+"""The ASGI application: GraphQL, health, readiness and metrics at their addresses. Composes this room, nothing else."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from schema import graphiql
+from schema.context import Services, Verifier
+from schema.execution import Engine
+from schema.http import GraphQLEndpoint
+from schema.metrics import CONTENT_TYPE, Metrics
+from schema.sdl import build_schema
+from schema.settings import Settings
+
+__all__ = ["Lifespan", "Readiness", "create_app"]
+
+Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
+"""Tells for each thing the service depends on (database, keys, log) whether it is ready."""
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def create_app(
+    services: Services,
+    verifier: Verifier,
+    settings: Settings,
+    readiness: Readiness,
+    *,
+    lifespan: Lifespan | None = None,
+) -> Starlette:
+    """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text)."""
+    metrics = Metrics()
+    engine = Engine(build_schema(), services, settings)
+    endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics)
+
+    async def healthz(_: Request) -> Response:
+        return _json(200, {"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        try:
+            ready = dict(await readiness())
+        except Exception:  # noqa: BLE001 - whatever keeps us from knowing keeps us from being ready
+            ready = {"checks": False}
+        return _json(200 if all(ready.values()) else 503, ready)
+
+    async def numbers(_: Request) -> Response:
+        return Response(metrics.page(), headers={**_HEADERS, "content-type": CONTENT_TYPE})
+
+    async def page_asset(request: Request) -> Response:
+        found = graphiql.asset(request.path_params["name"])
+        if found is None:
+            return _json(404, {"status": "not found"})
+        kind, content = found
+        return Response(content, headers={**_HEADERS, **graphiql.HEADERS, "content-type": f"{kind}; charset=utf-8"})
+
+    routes = [
+        Route("/graphql", endpoint),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", numbers),
+    ]
+    if settings.development:
+        routes.append(Route("/graphiql/{name}", page_asset))
+    return Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown}, lifespan=lifespan)
+
+
+async def _unknown(_: Request, error: Any) -> Response:
+    status = error.status_code
+    return _json(status, {"status": "not found" if status == 404 else "method not allowed"}, error.headers or {})
+
+
+def _json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    more = {**_HEADERS, **(headers or {}), "content-type": "application/json; charset=utf-8"}
+    return Response(orjson.dumps(content), status, headers=more)

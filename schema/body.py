@@ -1,0 +1,110 @@
+"""Strict JSON in, the parameters of a GraphQL request out. Owns what is well formed, not what it means.
+
+Strict means one reading only: UTF-8 as RFC 8259 has it, no duplicate keys, no NaN, no lone surrogates, no NUL, bounded
+nesting. Whatever is refused is refused with HTTP 400 in every media type, because it is not a GraphQL request at all.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from schema.errors import Code, Refused
+from schema.execution import Parameters
+
+__all__ = ["parameters_of_json", "parameters_of_query", "read_json"]
+
+
+def read_json(octets: bytes, depth: int) -> Any:
+    """The JSON value of `octets`. Raises Refused: GRAPHQL_PARSE_FAILED, or VALIDATION_FAILED for NUL in a string."""
+    try:
+        value = orjson.loads(octets)
+        json.loads(octets, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        value = Refused
+    if value is Refused:
+        raise Refused(Code.GRAPHQL_PARSE_FAILED, "The body is not one JSON text in UTF-8 with unique keys.")
+    _check_depth(value, depth)
+    if b"\\u0000" in octets:
+        _check_nul(value)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("duplicate key")
+
+
+def _no_constant(_: str) -> None:
+    raise ValueError("not a number")
+
+
+def _check_depth(value: Any, limit: int) -> None:
+    level: list[Any] = [value]
+    for _ in range(limit):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        if not below:
+            return
+        level = below
+    raise Refused(Code.QUERY_TOO_COSTLY, "The body is nested too deeply.")
+
+
+def _check_nul(value: Any, path: str = "") -> None:
+    """Refuse NUL wherever a string stands; PostgreSQL cannot store it. Bounded by `_check_depth`."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise Refused(Code.VALIDATION_FAILED, "Text must not contain the character NUL.", field=path or None)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_nul(item, f"{path}.{number}" if path else str(number))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_nul(key)
+            _check_nul(item, f"{path}.{key}" if path else key)
+
+
+def parameters_of_json(value: Any) -> Parameters:
+    """The parameters in a parsed body; other keys are reserved, and ignored. Raises Refused."""
+    if isinstance(value, list):
+        raise Refused(Code.VALIDATION_FAILED, "Send one request at a time; batches are not accepted.")
+    if not isinstance(value, dict):
+        raise Refused(Code.VALIDATION_FAILED, "The body must be a JSON object.")
+    return _parameters(value)
+
+
+def parameters_of_query(pairs: Mapping[str, list[str]], depth: int) -> Parameters:
+    """The parameters in the query of a GET; `variables` and `extensions` are JSON in it. Raises Refused."""
+    values: dict[str, Any] = {}
+    for name in ("query", "operationName", "variables", "extensions"):
+        given = pairs.get(name, [])
+        if len(given) > 1:
+            raise Refused(Code.VALIDATION_FAILED, "A parameter is given twice.", field=name)
+        if not given:
+            continue
+        text = given[0]
+        if "\0" in text:
+            raise Refused(Code.VALIDATION_FAILED, "Text must not contain the character NUL.", field=name)
+        if name in {"variables", "extensions"}:
+            values[name] = read_json(text.encode("utf-8", "replace"), depth) if text else None
+        else:
+            values[name] = text
+    return _parameters(values)
+
+
+def _parameters(values: Mapping[str, Any]) -> Parameters:
+    query = values.get("query")
+    if not isinstance(query, str):
+        raise Refused(Code.VALIDATION_FAILED, "State the document as a string.", field="query")
+    name = values.get("operationName")
+    if not (name is None or isinstance(name, str)):
+        raise Refused(Code.VALIDATION_FAILED, "The operation's name must be a string.", field="operationName")
+    for entry in ("variables", "extensions"):
+        if not (values.get(entry) is None or isinstance(values[entry], dict)):
+            raise Refused(Code.VALIDATION_FAILED, "This parameter must be a JSON object.", field=entry)
+    return Parameters(query, name or None, values.get("variables") or {})

@@ -1,0 +1,144 @@
+"""What a root resolver has at hand: the caller, the request, the services, and the plan. Does no work itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from auth.actor import Actor
+from auth.policy import Action
+from crm.services.request import Request
+from schema.plan import Plan, RootField
+from schema.settings import Limits
+
+__all__ = ["AccessLog", "Changes", "Context", "Page", "Profile", "Profiles", "Services", "Verifier"]
+
+Profile = dict[str, Any]
+"""What a service read of one patient: `id`, `version`, and the catalogue's field names with plain values."""
+
+
+class Page(Protocol):
+    """One page of a list: nodes and their cursors, in step."""
+
+    @property
+    def nodes(self) -> Sequence[Any]: ...
+    @property
+    def cursors(self) -> Sequence[str]: ...
+    @property
+    def has_next_page(self) -> bool: ...
+    @property
+    def has_previous_page(self) -> bool: ...
+
+
+class Profiles(Protocol):
+    """The use cases of reading (`crm.services.profiles`)."""
+
+    async def admit(
+        self, actor: Actor, request: Request, asked: frozenset[str], ids: Sequence[str] = ..., action: Action = ...
+    ) -> Any: ...
+    async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> Profile: ...
+    async def read_many(
+        self, actor: Actor, request: Request, ids: Sequence[str], asked: frozenset[str]
+    ) -> Sequence[Any]: ...
+    async def by_identifier(
+        self, actor: Actor, request: Request, system: str, value: str, asked: frozenset[str]
+    ) -> Profile: ...
+    async def search(
+        self,
+        actor: Actor,
+        request: Request,
+        by: Mapping[str, Any],
+        first: int,
+        after: str | None,
+        asked: frozenset[str],
+    ) -> Page: ...
+
+
+class Changes(Protocol):
+    """The use cases of writing (`crm.services.changes`)."""
+
+    async def register(
+        self, actor: Actor, request: Request, submitted: Mapping[str, Any], asked: frozenset[str]
+    ) -> Profile: ...
+    async def update(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        submitted: Mapping[str, Any],
+        asked: frozenset[str],
+    ) -> Profile: ...
+    async def add_contact_point(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        contact_point: Mapping[str, Any],
+        asked: frozenset[str],
+    ) -> Profile: ...
+    async def update_contact_point(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        contact_point_id: str,
+        contact_point: Mapping[str, Any],
+        asked: frozenset[str],
+    ) -> Profile: ...
+    async def retire_contact_point(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        contact_point_id: str,
+        asked: frozenset[str],
+    ) -> Profile: ...
+
+
+class AccessLog(Protocol):
+    """Reading the log, and recording attempts that never became an actor (`crm.services.access_log`)."""
+
+    async def events(
+        self, actor: Actor, request: Request, filter: Mapping[str, Any], first: int, after: str | None
+    ) -> Page: ...
+    async def admit(self, actor: Actor, request: Request) -> Any: ...
+    async def refused(self, reason: str, request: Request, actor: Actor | None = ...) -> None: ...
+
+
+class Services(Protocol):
+    """All that this room may ask of the service: the only way to patient data."""
+
+    @property
+    def profiles(self) -> Profiles: ...
+    @property
+    def changes(self) -> Changes: ...
+    @property
+    def access_log(self) -> AccessLog: ...
+
+
+class Verifier(Protocol):
+    """Turns headers into an actor. Raises `auth.errors.Unauthenticated`, or `PurposeNotPermitted` with the actor."""
+
+    def verify(self, authorization: str | None, purpose: str | None = None) -> Actor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`info.context` of one operation."""
+
+    actor: Actor
+    request: Request
+    services: Services
+    plan: Plan
+    limits: Limits
+
+    def root(self, info: Any) -> RootField:
+        """What was planned for the root field that is being resolved."""
+        return self.plan.roots[info.path.key]
+
+    def asked(self, info: Any) -> frozenset[str]:
+        """Catalogue paths that the root field being resolved asks for."""
+        return self.root(info).asked

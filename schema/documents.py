@@ -1,0 +1,133 @@
+"""Documents made ready once: parsed, limited, validated, and kept by their text. Owns that cache, and executes nothing.
+
+A document's text may hold literals, so the cache never leaves the process, and nothing here logs any of it.
+"""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    ObjectFieldNode,
+    OperationDefinitionNode,
+    ValueNode,
+    VariableNode,
+    validate,
+)
+from graphql.validation.rules import overlapping_fields_can_be_merged
+from graphql.validation.validate import ValidationAbortedError
+
+from schema.errors import Code, Refused
+from schema.limits import check, parse_within
+from schema.settings import Limits
+
+__all__ = ["Document", "Documents", "Invalidities"]
+
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
+"""A tenth of graphql-core's own budget: what honest documents need lies far below, and what attacks need, above."""
+
+MAX_REPORTED = 20
+OPERATION_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A validated document."""
+
+    tree: DocumentNode = field(repr=False)
+    operations: Mapping[str | None, OperationDefinitionNode] = field(repr=False)
+    fragments: Mapping[str, FragmentDefinitionNode] = field(repr=False)
+    digest: str
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation to execute (GraphQL specification, GetOperation). Raises Refused."""
+        if name is None and len(self.operations) == 1:
+            return next(iter(self.operations.values()))
+        if name is not None and name in self.operations:
+            return self.operations[name]
+        if name is None:
+            raise Refused(Code.GRAPHQL_VALIDATION_FAILED, "The document has not exactly one operation; name one.")
+        raise Refused(Code.GRAPHQL_VALIDATION_FAILED, "The document has no operation of that name.")
+
+    def label(self, operation: OperationDefinitionNode) -> str:
+        """How the access log names the operation: by its name, or by the digest of the document; never by a literal."""
+        name = operation.name.value if operation.name else ""
+        return name if OPERATION_NAME.fullmatch(name) else f"sha256:{self.digest}"
+
+
+class Invalidities(Exception):
+    """What validation found; `public` are the same problems in words that quote no literal of the document."""
+
+    def __init__(self, public: list[Refused]) -> None:
+        super().__init__(len(public))
+        self.public = public
+
+
+class Documents:
+    """Validated documents by text, the least recently used forgotten first. Refused ones are not kept."""
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits, *, count: int, size: int) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._count = count
+        self._size = size
+        self._used = 0
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, text: str) -> Document:
+        """The document of `text`. Raises Refused when it cannot be parsed or is too much, else Invalidities."""
+        kept = self._kept.get(text)
+        if kept is not None:
+            self._kept.move_to_end(text)
+            return kept
+        document = self._prepare(text)
+        if len(text) <= self._size:
+            self._kept[text] = document
+            self._used += len(text)
+            while len(self._kept) > self._count or self._used > self._size:
+                forgotten, _ = self._kept.popitem(last=False)
+                self._used -= len(forgotten)
+        return document
+
+    def _prepare(self, text: str) -> Document:
+        tree = parse_within(text, self._limits)
+        check(tree, self._limits)
+        errors = validate(self._schema, tree, max_errors=MAX_REPORTED, hide_suggestions=True)
+        if errors:
+            raise Invalidities([_public(error) for error in errors])
+        operations: dict[str | None, OperationDefinitionNode] = {}
+        fragments: dict[str, FragmentDefinitionNode] = {}
+        for definition in tree.definitions:
+            if isinstance(definition, OperationDefinitionNode):
+                operations[definition.name.value if definition.name else None] = definition
+            elif isinstance(definition, FragmentDefinitionNode):
+                fragments[definition.name.value] = definition
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return Document(tree, operations, fragments, digest)
+
+
+_HINT = re.compile(r" Did you mean .*$", re.DOTALL)
+
+
+def _public(error: GraphQLError) -> Refused:
+    """A validation error without literals: rules that look at values get a fixed sentence; others speak of names."""
+    locations = [(place.line, place.column) for place in error.locations or ()]
+    if isinstance(error, ValidationAbortedError):
+        return Refused(Code.QUERY_TOO_COSTLY, "The document takes too much to validate.")
+    about = error.nodes[0] if error.nodes else None
+    if isinstance(about, ValueNode) and not isinstance(about, VariableNode):
+        text = "A literal does not fit the type of its argument or input field."
+    elif isinstance(about, ObjectFieldNode):
+        text = "An input object has a field that its type does not have."
+    else:
+        text = _HINT.sub("", error.message)
+    return Refused(Code.GRAPHQL_VALIDATION_FAILED, text, locations=locations)

@@ -1,0 +1,286 @@
+"""The code lists as GraphQL enums; owns their descriptions, not their members (those are of `crm` and `auth`)."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import graphene
+
+from auth.policy import Group
+from auth.purposes import Purpose
+from auth.roles import Role
+from crm.audit.event import Outcome
+from crm.domain import values
+from schema.errors import DESCRIPTIONS, Code
+
+__all__ = ["EnumText", "enum_type"]
+
+EnumText = Mapping[str, str]
+
+_ACRONYMS = {word: word.upper() for word in ("bsl", "sms", "tty", "url", "html", "cd", "dvd", "usb", "pdf")}
+
+
+def enum_type(
+    codes: type[StrEnum], text: EnumText | None = None, *, name: str | None = None, about: str | None = None
+) -> Any:
+    """The GraphQL enum of a code list; a member without a text of its own is described by its name in words."""
+    texts = text or {}
+    summary = about or (codes.__doc__ or "").strip().split("\n")[0]
+
+    def describe(member: StrEnum | None) -> str:
+        return summary if member is None else texts.get(member.name) or _in_words(member.name)
+
+    return graphene.Enum.from_enum(codes, name=name, description=describe)
+
+
+def _in_words(name: str) -> str:
+    words = [_ACRONYMS.get(word, word) for word in name.lower().split("_")]
+    sentence = " ".join(words)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
+
+
+ErrorCode = enum_type(
+    Code, {code.name: text for code, text in DESCRIPTIONS.items()}, name="ErrorCode",
+    about="Why something was refused or failed; the same list as in `errors[].extensions.code`.",
+)  # fmt: skip
+RoleEnum = enum_type(
+    Role,
+    {
+        "FRONT_DESK": "Reception and scheduling.",
+        "CLINICIAN": "Treats patients.",
+        "CARE_COORDINATOR": "Coordinates care between teams.",
+        "MESSAGING": "A program that sends messages to patients.",
+        "PATIENT": "The person the record is about.",
+        "PROXY": "Somebody who acts for a patient.",
+        "COMPLIANCE_OFFICER": "Reads the access log.",
+        "PRIVACY_OFFICER": "Answers for privacy: reads the log and whole records.",
+        "INTEGRATION": "Another system that exchanges records.",
+        "OPERATOR": "Runs the service; sees no patient.",
+    },
+    name="Role",
+    about="What a caller is. What each role may do is decided together with the purpose of use.",
+)
+PurposeOfUse = enum_type(
+    Purpose,
+    {
+        "TREAT": "Treatment.",
+        "ETREAT": "Emergency treatment.",
+        "BTG": "Break-glass: access in an emergency that the rules would refuse.",
+        "CAREMGT": "Care management.",
+        "COC": "Coordination of care.",
+        "HPAYMT": "Healthcare payment.",
+        "HOPERAT": "Healthcare operations.",
+        "PATRQT": "Requested by the patient.",
+        "FAMRQT": "Requested by the family.",
+        "PWATRNY": "Power of attorney.",
+        "SUPNWK": "Support network.",
+        "HMARKT": "Healthcare marketing.",
+        "PATADMIN": "Patient administration.",
+        "HQUALIMP": "Healthcare quality improvement.",
+        "PATSFTY": "Patient safety.",
+        "HCOMPL": "Healthcare compliance.",
+        "HLEGAL": "Legal.",
+        "PUBHLTH": "Public health.",
+        "HRESCH": "Healthcare research.",
+        "RECORDMGT": "Records management.",
+        "HSYSADMIN": "Health system administration.",
+        "TRAIN": "Training.",
+        "HTEST": "Test health data.",
+    },
+    name="PurposeOfUse",
+    about="Why a caller asks: codes of HL7 v3-ActReason, value set PurposeOfUse.",
+)
+FieldGroup = enum_type(
+    Group,
+    {
+        "RECORD": "The record itself: restriction, times, provenance.",
+        "ADDRESSING": "How to address the person.",
+        "PRONOUNS": "Pronouns.",
+        "LEGAL_NAME": "Names on documents.",
+        "BIRTH": "Date of birth.",
+        "VITAL": "Whether the person is alive, and the record in use.",
+        "GENDER": "Administrative gender.",
+        "IDENTIFIERS": "Business identifiers and links to other records.",
+        "LANGUAGE": "Languages and interpreter.",
+        "ACCESS": "Access needs and accessible formats.",
+        "HANDLING": "What to do about cultural needs.",
+        "CULTURE": "Religion, and the background of cultural needs.",
+        "CONTACT": "Contact points.",
+        "ADDRESS": "Addresses.",
+        "CHANNEL": "Channels, contact windows and time zone.",
+        "STYLE": "Communication style and instructions.",
+        "APPOINTMENT": "Appointment preferences.",
+        "CASE_MANAGER": "The responsible case manager.",
+    },
+    name="FieldGroup",
+    about="A group of profile fields that are granted together and come from one source.",
+)
+AccessOutcome = enum_type(
+    Outcome,
+    {
+        "OK": "Done as asked.",
+        "PARTIAL": "Done in part.",
+        "DENIED": "Refused.",
+        "ERROR": "Failed.",
+    },
+    name="AccessOutcome",
+    about="How a recorded access ended.",
+)
+
+NameUse = enum_type(
+    values.NameUse,
+    {
+        "USUAL": "The name the person normally uses.",
+        "OFFICIAL": "The name on official documents.",
+        "TEMP": "A temporary name.",
+        "NICKNAME": "A name among friends.",
+        "ANONYMOUS": "A pseudonym that protects the person.",
+        "OLD": "No longer in use.",
+        "MAIDEN": "A name before marriage.",
+    },
+)
+IdentifierUse = enum_type(
+    values.IdentifierUse,
+    {
+        "USUAL": "The identifier to use by default.",
+        "OFFICIAL": "The most trusted identifier.",
+        "TEMP": "A temporary identifier.",
+        "SECONDARY": "Identifies the person only together with others.",
+        "OLD": "No longer valid.",
+    },
+)
+LinkType = enum_type(
+    values.LinkType,
+    {
+        "REPLACED_BY": "The other record replaces this one.",
+        "REPLACES": "This record replaces the other.",
+        "REFER": "The other record is the main one.",
+        "SEEALSO": "The other record may say more.",
+    },
+)
+AdministrativeGender = enum_type(
+    values.AdministrativeGender,
+    {"OTHER": "Neither male nor female.", "UNKNOWN": "Asked for, and not known."},
+)
+TriState = enum_type(
+    values.TriState,
+    {"YES": "Yes.", "NO": "No.", "UNKNOWN": "Nobody asked, or nobody knows; never to be read as yes."},
+)
+ContactPointSystem = enum_type(
+    values.ContactPointSystem,
+    {
+        "PHONE": "A telephone that is spoken through.",
+        "FAX": "A fax machine.",
+        "EMAIL": "An e-mail address.",
+        "PAGER": "A pager.",
+        "URL": "A web address or messenger contact.",
+        "SMS": "A number for text messages only.",
+        "OTHER": "Something else; the value says what.",
+    },
+)
+ContactPointUse = enum_type(
+    values.ContactPointUse,
+    {
+        "HOME": "At home.",
+        "WORK": "At work.",
+        "TEMP": "For a time only.",
+        "OLD": "No longer in use; kept as a fact.",
+        "MOBILE": "Carried along.",
+    },
+)
+Capability = enum_type(
+    values.Capability,
+    {
+        "VOICE": "Takes voice calls.",
+        "SMS": "Takes text messages.",
+        "FAX": "Takes faxes.",
+        "TTY": "Is a text telephone.",
+        "DATA": "Takes data, such as e-mail.",
+    },
+)
+VerificationStatus = enum_type(
+    values.VerificationStatus,
+    {
+        "UNVERIFIED": "Not shown to belong to the person.",
+        "VERIFIED": "Shown to belong to the person.",
+        "FAILED": "Tried, and not shown.",
+    },
+)
+VerificationMethod = enum_type(
+    values.VerificationMethod,
+    {
+        "OTP": "The person gave back a one-time code.",
+        "REPLY": "The person answered a message.",
+        "STAFF": "A member of staff checked it.",
+        "IMPORT": "Another system says so.",
+    },
+)
+UndeliverableReason = enum_type(values.UndeliverableReason)
+AddressUse = enum_type(
+    values.AddressUse,
+    {
+        "HOME": "Where the person lives.",
+        "WORK": "Where the person works.",
+        "TEMP": "For a time only.",
+        "OLD": "No longer in use.",
+        "BILLING": "Where bills go.",
+    },
+)
+AddressType = enum_type(
+    values.AddressType,
+    {"POSTAL": "For letters.", "PHYSICAL": "A place that can be visited.", "BOTH": "For letters and visits."},
+)
+LanguageMode = enum_type(values.LanguageMode)
+Proficiency = enum_type(values.Proficiency)
+AccessibleFormat = enum_type(values.AccessibleFormat)
+AccessNeedKind = enum_type(values.AccessNeedKind)
+AccessNeedCategory = enum_type(
+    values.AccessNeedCategory,
+    {
+        "COMMUNICATION_SUPPORT": "Help with communication, such as equipment or time.",
+        "COMMUNICATION_PROFESSIONAL": "A person who interprets or speaks for the patient.",
+        "CONTACT_METHOD": "A particular way to be contacted.",
+        "INFORMATION_FORMAT": "A particular format of written information.",
+        "ADDITIONAL": "Anything else that has to be arranged.",
+    },
+)
+CulturalNeedKind = enum_type(values.CulturalNeedKind)
+CommunicationPurpose = enum_type(values.CommunicationPurpose)
+Channel = enum_type(
+    values.Channel,
+    {
+        "SMS": "Text message.",
+        "VOICE": "Telephone call.",
+        "EMAIL": "E-mail.",
+        "LETTER": "Letter by post.",
+        "PORTAL": "Message in the patient portal.",
+        "PUSH": "Notification of an app.",
+        "CHAT": "Chat or messenger.",
+        "TEXTPHONE": "Text telephone or relay service.",
+        "IN_PERSON": "Face to face.",
+        "FAX": "Fax.",
+    },
+)
+Day = enum_type(
+    values.Day,
+    {
+        "MON": "Monday.", "TUE": "Tuesday.", "WED": "Wednesday.", "THU": "Thursday.", "FRI": "Friday.",
+        "SAT": "Saturday.", "SUN": "Sunday.",
+    },
+)  # fmt: skip
+TimeOfDay = enum_type(values.TimeOfDay)
+ClinicianGender = enum_type(
+    values.ClinicianGender,
+    {"FEMALE": "A woman.", "MALE": "A man.", "NO_PREFERENCE": "Asked for, and it does not matter."},
+)
+CommunicationStyle = enum_type(
+    values.CommunicationStyle,
+    {
+        "PLAIN_LANGUAGE": "Short sentences and everyday words.",
+        "DETAILED": "With all details.",
+        "BRIEF": "Only what matters most.",
+        "FORMAL": "With title and surname.",
+        "INFORMAL": "With the first name.",
+        "STEP_BY_STEP": "One thing at a time.",
+    },
+)

@@ -1,0 +1,232 @@
+"""The one closed table from what went wrong to what a client is told; owns codes and messages, no detail of a failure.
+
+Messages are fixed for each code, so that no patient's value, stored or submitted, can travel in one.
+"""
+
+import logging
+import traceback
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from graphql import GraphQLError
+
+from auth import errors as auth_errors
+from crm import errors as crm_errors
+
+__all__ = ["DESCRIPTIONS", "TABLE", "Code", "Problem", "Refused", "code_of", "internal", "problem_of"]
+
+_log = logging.getLogger("heed.schema")
+
+
+class Code(StrEnum):
+    """The closed list of `errors[].extensions.code`; a client may switch on it and need no default but a retry."""
+
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    FORBIDDEN_FIELD = "FORBIDDEN_FIELD"
+    PURPOSE_REQUIRED = "PURPOSE_REQUIRED"
+    PURPOSE_NOT_PERMITTED = "PURPOSE_NOT_PERMITTED"
+    NOT_FOUND = "NOT_FOUND"
+    VERSION_REQUIRED = "VERSION_REQUIRED"
+    VERSION_CONFLICT = "VERSION_CONFLICT"
+    VALIDATION_FAILED = "VALIDATION_FAILED"
+    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+    QUERY_TOO_COSTLY = "QUERY_TOO_COSTLY"
+    RATE_LIMITED = "RATE_LIMITED"
+    RESTRICTED_RECORD = "RESTRICTED_RECORD"
+    BREAK_GLASS_REQUIRED = "BREAK_GLASS_REQUIRED"
+    ERASED = "ERASED"
+    AUDIT_UNAVAILABLE = "AUDIT_UNAVAILABLE"
+    KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
+    OVERLOADED = "OVERLOADED"
+    GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
+
+
+MESSAGES: Mapping[Code, str] = {
+    Code.UNAUTHENTICATED: "A valid bearer token is required.",
+    Code.FORBIDDEN: "Your role does not allow this.",
+    Code.FORBIDDEN_FIELD: "Your role and purpose of use do not allow at least one of the fields named.",
+    Code.PURPOSE_REQUIRED: "State a purpose of use, in the token or in the header X-Purpose-Of-Use.",
+    Code.PURPOSE_NOT_PERMITTED: "Your role may not ask for this purpose of use.",
+    Code.NOT_FOUND: "There is no such record that you may know of.",
+    Code.VERSION_REQUIRED: "State expectedVersion: the version of the record that your change is based on.",
+    Code.VERSION_CONFLICT: "The record changed since you read it; read it again and repeat your change.",
+    Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field.",
+    Code.BATCH_TOO_LARGE: "Too many ids in one call.",
+    Code.QUERY_TOO_COSTLY: "The request asks for more than the server does at once.",
+    Code.RATE_LIMITED: "Too many requests; try again later.",
+    Code.RESTRICTED_RECORD: "This record is restricted.",
+    Code.BREAK_GLASS_REQUIRED: "This needs a break-glass grant.",
+    Code.ERASED: "This record was erased.",
+    Code.AUDIT_UNAVAILABLE: "The access log cannot be written, so nothing is answered; try again later.",
+    Code.KEY_UNAVAILABLE: "A key that this record needs is not available; try again later.",
+    Code.OVERLOADED: "The server has too much to do, or took too long; try again later.",
+    Code.GRAPHQL_PARSE_FAILED: "The request cannot be parsed.",
+    Code.GRAPHQL_VALIDATION_FAILED: "The document does not fit the schema.",
+    Code.INTERNAL_SERVER_ERROR: "Something failed here. Quote the incident when you report it.",
+}
+
+DESCRIPTIONS: Mapping[Code, str] = {
+    **MESSAGES,
+    Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field; `field` is its path, `rule` a word for the rule.",
+    Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored.",
+    Code.INTERNAL_SERVER_ERROR: "Something failed in the service; `incident` finds it in the server's log.",
+}
+
+UNAVAILABLE: frozenset[Code] = frozenset({Code.AUDIT_UNAVAILABLE, Code.KEY_UNAVAILABLE, Code.OVERLOADED})
+"""Codes that stand for the whole answer: HTTP 503 with `Retry-After`, and never a `data` entry beside them."""
+
+FORBIDDEN: frozenset[Code] = frozenset(
+    {
+        Code.FORBIDDEN,
+        Code.FORBIDDEN_FIELD,
+        Code.PURPOSE_REQUIRED,
+        Code.PURPOSE_NOT_PERMITTED,
+        Code.RESTRICTED_RECORD,
+        Code.BREAK_GLASS_REQUIRED,
+    }
+)
+"""Codes that mean HTTP 403 when they refuse the whole request in `application/graphql-response+json`."""
+
+RETRY_AFTER = 1
+"""Seconds after which a client may try again, where the failure itself does not say."""
+
+
+class Refused(Exception):
+    """A refusal that this room itself decides: transport, limits, and the shape of a document.
+
+    `text` is one of our own fixed sentences (never a literal of the request); `locations` point into the document.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        text: str | None = None,
+        *,
+        field: str | None = None,
+        locations: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.text = text
+        self.field = field
+        self.locations = tuple(locations)
+
+
+TABLE: Mapping[type[BaseException], Code] = {
+    auth_errors.Unauthenticated: Code.UNAUTHENTICATED,
+    auth_errors.Forbidden: Code.FORBIDDEN,
+    auth_errors.ForbiddenField: Code.FORBIDDEN_FIELD,
+    auth_errors.PurposeRequired: Code.PURPOSE_REQUIRED,
+    auth_errors.PurposeNotPermitted: Code.PURPOSE_NOT_PERMITTED,
+    crm_errors.NotFound: Code.NOT_FOUND,
+    crm_errors.Invalid: Code.VALIDATION_FAILED,
+    crm_errors.VersionRequired: Code.VERSION_REQUIRED,
+    crm_errors.VersionConflict: Code.VERSION_CONFLICT,
+    crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
+    crm_errors.Erased: Code.ERASED,
+    crm_errors.KeyUnavailable: Code.KEY_UNAVAILABLE,
+    crm_errors.AuditUnavailable: Code.AUDIT_UNAVAILABLE,
+    crm_errors.Overloaded: Code.OVERLOADED,
+}
+"""Every class that has a code of its own; whatever is not here is INTERNAL_SERVER_ERROR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One entry of `errors`, ready to be written."""
+
+    code: Code
+    message: str
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    locations: tuple[tuple[int, int], ...] = ()
+    path: tuple[str | int, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as the GraphQL specification shapes it (section 7.1.2), with the code in `extensions`."""
+        entry: dict[str, Any] = {"message": self.message}
+        if self.locations:
+            entry["locations"] = [{"line": line, "column": column} for line, column in self.locations]
+        if self.path:
+            entry["path"] = list(self.path)
+        entry["extensions"] = {"code": self.code.value, **self.extensions}
+        return entry
+
+
+def code_of(error: BaseException) -> Code:
+    """The public code of an exception, looked up along its classes from the most special to the most general."""
+    if isinstance(error, Refused):
+        return error.code
+    for cls in type(error).__mro__:
+        if cls in TABLE:
+            return TABLE[cls]
+    return Code.INTERNAL_SERVER_ERROR
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What a client is told about `error`; logs it when it is none of the expected kinds.
+
+    A `GraphQLError` of the executor lends its path and location, and its cause the code.
+    """
+    if isinstance(error, GraphQLError):
+        cause = error.original_error or error
+        inner = problem_of(cause) if cause is not error else internal(error)
+        locations = tuple((place.line, place.column) for place in error.locations or ())
+        return Problem(inner.code, inner.message, inner.extensions, locations, tuple(error.path or ()))
+    code = code_of(error)
+    if code is Code.INTERNAL_SERVER_ERROR:
+        return internal(error)
+    locations = error.locations if isinstance(error, Refused) else ()
+    text = error.text if isinstance(error, Refused) and error.text else MESSAGES[code]
+    return Problem(code, text, _extensions(error, code), locations)
+
+
+def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
+    """The entries beside the code: a field path, a version, seconds; nothing else of the exception is looked at."""
+    found: dict[str, Any] = {}
+    match error:
+        case Refused(field=str(path)):
+            found["field"] = path
+        case crm_errors.Invalid(field=path, rule=rule):
+            found["field"] = path
+            found["rule"] = rule
+        case auth_errors.ForbiddenField(paths=[path, *_]):
+            found["field"] = path
+        case crm_errors.VersionConflict(current=version):
+            found["currentVersion"] = version
+        case crm_errors.Overloaded(retry_after=seconds):
+            found["retryAfter"] = seconds
+        case _:
+            pass
+    if code in UNAVAILABLE or code is Code.RATE_LIMITED:
+        found.setdefault("retryAfter", RETRY_AFTER)
+    return found
+
+
+def internal(error: BaseException) -> Problem:
+    """A failure nobody expected: the client gets an incident number, the log its type and place, nobody any value."""
+    incident = uuid.uuid4().hex
+    chain = " <- ".join(f"{type(link).__name__} at {_place(link)}" for link in _causes(error))
+    _log.error("incident %s: %s", incident, chain)
+    return Problem(Code.INTERNAL_SERVER_ERROR, MESSAGES[Code.INTERNAL_SERVER_ERROR], {"incident": incident})
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    """The exception and what it came from, at most eight links."""
+    link: BaseException | None = error
+    for _ in range(8):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised, as `file:line function` of every frame; source lines and local values stay out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames) or "unknown place"

@@ -1,0 +1,140 @@
+"""From a request to an answer: document, plan, admission, execution. Owns the order of these steps, and no transport.
+
+Nothing is executed before every root field was admitted by the policy, so a forbidden field refuses the whole operation
+before any row is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import ExecutionContext, ExecutionResult, GraphQLError, GraphQLSchema, OperationType, execute
+
+from auth import policy
+from auth.actor import Actor
+from auth.errors import AuthError
+from auth.policy import Action
+from crm.services.request import Request
+from schema.context import Context, Services
+from schema.documents import Document, Documents, Invalidities
+from schema.errors import UNAVAILABLE, Code, Problem, Refused, problem_of
+from schema.plan import Plan, make_plan
+from schema.settings import Settings
+
+__all__ = ["Answer", "Engine", "Parameters"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """A GraphQL request: the document's text, the operation's name, and variables as they came."""
+
+    query: str = field(repr=False)
+    operation_name: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A GraphQL response. `executed` is false for request errors: then there is no `data` entry at all."""
+
+    problems: Sequence[Problem] = ()
+    data: Any = field(default=None, repr=False)
+    executed: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The response map: `errors` first where there are any, so that a reader meets them first."""
+        entries: dict[str, Any] = {}
+        if self.problems:
+            entries["errors"] = [problem.as_json() for problem in self.problems]
+        if self.executed:
+            entries["data"] = self.data
+        return entries
+
+
+class _Strict(ExecutionContext):
+    """graphql-core's executor; a field that is awaited is one of the few roots, so the check for that is cheap here."""
+
+    @staticmethod
+    def is_awaitable(value: Any) -> bool:
+        """Whether a resolver answered a coroutine; the resolvers here make nothing else that is awaitable."""
+        return hasattr(value, "__await__")
+
+
+class Engine:
+    """Executes operations for actors."""
+
+    def __init__(self, schema: GraphQLSchema, services: Services, settings: Settings) -> None:
+        self._schema = schema
+        self._services = services
+        self._settings = settings
+        self.documents = Documents(schema, settings.limits, count=settings.documents, size=settings.documents_size)
+
+    async def answer(self, actor: Actor, request_id: str, parameters: Parameters, *, reading: bool = False) -> Answer:
+        """The response to one request; whatever goes wrong is told in it. `reading` (GET) raises MutationByGet."""
+        try:
+            document = self.documents.get(parameters.query)
+            operation = document.operation(parameters.operation_name)
+            if reading and operation.operation is not OperationType.QUERY:
+                raise MutationByGet
+            plan = make_plan(self._schema, operation, document.fragments, parameters.variables, self._settings.limits)
+            request = Request(request_id, document.label(operation))
+            await self._admit(actor, request, plan)
+        except MutationByGet:
+            raise
+        except Invalidities as found:
+            return Answer(self._shown(actor, found))
+        except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
+            return Answer([problem_of(error)])
+        context = Context(actor, request, self._services, plan, self._settings.limits)
+        return await self._execute(document, plan, context, parameters)
+
+    def may_introspect(self, actor: Actor) -> bool:
+        """Whether `actor` may see the schema, by introspection or through what validation says about a document."""
+        if self._settings.development or self._settings.open_introspection:
+            return True
+        try:
+            policy.decide(actor, Action.SCHEMA_READ)
+        except AuthError:
+            return False
+        return True
+
+    def _shown(self, actor: Actor, found: Invalidities) -> list[Problem]:
+        """What validation found; for those who may not see the schema, only that it found something."""
+        if self.may_introspect(actor) or all(each.code is Code.QUERY_TOO_COSTLY for each in found.public):
+            return [problem_of(each) for each in found.public]
+        return [problem_of(Refused(Code.GRAPHQL_VALIDATION_FAILED))]
+
+    async def _admit(self, actor: Actor, request: Request, plan: Plan) -> None:
+        """Ask the policy about every root field; the service records a refusal before it raises it."""
+        if plan.introspects and not self.may_introspect(actor):
+            raise Refused(Code.FORBIDDEN, "Introspection is closed for your role.")
+        for root in plan.roots.values():
+            if root.action is Action.AUDIT_READ:
+                await self._services.access_log.admit(actor, request)
+            elif root.action is not None:
+                await self._services.profiles.admit(actor, request, root.asked, root.ids, root.action)
+
+    async def _execute(self, document: Document, plan: Plan, context: Context, parameters: Parameters) -> Answer:
+        outcome = execute(
+            self._schema,
+            document.tree,
+            context_value=context,
+            variable_values=dict(parameters.variables),
+            operation_name=plan.operation.name.value if plan.operation.name else None,
+            execution_context_class=_Strict,
+        )
+        result: ExecutionResult = outcome if isinstance(outcome, ExecutionResult) else await outcome
+        problems = [problem_of(error) for error in _worth_telling(result.errors or [])]
+        for problem in problems:
+            if problem.code in UNAVAILABLE or problem.code is Code.RATE_LIMITED:
+                return Answer([problem])  # nothing derived from patient data may stand beside it
+        return Answer(problems, result.data, executed=True)
+
+
+class MutationByGet(Exception):
+    """GET must not execute a mutation; HTTP answers 405 (GraphQL over HTTP)."""
+
+
+def _worth_telling(errors: Sequence[GraphQLError]) -> Sequence[GraphQLError]:
+    """At most a hundred: a batch that fails in every element repeats itself."""
+    return errors[:100]

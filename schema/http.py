@@ -1,0 +1,283 @@
+"""GraphQL over HTTP: headers and octets in, status and octets out. Owns the transport's rules, and nothing of GraphQL.
+
+The rules are those of the GraphQL-over-HTTP specification; where it leaves a choice, docs/decisions/0011 says which.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from starlette.types import Message, Receive, Scope, Send
+
+from auth.actor import Actor
+from auth.errors import AuthError, PurposeNotPermitted, Unauthenticated
+from crm.errors import Overloaded
+from crm.services.request import Request
+from schema import graphiql, media
+from schema.body import parameters_of_json, parameters_of_query, read_json
+from schema.context import Services, Verifier
+from schema.errors import FORBIDDEN, UNAVAILABLE, Code, Problem, Refused, problem_of
+from schema.execution import Answer, Engine, MutationByGet, Parameters
+from schema.metrics import Metrics
+from schema.settings import Settings
+
+__all__ = ["GraphQLEndpoint", "Reply", "refusal"]
+
+OPERATION = "http"
+"""How the access log names an attempt that never became an operation."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ENCODE = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP response with a whole body; `code` is the first error code in it, for the metrics."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = f"{media.JSON}; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    code: str = "none"
+
+    async def send(self, send: Send, request_id: str) -> None:
+        """Writes the response. Nothing of it may be kept anywhere on its way."""
+        headers = {
+            "content-type": self.content_type,
+            "content-length": str(len(self.body)),
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+            "x-request-id": request_id,
+            **self.headers,
+        }
+        if not self.body:
+            del headers["content-type"]
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": raw})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class _Turned(Exception):
+    """The request ends here with this status, in every media type; it never became a GraphQL request."""
+
+    def __init__(self, status: int, error: Exception, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.error = error
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """A request's head."""
+
+    method: str
+    headers: Mapping[str, Sequence[str]]
+    query: bytes = field(repr=False)
+
+    def one(self, name: str) -> str | None:
+        """A header's value, several of them joined as RFC 9110 has it."""
+        values = self.headers.get(name)
+        return ", ".join(values) if values else None
+
+    def request_id(self) -> str:
+        """X-Request-Id if it is fit to be repeated, else a new one."""
+        given = self.one("x-request-id")
+        return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+class GraphQLEndpoint:
+    """The ASGI application of `/graphql`."""
+
+    def __init__(
+        self, engine: Engine, services: Services, verifier: Verifier, settings: Settings, metrics: Metrics
+    ) -> None:
+        self._engine = engine
+        self._services = services
+        self._verifier = verifier
+        self._settings = settings
+        self._metrics = metrics
+        self._in_flight = 0
+        self._methods = ("POST", "OPTIONS", *(("GET", "HEAD") if settings.graphql_get or settings.development else ()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; whatever happens, the caller gets a typed answer without a value in it."""
+        incoming = _read_head(scope)
+        request_id = incoming.request_id()
+        with self._metrics.timed():
+            reply = await self._reply(incoming, request_id, receive)
+            self._metrics.answered(reply.status, reply.code)
+            if incoming.method == "HEAD":
+                reply = Reply(reply.status, b"", reply.content_type, reply.headers, reply.code)
+            await reply.send(send, request_id)
+
+    async def _reply(self, incoming: _Incoming, request_id: str, receive: Receive) -> Reply:
+        wanted = media.JSON
+        self._in_flight += 1
+        try:
+            if self._in_flight > self._settings.in_flight:
+                raise Overloaded
+            if incoming.method == "OPTIONS":
+                return Reply(204, headers={"allow": ", ".join(self._methods)})
+            if self._wants_page(incoming):
+                return Reply(200, graphiql.page(), f"{media.HTML}; charset=utf-8", graphiql.HEADERS)
+            wanted = self._negotiate(incoming)
+            async with asyncio.timeout(self._settings.deadline):
+                actor = await self._authenticate(incoming, request_id)
+                parameters = await self._parameters(incoming, receive)
+                answer = await self._engine.answer(actor, request_id, parameters, reading=incoming.method != "POST")
+            return _written(answer, wanted)
+        except _Turned as turned:
+            return refusal(turned.error, status=turned.status, wanted=wanted, headers=turned.headers)
+        except MutationByGet:
+            error = Refused(Code.VALIDATION_FAILED, "Send mutations by POST.")
+            return refusal(error, status=405, wanted=wanted, headers={"allow": "POST"})
+        except TimeoutError:
+            return refusal(Overloaded(), wanted=wanted)
+        except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
+            return refusal(error, wanted=wanted)
+        finally:
+            self._in_flight -= 1
+
+    def _wants_page(self, incoming: _Incoming) -> bool:
+        """Whether a browser asks for the page to try queries with, which only development serves."""
+        if not self._settings.development or incoming.method not in {"GET", "HEAD"} or b"query=" in incoming.query:
+            return False
+        offered = (media.JSON, media.GRAPHQL_RESPONSE, media.HTML)
+        return media.accepted(incoming.one("accept"), offered) == media.HTML
+
+    def _negotiate(self, incoming: _Incoming) -> str:
+        by_get = self._settings.graphql_get and incoming.method in {"GET", "HEAD"}
+        if incoming.method != "POST" and not by_get:
+            error = Refused(Code.VALIDATION_FAILED, "Send GraphQL requests by POST.")
+            raise _Turned(405, error, {"allow": ", ".join(self._methods)})
+        wanted = media.accepted(incoming.one("accept"))
+        if wanted is None:
+            text = f"Accept {media.GRAPHQL_RESPONSE} or {media.JSON}."
+            raise _Turned(406, Refused(Code.VALIDATION_FAILED, text, field="accept"))
+        return wanted
+
+    async def _authenticate(self, incoming: _Incoming, request_id: str) -> Actor:
+        """The actor behind the token. A refusal is recorded before it is told; if it cannot be, that is told."""
+        try:
+            for name in ("authorization", "x-purpose-of-use"):
+                if len(incoming.headers.get(name, ())) > 1:
+                    raise Unauthenticated("header_twice")
+            return self._verifier.verify(incoming.one("authorization"), incoming.one("x-purpose-of-use"))
+        except Unauthenticated as refused:
+            await self._services.access_log.refused(refused.reason, Request(request_id, OPERATION))
+            raise
+        except AuthError as refused:
+            actor = refused.actor if isinstance(refused, PurposeNotPermitted) else None
+            reason = problem_of(refused).code.value
+            await self._services.access_log.refused(reason, Request(request_id, OPERATION), actor)
+            raise
+
+    async def _parameters(self, incoming: _Incoming, receive: Receive) -> Parameters:
+        depth = self._settings.limits.variables_depth
+        if incoming.method != "POST":
+            try:
+                text = incoming.query.decode("ascii")
+                pairs = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=20)
+                return parameters_of_query(pairs, depth)
+            except Refused as error:
+                raise _Turned(400, error) from None
+            except ValueError:
+                raise _Turned(400, Refused(Code.GRAPHQL_PARSE_FAILED, "The query string is malformed.")) from None
+        if not media.content_type_is_json(incoming.one("content-type")):
+            text = f"Send the body as {media.JSON} in UTF-8."
+            raise _Turned(415, Refused(Code.VALIDATION_FAILED, text, field="content-type"), {"accept": media.JSON})
+        if (incoming.one("content-encoding") or "identity").lower() != "identity":
+            text = "Send the body without a content encoding."
+            raise _Turned(415, Refused(Code.VALIDATION_FAILED, text, field="content-encoding"))
+        body = await self._body(incoming, receive)
+        try:
+            return parameters_of_json(read_json(body, depth))
+        except Refused as error:
+            raise _Turned(400, error) from None
+
+    async def _body(self, incoming: _Incoming, receive: Receive) -> bytes:
+        """The octets of the body, refused as soon as they are too many."""
+        limit = self._settings.body
+        declared = incoming.one("content-length") or "0"
+        if declared.isdigit() and int(declared[:12]) > limit:
+            raise _too_large()
+        octets = bytearray()
+        while True:
+            message: Message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Turned(400, Refused(Code.GRAPHQL_PARSE_FAILED, "The body ended early."))
+            octets += message.get("body", b"")
+            if len(octets) > limit:
+                raise _too_large()
+            if not message.get("more_body", False):
+                return bytes(octets)
+
+
+def _too_large() -> _Turned:
+    error = Refused(Code.QUERY_TOO_COSTLY, "The body is too large.")
+    return _Turned(413, error, {"connection": "close"})
+
+
+def _read_head(scope: Scope) -> _Incoming:
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return _Incoming(scope["method"], headers, scope.get("query_string", b""))
+
+
+def refusal(
+    error: Exception, *, status: int | None = None, wanted: str = media.JSON, headers: Mapping[str, str] | None = None
+) -> Reply:
+    """A reply that holds one error and no `data`; `status` is given where HTTP itself says no."""
+    return _written(Answer([problem_of(error)]), wanted, status, headers)
+
+
+def _written(answer: Answer, wanted: str, status: int | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+    """The reply of an answer. An answer that cannot be written as JSON is a failure of ours, and not shown."""
+    try:
+        body = orjson.dumps(answer.as_json(), option=_ENCODE)
+    except TypeError as error:
+        answer = Answer([problem_of(error)])
+        body = orjson.dumps(answer.as_json(), option=_ENCODE)
+    first = answer.problems[0] if answer.problems else None
+    extra = dict(headers or {})
+    if first is not None and not answer.executed:
+        extra |= _headers_of(first)
+    return Reply(
+        status or _status_of(answer, wanted),
+        body,
+        f"{wanted}; charset=utf-8",
+        extra,
+        first.code.value if first else "none",
+    )
+
+
+def _headers_of(problem: Problem) -> dict[str, str]:
+    if problem.code is Code.UNAUTHENTICATED:
+        return {"www-authenticate": "Bearer"}
+    after: Any = problem.extensions.get("retryAfter")
+    return {} if after is None else {"retry-after": str(after)}
+
+
+def _status_of(answer: Answer, wanted: str) -> int:
+    """The HTTP status of an answer to a well-formed request."""
+    if answer.executed:
+        return 200
+    code = answer.problems[0].code
+    if code is Code.UNAUTHENTICATED:
+        return 401
+    if code in UNAVAILABLE:
+        return 503
+    if code is Code.RATE_LIMITED:
+        return 429
+    if code is Code.INTERNAL_SERVER_ERROR:
+        return 500
+    if wanted == media.JSON:
+        return 200
+    return 403 if code in FORBIDDEN else 400

@@ -1,0 +1,313 @@
+"""What callers submit: input types, and `plain`, which turns a coerced input into plain values. Validates nothing.
+
+An omitted field stays as it is, null clears it, and a list replaces the whole list that was there.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import graphene
+
+from auth.policy import GRANTS, Group
+from schema import enums
+from schema.scalars import ClockTime, LanguageTag, PartialDate, PartialDateTime, TimeZone
+
+__all__ = [
+    "AddContactPointInput",
+    "PatientSearch",
+    "RegisterPatientInput",
+    "RetireContactPointInput",
+    "UpdateContactPointInput",
+    "UpdateIdentityInput",
+    "UpdatePreferencesInput",
+    "plain",
+]
+
+
+def plain(value: Any) -> Any:
+    """Dicts with snake_case keys, lists and strings; enum members become their values."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def _text(text: str, *, required: bool = False) -> graphene.String:
+    return graphene.String(description=text, required=required)
+
+
+def _list(of: Any, text: str) -> graphene.List:
+    return graphene.List(graphene.NonNull(of), description=text)
+
+
+def _written_by(text: str, group: Group) -> str:
+    roles = sorted({grant.role.value for grant in GRANTS if group in grant.write})
+    return f"{text} Writable by: {', '.join(roles) or 'nobody'}."
+
+
+class PeriodInput(graphene.InputObjectType):
+    """From when to when something holds; both ends belong to it, and an absent end is open."""
+
+    start = PartialDateTime(description="The first moment or day, as precise as is known.")
+    end = PartialDateTime(description="The last moment or day; not before `start`.")
+
+
+class HumanNameInput(graphene.InputObjectType):
+    """One name: its parts as written, or the whole as `text`; at least one of them."""
+
+    use = enums.NameUse(description="What the name is used for.")
+    text = _text("The whole name as it is written, up to 200 characters.")
+    family = _text("The family name, up to 200 characters.")
+    given = _list(graphene.String, "Given names in the order in which they are said.")
+    prefix = _list(graphene.String, "Parts before the name, such as a title.")
+    suffix = _list(graphene.String, "Parts after the name.")
+    period = PeriodInput(description="When the name is or was in use.")
+
+
+class IdentifierTypeInput(graphene.InputObjectType):
+    """What kind of identifier it is."""
+
+    system = _text("The code system, a URI; usually HL7 v2-0203.")
+    code = _text("The code, such as `MR`.")
+    text = _text("The kind in words.")
+
+
+class IdentifierInput(graphene.InputObjectType):
+    """A number or name that a system gave the person."""
+
+    system = _text("The namespace, a URI, up to 200 characters.")
+    value = _text("The identifier itself, up to 200 characters.", required=True)
+    use = enums.IdentifierUse(description="What the identifier is used for.")
+    type = IdentifierTypeInput(description="What kind of identifier it is.")
+    period = PeriodInput(description="When the identifier is or was valid.")
+    assigner = _text("The organisation that gave the identifier, in words.")
+
+
+class IdentifierKey(graphene.InputObjectType):
+    """An identifier to look for."""
+
+    system = _text("The namespace, a URI.", required=True)
+    value = _text("The identifier itself.", required=True)
+
+
+class LinkInput(graphene.InputObjectType):
+    """Another record about the same person."""
+
+    type = enums.LinkType(description="How the other record relates to this one.", required=True)
+    other = _text("A reference to the other record, such as `Patient/123`.", required=True)
+
+
+class LanguageInput(graphene.InputObjectType):
+    """A language of the person and how it is used."""
+
+    tag = LanguageTag(description="The language.", required=True)
+    modes = _list(enums.LanguageMode, "How the language is used.")
+    rank = graphene.Int(description="Order of preference, from 1.")
+    preferred = graphene.Boolean(description="Whether this is the preferred language.")
+    proficiency = enums.Proficiency(description="How well the language is used.")
+
+
+class AccessNeedInput(graphene.InputObjectType):
+    """Something to do so that the person can take part; never a diagnosis."""
+
+    id = graphene.ID(description="The id of a need that the record already has; omit it for a new one.")
+    kind = enums.AccessNeedKind(description="What is needed.", required=True)
+    text = _text("Details of what to do, up to 4,000 characters.")
+    flag_visible = graphene.Boolean(description="Whether staff should see the need as soon as they open the record.")
+    identified_at = PartialDateTime(description="When the need was found.")
+    last_reviewed_at = PartialDateTime(description="When it was last looked at with the person.")
+    review_due_at = PartialDateTime(description="When it should be looked at again.")
+
+
+class CulturalNeedInput(graphene.InputObjectType):
+    """A cultural need: what staff should do and, kept apart from it, what it is about."""
+
+    id = graphene.ID(description="The id of a need that the record already has; omit it for a new one.")
+    kind = enums.CulturalNeedKind(description=_written_by("What the need is about.", Group.CULTURE))
+    handling = _text(
+        _written_by("What staff should do, without the reason, up to 4,000 characters.", Group.HANDLING), required=True
+    )
+    detail = _text(_written_by("The background of the need, up to 4,000 characters; needs a `kind`.", Group.CULTURE))
+
+
+class ContactPointInput(graphene.InputObjectType):
+    """A way to reach the person; it starts unverified."""
+
+    system = enums.ContactPointSystem(description="What kind of contact point it is.", required=True)
+    value = _text("The number or address. Telephone numbers should be international, with `+`.", required=True)
+    use = enums.ContactPointUse(description="Where it reaches the person.")
+    rank = graphene.Int(description="Order of preference, from 1.")
+    period = PeriodInput(description="When it is or was in use.")
+    capabilities = _list(enums.Capability, "What the equipment behind it can do.")
+    text_permitted = enums.TriState(description="Whether text messages may be sent to it.")
+    voicemail_ok = enums.TriState(description="Whether a message may be left on its voicemail.")
+    detailed_message_ok = enums.TriState(description="Whether such a message may say more than who called.")
+
+
+class ContactPointChangeInput(graphene.InputObjectType):
+    """What changes on a contact point: omitted stays, null clears. A new value has to be verified anew."""
+
+    system = enums.ContactPointSystem(description="What kind of contact point it is.")
+    value = _text("The number or address.")
+    use = enums.ContactPointUse(description="Where it reaches the person.")
+    rank = graphene.Int(description="Order of preference, from 1.")
+    period = PeriodInput(description="When it is or was in use.")
+    capabilities = _list(enums.Capability, "What the equipment behind it can do.")
+    text_permitted = enums.TriState(description="Whether text messages may be sent to it.")
+    voicemail_ok = enums.TriState(description="Whether a message may be left on its voicemail.")
+    detailed_message_ok = enums.TriState(description="Whether such a message may say more than who called.")
+
+
+class AddressInput(graphene.InputObjectType):
+    """Where the person lives or takes letters."""
+
+    id = graphene.ID(description="The id of an address that the record already has; omit it for a new one.")
+    use = enums.AddressUse(description="What the address is used for.")
+    type = enums.AddressType(description="Whether letters or people go there.")
+    text = _text("The whole address as it is written on an envelope.")
+    lines = _list(graphene.String, "Street, house and the like, in the order in which they are written.")
+    city = _text("City, town or village.")
+    district = _text("District or county.")
+    state = _text("State or region within the country.")
+    postal_code = _text("Postal code.")
+    country = _text("Country, preferably as an ISO 3166 code.")
+    period = PeriodInput(description="When the address is or was in use.")
+
+
+class ChannelPreferenceInput(graphene.InputObjectType):
+    """Preferred channels for one purpose of communication; one row for each purpose."""
+
+    purpose = enums.CommunicationPurpose(description="Why the person is contacted.", required=True)
+    channels = graphene.List(
+        graphene.NonNull(enums.Channel), required=True, description="Channels, the preferred one first."
+    )
+
+
+class ContactWindowInput(graphene.InputObjectType):
+    """When the person wants to be contacted. A window whose end is before its start goes on past midnight."""
+
+    days = graphene.List(graphene.NonNull(enums.Day), required=True, description="Days of the week on which it starts.")
+    from_ = ClockTime(name="from", description="When it starts.", required=True)
+    to = ClockTime(description="When it ends; not the same as `from`.", required=True)
+    time_zone = TimeZone(description="The time zone of both.", required=True)
+
+
+class AppointmentPreferencesInput(graphene.InputObjectType):
+    """What the person would like for appointments."""
+
+    times = _list(enums.TimeOfDay, "Preferred parts of the day.")
+    days = _list(enums.Day, "Preferred days of the week.")
+    clinician_gender = enums.ClinicianGender(description="The clinician whom the person would rather see.")
+
+
+class CaseManagerInput(graphene.InputObjectType):
+    """The member of staff who is responsible for the care relationship."""
+
+    name = _text("The name, up to 200 characters.", required=True)
+    reference = _text("A reference to the person in another system.")
+    organisation = _text("The organisation they work for.")
+    since = PartialDateTime(description="Since when.")
+
+
+class _Target:
+    """The record to change, and the version the change is based on."""
+
+    patient_id = graphene.ID(description="The record to change.", required=True)
+    expected_version = graphene.Int(
+        description="The `version` that you read; required. VERSION_REQUIRED without it, VERSION_CONFLICT when the "
+        "record has changed since."
+    )
+
+
+class _Preferences:
+    """Fields shared by every input that sets preferences."""
+
+    preferred_name = _text(_written_by("The name the person wants to be called by.", Group.ADDRESSING))
+    pronouns = _text(_written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
+    languages = _list(LanguageInput, _written_by("All languages of the person.", Group.LANGUAGE))
+    interpreter_needed = enums.TriState(description=_written_by("Whether an interpreter is needed.", Group.LANGUAGE))
+    accessible_formats = _list(
+        enums.AccessibleFormat, _written_by("Formats in which written information must be given.", Group.ACCESS)
+    )
+    access_needs = _list(AccessNeedInput, _written_by("All access needs.", Group.ACCESS))
+    cultural_needs = _list(CulturalNeedInput, _written_by("All cultural needs.", Group.HANDLING))
+    religion = _text(_written_by("Religion or belief, in the person's words.", Group.CULTURE))
+    religion_code = _text(
+        _written_by("Code of the religion in HL7 v3-ReligiousAffiliation, four digits.", Group.CULTURE)
+    )
+    channel_preferences = _list(
+        ChannelPreferenceInput, _written_by("Preferred channels for each purpose.", Group.CHANNEL)
+    )
+    contact_windows = _list(ContactWindowInput, _written_by("When the person wants to be contacted.", Group.CHANNEL))
+    time_zone = TimeZone(description=_written_by("The person's time zone.", Group.CHANNEL))
+    communication_style = enums.CommunicationStyle(
+        description=_written_by("How the person likes to be spoken and written to.", Group.STYLE)
+    )
+    instructions = _text(_written_by("Free text for whoever meets the person, up to 4,000 characters.", Group.STYLE))
+    appointment_preferences = AppointmentPreferencesInput(
+        description=_written_by("What the person would like for appointments.", Group.APPOINTMENT)
+    )
+    case_manager = CaseManagerInput(description=_written_by("The responsible case manager.", Group.CASE_MANAGER))
+
+
+class _Identity:
+    """Fields shared by every input that says who the person is and where they live."""
+
+    names = _list(HumanNameInput, _written_by("All names.", Group.LEGAL_NAME))
+    birth_date = PartialDate(description=_written_by("Date of birth as far as it is known.", Group.BIRTH))
+    administrative_gender = enums.AdministrativeGender(description=_written_by("Administrative gender.", Group.GENDER))
+    deceased = graphene.Boolean(description=_written_by("Whether the person has died.", Group.VITAL))
+    deceased_at = PartialDateTime(description=_written_by("When the person died.", Group.VITAL))
+    active = graphene.Boolean(description=_written_by("Whether this record is in use.", Group.VITAL))
+    identifiers = _list(IdentifierInput, _written_by("All business identifiers.", Group.IDENTIFIERS))
+    links = _list(LinkInput, _written_by("All links to other records about the person.", Group.IDENTIFIERS))
+    addresses = _list(AddressInput, _written_by("All addresses.", Group.ADDRESS))
+
+
+class RegisterPatientInput(_Identity, _Preferences, graphene.InputObjectType):
+    """A new patient: whatever is known."""
+
+    contact_points = _list(ContactPointInput, _written_by("Ways to reach the person.", Group.CONTACT))
+
+
+class UpdatePreferencesInput(_Target, _Preferences, graphene.InputObjectType):
+    """New preferences and needs. Omitted stays, null clears, a list replaces the whole list."""
+
+
+class UpdateIdentityInput(_Target, _Identity, graphene.InputObjectType):
+    """New facts about who the person is. Omitted stays, null clears, a list replaces the whole list."""
+
+    preferred_name = _text(_written_by("The name the person wants to be called by.", Group.ADDRESSING))
+    pronouns = _text(_written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
+
+
+class AddContactPointInput(_Target, graphene.InputObjectType):
+    """One more way to reach the person."""
+
+    contact_point = ContactPointInput(description="The new contact point.", required=True)
+
+
+class UpdateContactPointInput(_Target, graphene.InputObjectType):
+    """A change of one contact point."""
+
+    contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)
+    contact_point = ContactPointChangeInput(description="What changes.", required=True)
+
+
+class RetireContactPointInput(_Target, graphene.InputObjectType):
+    """A contact point that is no longer in use; it stays in the record as a fact."""
+
+    contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)
+
+
+class PatientSearch(graphene.InputObjectType):
+    """What to look for: one of `phone`, `email`, `fullName`, `identifier`, or `familyName` with `birthDate`."""
+
+    phone = _text("A telephone number, international with `+`, or as it is dialled in the server's own country.")
+    email = _text("An e-mail address.")
+    family_name = _text("A family name; only together with `birthDate`.")
+    birth_date = PartialDate(description="A date of birth; only together with `familyName`.")
+    full_name = _text("Given and family name, in the order in which they are said.")
+    identifier = IdentifierKey(description="A business identifier.")

@@ -1,0 +1,93 @@
+"""The mutation root: each resolver asks one service once, and translates. Decides nothing."""
+
+from typing import Any
+
+import graphene
+
+from schema import inputs
+from schema.context import Context, Profile
+from schema.types import Patient
+
+__all__ = ["Mutation"]
+
+_VERSIONED = "VERSION_CONFLICT if it has changed since `expectedVersion`; nothing is changed then."
+
+
+def _change(kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
+    return graphene.Field(
+        Patient,
+        required=True,
+        input=graphene.Argument(kind, required=True, description="What to change."),
+        description=f"{text} Answers the record as it is now stored.",
+    )
+
+
+class Mutation(graphene.ObjectType):
+    """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""
+
+    register_patient = _change(inputs.RegisterPatientInput, "Makes a new record, version 1.")
+    update_preferences = _change(inputs.UpdatePreferencesInput, f"Changes preferences and needs. {_VERSIONED}")
+    update_identity = _change(inputs.UpdateIdentityInput, f"Changes who the person is. {_VERSIONED}")
+    add_contact_point = _change(inputs.AddContactPointInput, f"Adds a contact point, unverified. {_VERSIONED}")
+    update_contact_point = _change(
+        inputs.UpdateContactPointInput, f"Changes a contact point; a new value has to be verified anew. {_VERSIONED}"
+    )
+    retire_contact_point = _change(
+        inputs.RetireContactPointInput, f"Ends the use of a contact point, which stays in the record. {_VERSIONED}"
+    )
+
+    @staticmethod
+    async def resolve_register_patient(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
+        """A new profile."""
+        here: Context = info.context
+        return await here.services.changes.register(here.actor, here.request, inputs.plain(input), here.asked(info))
+
+    @staticmethod
+    async def resolve_update_preferences(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
+        """The profile after new preferences."""
+        return await _update(info, input)
+
+    @staticmethod
+    async def resolve_update_identity(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
+        """The profile after new facts."""
+        return await _update(info, input)
+
+    @staticmethod
+    async def resolve_add_contact_point(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
+        """The profile with one more contact point."""
+        here: Context = info.context
+        patient_id, version, values = _target(input)
+        return await here.services.changes.add_contact_point(
+            here.actor, here.request, patient_id, version, values["contact_point"], here.asked(info)
+        )
+
+    @staticmethod
+    async def resolve_update_contact_point(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
+        """The profile with a changed contact point."""
+        here: Context = info.context
+        patient_id, version, values = _target(input)
+        point_id, point = values["contact_point_id"], values["contact_point"]
+        return await here.services.changes.update_contact_point(
+            here.actor, here.request, patient_id, version, point_id, point, here.asked(info)
+        )
+
+    @staticmethod
+    async def resolve_retire_contact_point(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
+        """The profile with a retired contact point."""
+        here: Context = info.context
+        patient_id, version, values = _target(input)
+        return await here.services.changes.retire_contact_point(
+            here.actor, here.request, patient_id, version, values["contact_point_id"], here.asked(info)
+        )
+
+
+def _target(submitted: dict[str, Any]) -> tuple[str, int | None, dict[str, Any]]:
+    """The record, the version the change is based on, and the rest as plain values."""
+    values: dict[str, Any] = inputs.plain(submitted)
+    return values.pop("patient_id"), values.pop("expected_version", None), values
+
+
+async def _update(info: Any, submitted: dict[str, Any]) -> Profile:
+    here: Context = info.context
+    patient_id, version, values = _target(submitted)
+    return await here.services.changes.update(here.actor, here.request, patient_id, version, values, here.asked(info))

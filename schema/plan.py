@@ -1,0 +1,192 @@
+"""The plan of one operation: its root fields with coerced arguments, what each asks of a patient, and what it costs.
+
+Made before anything is executed, so that a whole operation is refused before any row is read.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    Undefined,
+    get_argument_values,
+    get_named_type,
+    type_from_ast,
+    value_from_ast,
+)
+from graphql.utilities import coerce_input_value
+
+from auth.policy import Action
+from crm.errors import BatchTooLarge
+from schema import selection
+from schema.errors import Code, Refused
+from schema.settings import Limits
+
+__all__ = ["Plan", "RootField", "coerce_variables", "make_plan"]
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RootField:
+    """One root field. `action` is None where no patient is touched; `records` is its cost."""
+
+    name: str
+    asked: frozenset[str]
+    action: Action | None
+    ids: tuple[str, ...]
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Root fields by response key, in the order in which they are executed."""
+
+    operation: OperationDefinitionNode
+    roots: Mapping[str, RootField]
+    variables: Mapping[str, Any]
+
+    @property
+    def records(self) -> int:
+        """How many records the operation may touch."""
+        return sum(root.records for root in self.roots.values())
+
+    @property
+    def introspects(self) -> bool:
+        """Whether it asks for the schema itself; `__typename` does not count."""
+        return any(root.name in {"__schema", "__type"} for root in self.roots.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How a root field touches patients: by which action, which ones, and how many records at most."""
+
+    action: Action | None = None
+    ids: Callable[[Arguments], Sequence[str]] = lambda _: ()
+    records: Callable[[Arguments, Limits], int] = lambda _, __: 1
+
+
+def _one(arguments: Arguments) -> Sequence[str]:
+    return (arguments["id"],)
+
+
+def _target(arguments: Arguments) -> Sequence[str]:
+    return (arguments["input"]["patient_id"],)
+
+
+def _page(arguments: Arguments, limits: Limits) -> int:
+    first = arguments.get("first")
+    return limits.page_default if first is None else max(first, 1)
+
+
+_CHANGE = _Rule(Action.READ, _target)
+_RULES: Mapping[str, _Rule] = {
+    "viewer": _Rule(records=lambda _, __: 0),
+    "me": _Rule(Action.SELF_READ),
+    "patient": _Rule(Action.READ, _one),
+    "patientByIdentifier": _Rule(Action.SEARCH),
+    "patients": _Rule(Action.READ, lambda arguments: arguments["ids"], lambda arguments, _: len(arguments["ids"])),
+    "searchPatients": _Rule(Action.SEARCH, records=_page),
+    "accessEvents": _Rule(Action.AUDIT_READ, records=_page),
+    "registerPatient": _Rule(Action.READ),
+    "updatePreferences": _CHANGE,
+    "updateIdentity": _CHANGE,
+    "addContactPoint": _CHANGE,
+    "updateContactPoint": _CHANGE,
+    "retireContactPoint": _CHANGE,
+}
+"""Every root field must stand here. Mutations are admitted as reads of what they answer."""
+
+
+def make_plan(
+    schema: GraphQLSchema,
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    submitted: Mapping[str, Any],
+    limits: Limits,
+) -> Plan:
+    """The plan of a validated operation.
+
+    Raises Refused: VALIDATION_FAILED for variables that do not fit, QUERY_TOO_COSTLY; and BatchTooLarge.
+    """
+    root_type = schema.mutation_type if operation.operation is OperationType.MUTATION else schema.query_type
+    if root_type is None or operation.operation is OperationType.SUBSCRIPTION:
+        raise Refused(Code.GRAPHQL_VALIDATION_FAILED, "Subscriptions are not served here.")
+    variables = coerce_variables(schema, operation, submitted)
+    fields = selection.fields_of(schema, operation.selection_set, root_type, fragments, variables)
+    if len(fields) > limits.root_fields:
+        raise Refused(Code.QUERY_TOO_COSTLY, "The operation has too many root fields.")
+    roots: dict[str, RootField] = {}
+    for key, nodes in fields.items():
+        name = nodes[0].name.value
+        if name.startswith("__"):
+            roots[key] = RootField(name, frozenset(), None, (), 0)
+            continue
+        definition = root_type.fields[name]
+        arguments = _arguments(definition, nodes[0], variables)
+        rule = _RULES[name]
+        ids = tuple(rule.ids(arguments))
+        if len(ids) > limits.batch:
+            raise BatchTooLarge(limits.batch)
+        asked = selection.asked(schema, nodes, get_named_type(definition.type), fragments, variables)
+        roots[key] = RootField(name, asked, rule.action, ids, rule.records(arguments, limits))
+    plan = Plan(operation, roots, variables)
+    if plan.records > limits.records:
+        raise Refused(Code.QUERY_TOO_COSTLY, "The operation may touch too many records.")
+    return plan
+
+
+def _arguments(definition: Any, node: FieldNode, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments under the names that resolvers know; a null variable where null is not allowed ends here."""
+    try:
+        return get_argument_values(definition, node, dict(variables))
+    except GraphQLError:
+        raise Refused(Code.VALIDATION_FAILED, field=node.name.value) from None
+
+
+def coerce_variables(
+    schema: GraphQLSchema, operation: OperationDefinitionNode, submitted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Variables as the GraphQL specification coerces them (6.1.2); a refusal names the path, never the value."""
+    variables: dict[str, Any] = {}
+    for definition in operation.variable_definitions:
+        name = definition.variable.name.value
+        kind: Any = type_from_ast(schema, definition.type)
+        if name not in submitted:
+            if definition.default_value:
+                variables[name] = value_from_ast(definition.default_value, kind)
+            elif str(kind).endswith("!"):
+                raise Refused(Code.VALIDATION_FAILED, "A required variable is missing.", field=name)
+            continue
+        value = submitted[name]
+        if value is None and str(kind).endswith("!"):
+            raise Refused(Code.VALIDATION_FAILED, "A required variable is null.", field=name)
+        variables[name] = _coerced(name, value, kind)
+    return variables
+
+
+class _Misfit(Exception):
+    """A value that does not fit its type, at this path below the variable."""
+
+    def __init__(self, path: list[str | int]) -> None:
+        super().__init__()
+        self.path = path
+
+
+def _coerced(name: str, value: Any, kind: Any) -> Any:
+    def refuse(path: list[str | int], _value: Any, _error: GraphQLError) -> None:
+        raise _Misfit(path)
+
+    try:
+        coerced = coerce_input_value(value, kind, refuse)
+    except _Misfit as misfit:
+        place = ".".join(str(step) for step in (name, *misfit.path))
+    else:
+        return None if coerced is Undefined else coerced
+    raise Refused(Code.VALIDATION_FAILED, "A variable does not fit its type.", field=place)

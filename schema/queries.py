@@ -1,0 +1,144 @@
+"""The query root: each resolver asks one service once, and translates. Decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import graphene
+
+from auth.policy import POLICY_VERSION, scope
+from crm.audit.event import rfc3339
+from crm.errors import NotFound
+from schema import enums
+from schema.context import Context, Profile
+from schema.events import AccessEventConnection, AccessEventFilter
+from schema.inputs import PatientSearch, plain
+from schema.pages import PatientConnection, as_connection, page_size
+from schema.scalars import DateTime
+from schema.types import Patient, PatientResult
+
+__all__ = ["Query"]
+
+
+class Viewer(graphene.ObjectType):
+    """The caller, as the token and the header X-Purpose-Of-Use describe them."""
+
+    subject = graphene.String(required=True, description="Who is calling: the subject of the token.")
+    org = graphene.String(required=True, description="The organisation whose records can be reached.")
+    roles = graphene.List(graphene.NonNull(enums.RoleEnum), required=True, description="The caller's roles, sorted.")
+    purpose_of_use = graphene.Field(enums.PurposeOfUse, description="Why the caller asks; null if nothing was stated.")
+    client_id = graphene.String(description="The application that is used.")
+    patient_id = graphene.ID(description="The caller's own record, or that of the person they act for.")
+    policy_version = graphene.String(required=True, description="Version of the policy table: `sha256:` and a digest.")
+    expires_at = graphene.Field(DateTime, required=True, description="When the token expires.")
+
+
+def _first(text: str) -> graphene.Argument:
+    return graphene.Argument(graphene.Int, description=text)
+
+
+_FIRST = "How many at most: 1 to 100, 25 if omitted."
+_AFTER = graphene.String(description="The cursor after which to go on; from the first if omitted.")
+
+
+class Query(graphene.ObjectType):
+    """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""
+
+    viewer = graphene.Field(Viewer, required=True, description="The caller. Touches no patient.")
+    patient = graphene.Field(
+        Patient,
+        id=graphene.ID(required=True, description="The record's id."),
+        description="One patient. NOT_FOUND for an unknown id and for a record that you may not know of.",
+    )
+    patient_by_identifier = graphene.Field(
+        Patient,
+        system=graphene.String(required=True, description="The identifier's namespace, a URI."),
+        value=graphene.String(required=True, description="The identifier itself."),
+        description="The patient who carries a business identifier. NOT_FOUND where there is none.",
+    )
+    patients = graphene.List(
+        graphene.NonNull(PatientResult),
+        required=True,
+        ids=graphene.List(graphene.NonNull(graphene.ID), required=True, description="At most 1,000 ids."),
+        description="Many patients in the order of `ids`; each is answered or refused on its own.",
+    )
+    search_patients = graphene.Field(
+        PatientConnection,
+        by=PatientSearch(required=True, description="What to look for."),
+        first=_first(_FIRST),
+        after=_AFTER,
+        description="Patients who match exactly: no prefixes, wildcards or totals. What is looked for counts as read.",
+    )
+    me = graphene.Field(Patient, description="The caller's own record; for patients.")
+    access_events = graphene.Field(
+        AccessEventConnection,
+        filter=AccessEventFilter(description="Which events; all of the organisation's if omitted."),
+        first=_first(_FIRST),
+        after=_AFTER,
+        description="The access log, newest entry first; for compliance and privacy officers. Reading it is recorded.",
+    )
+
+    @staticmethod
+    def resolve_viewer(_root: Any, info: Any) -> Mapping[str, Any]:
+        """The actor; no service is asked."""
+        actor = info.context.actor
+        return {
+            "subject": actor.subject,
+            "org": actor.org,
+            "roles": sorted(actor.roles),
+            "purpose_of_use": actor.purpose,
+            "client_id": actor.client_id,
+            "patient_id": actor.patient_id,
+            "policy_version": POLICY_VERSION,
+            "expires_at": rfc3339(actor.expires_at * 1_000_000),
+        }
+
+    @staticmethod
+    async def resolve_patient(_root: Any, info: Any, id: str) -> Profile:
+        """One profile."""
+        here: Context = info.context
+        return await here.services.profiles.read(here.actor, here.request, id, here.asked(info))
+
+    @staticmethod
+    async def resolve_patient_by_identifier(_root: Any, info: Any, system: str, value: str) -> Profile:
+        """One profile by its identifier."""
+        here: Context = info.context
+        return await here.services.profiles.by_identifier(here.actor, here.request, system, value, here.asked(info))
+
+    @staticmethod
+    async def resolve_patients(_root: Any, info: Any, ids: list[str]) -> Sequence[Any]:
+        """Profiles and refusals in step with the ids."""
+        here: Context = info.context
+        return await here.services.profiles.read_many(here.actor, here.request, ids, here.asked(info))
+
+    @staticmethod
+    async def resolve_search_patients(
+        _root: Any, info: Any, by: Mapping[str, Any], first: int | None = None, after: str | None = None
+    ) -> Mapping[str, Any]:
+        """One page of profiles."""
+        here: Context = info.context
+        size = page_size(first, here.limits)
+        page = await here.services.profiles.search(here.actor, here.request, plain(by), size, after, here.asked(info))
+        return as_connection(page)
+
+    @staticmethod
+    async def resolve_me(_root: Any, info: Any) -> Profile:
+        """The profile the token is bound to."""
+        here: Context = info.context
+        own = scope(here.actor)
+        if own is None:
+            raise NotFound
+        return await here.services.profiles.read(here.actor, here.request, own, here.asked(info))
+
+    @staticmethod
+    async def resolve_access_events(
+        _root: Any,
+        info: Any,
+        filter: Mapping[str, Any] | None = None,
+        first: int | None = None,
+        after: str | None = None,
+    ) -> Mapping[str, Any]:
+        """One page of the log."""
+        here: Context = info.context
+        size = page_size(first, here.limits)
+        page = await here.services.access_log.events(here.actor, here.request, plain(filter or {}), size, after)
+        return as_connection(page)

@@ -1,0 +1,53 @@
+"""What the transport can be told: limits, deadlines and switches, as frozen values; reads no environment."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["Limits", "Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one document may hold; all are enforced before validation, `records` before any row is read.
+
+    Counts follow fragments: a fragment spread twice counts twice. Directives and aliases are counted in the whole
+    document, `depth` for each operation. `introspection_depth` holds below `__schema` and `__type` only, where the
+    """
+
+    source: int = 50_000
+    tokens: int = 1_000
+    comments: int = 250
+    operations: int = 10
+    root_fields: int = 20
+    fields: int = 400
+    depth: int = 10
+    introspection_depth: int = 20
+    aliases: int = 15
+    directives: int = 5
+    records: int = 1_000
+    batch: int = 1_000
+    page: int = 100
+    page_default: int = 25
+    variables_depth: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Switches of the transport.
+
+    `development` serves GraphiQL. `open_introspection` lets every authenticated caller ask for the schema, and be told
+    what in a document does not fit it; else only those whom the policy grants `schema:read`. `graphql_get` accepts
+    queries by GET.
+    `deadline` is in seconds and covers reading the body and answering; `body` is in octets; `in_flight` is how many
+    requests may be worked on at once before the next is refused as OVERLOADED. The cache of validated documents holds
+    at most `documents` of them and `documents_size` characters of text.
+    """
+
+    development: bool = False
+    open_introspection: bool = False
+    graphql_get: bool = False
+    deadline: float = 10.0
+    body: int = 102_400
+    in_flight: int = 256
+    documents: int = 1_000
+    documents_size: int = 4_000_000
+    limits: Limits = field(default_factory=Limits)
