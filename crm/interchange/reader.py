@@ -1,0 +1,191 @@
+"""Owns how a file becomes records: NDJSON, a Bundle, one resource, and gzip of each; knows one element, `resourceType`.
+
+NDJSON is streamed. A record that cannot be read is a record too, with a `Reject` in the place of its content.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from crm.interchange.rejects import Reason, Refused, Reject
+
+__all__ = ["DOCUMENT_LIMIT", "LINE_LIMIT", "Record", "decode", "read"]
+
+LINE_LIMIT = 4 * 1024 * 1024
+"""Octets of one line, so of one record: a Patient with a photograph is far below it."""
+
+DOCUMENT_LIMIT = 256 * 1024 * 1024
+"""Octets of a file that is one JSON text over several lines, such as a Bundle printed for people."""
+
+_BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
+_WHITE = b" \t\r\n"
+_Stream = gzip.GzipFile | BufferedReader
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a file.
+
+    `line` counts from 1. `entry` is its place in a Bundle, from 0, else None. `content` is the parsed object, or why
+    there is none. `raw` is the record as it stood, for the rejects file; None where it is too large or unreadable.
+    """
+
+    line: int
+    entry: int | None
+    content: dict[str, Any] | Reject
+    raw: bytes | None
+
+
+def read(path: Path) -> Iterator[Record]:
+    """The records of `path` in order. Raises `OSError` where the file itself cannot be opened or read."""
+    with path.open("rb") as probe:
+        packed = probe.read(2) == _GZIP
+    line = 0
+    try:
+        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+            for record in _records(stream):
+                line = record.line
+                yield record
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        # What came before the damage was good and stays good.
+        yield Record(line + 1, None, Reject(Reason.BAD_GZIP), None)
+
+
+def decode(raw: bytes) -> Any:
+    """The JSON value of `raw`, strictly: UTF-8, no duplicate keys, no NaN. Raises `Refused`."""
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise Refused(Reason.NOT_UTF8) from None
+    except RecursionError:
+        raise Refused(Reason.TOO_DEEP) from None
+    except ValueError:
+        raise Refused(Reason.NOT_JSON) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Refused(Reason.DUPLICATE_KEY)
+    return members
+
+
+def _no_constant(_: str) -> None:
+    raise Refused(Reason.NOT_JSON)
+
+
+def _records(stream: _Stream) -> Iterator[Record]:
+    number, line = 1, _line(stream).removeprefix(_BOM)
+    while line and not line.strip(_WHITE):
+        number, line = number + 1, _line(stream)
+    if not _cut(line) and not _complete(line):
+        # The first line is no JSON text by itself: one text over several lines, or NDJSON that begins badly.
+        yield from _document(number, line, stream)
+        return
+    while line:
+        yield from _of_line(number, line)
+        number, line = number + 1, _line(stream)
+
+
+def _line(stream: _Stream) -> bytes:
+    """The next line, empty at the end; one above its limit is cut off just above it."""
+    line = stream.readline(LINE_LIMIT + 1)
+    if not _cut(line):
+        return line
+    if _is_bundle(line):
+        line += stream.readline(DOCUMENT_LIMIT + 1 - len(line))
+    if _cut(line) and not line.endswith(b"\n"):
+        while (rest := stream.readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
+            pass
+    return line
+
+
+def _cut(line: bytes) -> bool:
+    return len(line) > (DOCUMENT_LIMIT if len(line) > LINE_LIMIT and _is_bundle(line) else LINE_LIMIT)
+
+
+def _is_bundle(line: bytes) -> bool:
+    """Whether a long line looks like a Bundle, which may be as large as a document: its type stands near the front."""
+    return b'"Bundle"' in line[:4096]
+
+
+def _complete(line: bytes) -> bool:
+    """Whether `line` is blank or a JSON text; what it holds is judged later."""
+    if not line.strip(_WHITE):
+        return False
+    try:
+        json.loads(line)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def _document(number: int, first: bytes, stream: _Stream) -> Iterator[Record]:
+    text = first + stream.read(DOCUMENT_LIMIT + 1 - len(first))
+    if len(text) > DOCUMENT_LIMIT:
+        yield Record(number, None, Reject(Reason.TOO_LARGE), None)
+        return
+    lines = text.split(b"\n")
+    if not _complete(text) and any(_is_resource(line) for line in lines):
+        for place, line in enumerate(lines, number):
+            yield from _of_line(place, line)
+    elif text.strip(_WHITE):
+        yield from _of_text(number, text)
+
+
+def _is_resource(line: bytes) -> bool:
+    if b'"resourceType"' not in line:
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _of_line(number: int, line: bytes) -> Iterator[Record]:
+    if _cut(line):
+        yield Record(number, None, Reject(Reason.TOO_LARGE), None)
+    elif line.strip(_WHITE):
+        yield from _of_text(number, line)
+
+
+def _of_text(number: int, text: bytes) -> Iterator[Record]:
+    raw = text.strip(_WHITE)
+    try:
+        value = decode(raw)
+    except Refused as refused:
+        yield Record(number, None, refused.reject, raw)
+        return
+    if not isinstance(value, dict):
+        yield Record(number, None, Reject(Reason.NOT_AN_OBJECT), raw)
+    elif value.get("resourceType") == "Bundle":
+        yield from _of_bundle(number, value)
+    else:
+        yield Record(number, None, value, raw)
+
+
+def _of_bundle(number: int, bundle: Mapping[str, Any]) -> Iterator[Record]:
+    """The entries of a Bundle of any type; what a transaction asks to do with a resource is not looked at."""
+    entries = bundle.get("entry", [])
+    if not isinstance(entries, list):
+        yield Record(number, None, Reject(Reason.BAD_TYPE, "entry"), _compact(bundle))
+        return
+    for place, entry in enumerate(entries):
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if isinstance(resource, dict):
+            yield Record(number, place, resource, _compact(resource))
+        else:
+            yield Record(number, place, Reject(Reason.NO_RESOURCE, f"entry[{place}]"), _compact(entry))
+
+
+def _compact(value: object) -> bytes:
+    # ASCII with escapes, so that even a lone surrogate comes back as it stood.
+    return json.dumps(value, separators=(",", ":")).encode()
