@@ -1,22 +1,24 @@
 """Owns the normalised terms by which a record can be found; hashes nothing and stores nothing.
 
 A term of a record and a term of a query are made by the same functions, so a record is found by whatever gives the same
-term. A search finds candidates by the hash of a term and keeps those whose opened values still have it (`matches`).
+term. A search finds candidates by the hash of a term and keeps those whose opened values still give it.
 Changing how a term is made means indexing every record anew: count `VERSION` up.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from crm.domain.addressing import composed
 from crm.domain.contact_points import e164, mailbox
+from crm.domain.shape import parse
+from crm.domain.times import PartialDate
 from crm.errors import Invalid
 
 __all__ = [
-    "TERMS", "VERSION", "email", "emails", "family_birth_date", "family_birth_dates", "fold", "full_name",
-    "full_names", "identifier", "identifiers", "matches", "phone", "phones",
+    "VERSION", "email", "emails", "family_birth_date", "family_birth_dates", "fold", "full_name",
+    "full_names", "identifier", "identifiers", "phone", "phones",
 ]  # fmt: skip
 
 VERSION: Final = 1
@@ -65,11 +67,11 @@ def _prefixed(*parts: str) -> bytes:
 
 def identifier(system: str | None, value: str) -> bytes:
     """A business identifier, without regard to case, spaces and dashes; the system counts as it stands."""
-    plain = _SPACES_AND_DASHES.sub("", unicodedata.normalize("NFKC", value)).upper()
-    return _prefixed((system or "").strip(), plain)
+    folded = unicodedata.normalize("NFKC", value).upper()
+    return _prefixed((system or "").strip(), _SPACES_AND_DASHES.sub("", folded) or folded)
 
 
-def phone(text: str, region: str | None, path: str = "phone") -> bytes:
+def phone(text: str, region: str | None, path: str = "by.phone") -> bytes:
     """A telephone number as E.164, read in `region` where it has no `+`; where it cannot be one, its digits.
 
     The digits find numbers that an import kept as they were written. Raises `Invalid(path, "e164")` below four digits.
@@ -88,7 +90,7 @@ def _phone(text: str, region: str | None) -> bytes | None:
     return digits.encode() if len(digits) >= _FEWEST_DIGITS else None
 
 
-def email(text: str, path: str = "email") -> bytes:
+def email(text: str, path: str = "by.email") -> bytes:
     """An e-mail address without regard to case; dots and tags in its local part count.
 
     Raises `Invalid(path, "email")` where there is no `@` between two parts.
@@ -110,12 +112,18 @@ def _email(text: str) -> bytes | None:
     return f"{local}@{ascii_domain}".encode("utf-8", "surrogatepass")
 
 
-def full_name(text: str) -> bytes:
+def full_name(text: str, path: str = "by.fullName") -> bytes:
     """A whole name, typed as `given family` or `family, given`.
 
     Its term is the first word of the given part and the last of the family part: middle names and particles between
-    them do not count, so that they can be typed or left out.
+    them do not count, so that they can be typed or left out. Raises `Invalid(path, "empty")` where no letter is left.
     """
+    if not fold(text):
+        raise Invalid(path, "empty")
+    return _full_name(text)
+
+
+def _full_name(text: str) -> bytes:
     family, comma, given = text.partition(",")
     if comma and fold(family) and fold(given):
         return _name_term(fold(given), fold(family))
@@ -127,9 +135,18 @@ def _name_term(given: str, family: str) -> bytes:
     return _prefixed(family.rpartition(" ")[2], given.partition(" ")[0])
 
 
-def family_birth_date(family: str, birth_date: str) -> bytes:
-    """A family name and a date of birth, as precise as it is on record."""
-    return _prefixed(fold(family), birth_date)
+def family_birth_date(family: str, birth_date: str, path: str = "by") -> bytes:
+    """A family name and a date of birth, as precise as it is on record.
+
+    Raises `Invalid` for `familyName` or `birthDate` below `path`.
+    """
+    if not fold(family):
+        raise Invalid(f"{path}.familyName", "empty")
+    return _family_birth_date(fold(family), parse(PartialDate, birth_date, f"{path}.birthDate", lenient=True))
+
+
+def _family_birth_date(family: str, birth_date: str) -> bytes:
+    return _prefixed(family, birth_date)
 
 
 # --- terms of a record -----------------------------------------------------------------------------------------------
@@ -159,9 +176,9 @@ def full_names(values: Values) -> set[bytes]:
     surnames; and the family name may be typed first.
     """
     preferred = values.get("preferred_name")
-    terms = {full_name(preferred)} if preferred and fold(preferred) else set()
+    terms = {_full_name(preferred)} if preferred and fold(preferred) else set()
     for name in values.get("names") or ():
-        terms.update(full_name(text) for text in (name.get("text"), composed(name)) if text and fold(text))
+        terms.update(_full_name(text) for text in (name.get("text"), composed(name)) if text and fold(text))
         family = fold(name.get("family") or "")
         called = [fold(" ".join(name.get("given") or ())), fold(preferred or "")]
         terms.update(_name_term(given, word) for given in called if given for word in family.split())
@@ -177,7 +194,7 @@ def family_birth_dates(values: Values) -> set[bytes]:
     birth_date = values.get("birth_date")
     if not birth_date:
         return set()
-    return {family_birth_date(family, birth_date) for name in values.get("names") or () for family in _families(name)}
+    return {_family_birth_date(family, birth_date) for name in values.get("names") or () for family in _families(name)}
 
 
 def _families(name: Mapping[str, Any]) -> Iterator[str]:
@@ -190,18 +207,3 @@ def _families(name: Mapping[str, Any]) -> Iterator[str]:
     if family:
         yield family
         yield from (word for word in family.split() if len(word) > 3)  # not `van`, `de`, `al`
-
-
-TERMS: Final[Mapping[str, Callable[[Values], set[bytes]]]] = {
-    "identifier": identifiers,
-    "phone": phones,
-    "email": emails,
-    "full_name": full_names,
-    "family_birth_date": family_birth_dates,
-}
-"""The terms of a record by the name of the index that holds them."""
-
-
-def matches(index: str, values: Values, term: bytes) -> bool:
-    """Whether a record whose opened cells are `values` really has `term`, and was not found by a cut-off hash alone."""
-    return term in TERMS[index](values)

@@ -39,8 +39,8 @@ _RENAMED: Mapping[str, str] = {
 # Rules that the types of this package raise by their own name.
 _RAISED = frozenset(
     {
-        "bcp47", "control_character", "date", "duplicate", "e164", "email", "empty", "id", "missing", "period_order",
-        "time", "time_zone", "too_long", "unicode", "unknown_code", "url", "window_empty",
+        "bcp47", "control_character", "date", "duplicate", "e164", "email", "empty", "id", "missing",
+        "period_order", "time", "time_zone", "unicode", "unknown_code", "url", "window_empty",
     }
 )  # fmt: skip
 

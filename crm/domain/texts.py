@@ -32,7 +32,7 @@ def _text(text: str) -> str:
 def _one_line(text: str, info: ValidationInfo) -> str:
     lenient = entry_of(info).lenient
     if len(text) > (LONG if lenient else SHORT):
-        raise broken("too_long")
+        raise broken("string_too_long")  # by the name that pydantic has for it; `too_long` is its word for lists
     if not lenient and _LINE_BREAK.search(text):
         raise broken("control_character")
     return _text(text)
