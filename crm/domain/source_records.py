@@ -1,7 +1,9 @@
 """Under which ids other systems know the person: how such an id is looked up. Internal; no client reads these."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 
 class SourceRecord(TypedDict):

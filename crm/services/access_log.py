@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from auth import policy
 from auth.actor import Actor
 from auth.errors import AuthError
 from auth.policy import POLICY_VERSION, Action
-from crm.audit.event import EPOCH, Act, Outcome, Who
+from crm.audit.event import EPOCH, Act, Who
 from crm.errors import Invalid
 from crm.services.profiles import Page, encode_cursor
 from crm.services.request import Request
@@ -24,24 +23,6 @@ from crm.store.unit import Store, reason
 
 NOBODY = "_"
 """The log of attempts that belong to no organisation, because their token proved nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What an officer asks: the filter as it came in, each part optional.
-
-    `patient_id` is the patient's id, `since` (inclusive) and `until` (exclusive) are instants with a zone, `outcome` one of
-    ok, partial, denied, error, `purpose` an HL7 purpose-of-use code, `act` as in `crm.audit.event.Act`.
-    """
-
-    patient_id: str | None = None
-    actor: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    outcome: str | None = None
-    purpose: str | None = None
-    act: str | None = None
-    request_id: str | None = None
 
 
 class AccessLog:
@@ -59,9 +40,13 @@ class AccessLog:
             raise
 
     async def events(
-        self, actor: Actor, request: Request, question: Question, first: int, after: str | None
+        self, actor: Actor, request: Request, question: Mapping[str, Any], first: int, after: str | None
     ) -> Page:
-        """Access events of the actor's organisation, newest first. The look itself is recorded, with its count."""
+        """Access events of the actor's organisation, newest first. The look itself is recorded, with its count.
+
+        `question` may hold `patient_id`, `actor`, `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome` (ok,
+        partial, denied, error), `purpose` (HL7 code), `act` and `request_id`. Raises `Invalid` for a malformed time.
+        """
         rule = await self.admit(actor, request)
         position = _position(after)
         database = self._store.database
@@ -69,10 +54,11 @@ class AccessLog:
         async with self._store.reading(request.context(actor, rule), Act.AUDIT_READ) as unit:
             subject: str | None = None
             found: list[LoggedEvent] = []
-            if question.patient_id is not None:
-                subject = (await subjects_of(fetch, actor.org, [question.patient_id])).get(question.patient_id)
-            if question.patient_id is None or subject is not None:
-                chosen = _filter(question, subject)
+            patient_id = question.get("patient_id")
+            if patient_id is not None:
+                subject = (await subjects_of(fetch, actor.org, [patient_id])).get(patient_id)
+            chosen = _filter(question, subject)
+            if patient_id is None or subject is not None:
                 found = await log.events(database, actor.org, chosen, first + 1, position)
             shown = found[:first]
             contents = [entry.content for entry in shown]
@@ -82,28 +68,40 @@ class AccessLog:
         cursors = [encode_cursor(str(entry.seq)) for entry in shown]
         return Page(nodes, cursors, len(found) > first, after is not None)
 
-    async def refused(self, why: str, request: Request) -> None:
-        """Records an attempt without a valid token: that it happened and a reason code, nothing of the token."""
-        context = Context(NOBODY, Who(), request.operation, request.id, None, POLICY_VERSION)
-        async with self._store.reading(context, Act.LOGIN) as unit:
-            unit.remark(out=Outcome.DENIED, why=why)
+    async def refused(self, why: str, request: Request, actor: Actor | None = None) -> None:
+        """Records an attempt that got no further than its token: a reason code, and nothing of the token itself.
+
+        `actor` is known where the token was good but its purpose was not.
+        """
+        nobody = Context(NOBODY, Who(), request.operation, request.id, None, POLICY_VERSION)
+        context = request.context(actor) if actor else nobody
+        await self._store.refuse(context, Act.LOGIN, [], why=why)
 
 
-def _filter(question: Question, subject: str | None) -> EventFilter:
+def _filter(question: Mapping[str, Any], subject: str | None) -> EventFilter:
     return EventFilter(
         patient=subject,
-        actor=question.actor,
-        since=_micros(question.since),
-        until=_micros(question.until),
-        outcome=question.outcome,
-        purpose=question.purpose,
-        act=question.act,
-        request=question.request_id,
+        actor=question.get("actor"),
+        since=_micros(question.get("from_"), "filter.from"),
+        until=_micros(question.get("to"), "filter.to"),
+        outcome=question.get("outcome"),
+        purpose=question.get("purpose"),
+        act=question.get("act"),
+        request=question.get("request_id"),
     )
 
 
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
+def _micros(text: str | None, path: str) -> int | None:
+    """Microseconds since 1970 of RFC 3339 text with an offset."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(path, "date_time") from None
+    if moment.tzinfo is None:
+        raise Invalid(path, "date_time")
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _position(cursor: str | None) -> int | None:

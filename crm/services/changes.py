@@ -135,12 +135,24 @@ class Changes:
             if not view(grant, actor, restricted=record.restricted).withheld.isdisjoint({"contactPoints"}):
                 raise NotFound
             stored = unit.current(record, ["contact_points"]).get("contact_points", [])
-            points = edit(list(stored), unit.today)
-            kind = BY_NAME["contact_points"].kind
-            parsed = values.parse(kind, points, "input.contactPoints", region=self._region)
-            return {"contact_points": parsed}
+            return {"contact_points": self._checked(list(stored), edit(list(stored), unit.today))}
 
         return await self._edit(actor, request, patient_id, expected_version, grant, change)
+
+    def _checked(self, stored: Points, points: Points) -> Any:
+        """The canonical list: a new value is held to the rules of entry, what an import kept as written may stay."""
+        known = {(point["id"], point["system"], point["value"]) for point in stored}
+        checked = [
+            values.parse(
+                values.ContactPoint,
+                point,
+                "input.contactPoint",
+                region=self._region,
+                lenient=(point.get("id"), point.get("system"), point.get("value")) in known,
+            )
+            for point in points
+        ]
+        return values.parse(BY_NAME["contact_points"].kind, checked, "input.contactPoints", lenient=True)
 
     async def _edit(
         self,
@@ -200,7 +212,7 @@ class Changes:
 def canonical(
     submitted: Mapping[str, Any], *, region: str | None = None, lenient: bool = False, root: str = "input"
 ) -> dict[str, Any]:
-    """Validated values by catalogue name; every list entry that has an identity gets an id if it came without one.
+    """Validated values by catalogue name.
 
     Raises `Invalid` with the path below `root`.
     """
@@ -213,17 +225,8 @@ def canonical(
             result[name] = None
             continue
         path = f"{root}.{(field.paths or (name,))[0].split('.')[0]}"
-        result[name] = values.parse(field.kind, _with_ids(name, value), path, region=region, lenient=lenient)
+        result[name] = values.parse(field.kind, value, path, region=region, lenient=lenient)
     return result
-
-
-_IDENTIFIED = frozenset({"contact_points", "addresses", "access_needs"})
-
-
-def _with_ids(name: str, value: Any) -> Any:
-    if name not in _IDENTIFIED or not isinstance(value, list):
-        return value
-    return [{**entry, "id": entry.get("id") or str(uuid7())} if isinstance(entry, dict) else entry for entry in value]
 
 
 def split_cultural_needs(submitted: Mapping[str, Any]) -> dict[str, Any]:

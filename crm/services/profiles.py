@@ -22,6 +22,19 @@ Profile = dict[str, Any]
 MAX_BATCH = 1_000
 
 
+_ACTS = {
+    Action.READ: Act.READ,
+    Action.SELF_READ: Act.READ,
+    Action.SEARCH: Act.QUERY,
+    Action.REGISTER: Act.CREATE,
+    Action.UPDATE: Act.UPDATE,
+    Action.IMPORT: Act.IMPORT,
+    Action.EXPORT: Act.EXPORT,
+    Action.AUDIT_READ: Act.AUDIT_READ,
+}
+"""What is written into the log about an action that was refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """One id of a batch that gets no profile; `code` is a public error code."""
@@ -74,10 +87,8 @@ class Profiles:
         try:
             return policy.decide_read(actor, groups(asked), action)
         except AuthError as refusal:
-            act = Act.QUERY if action is Action.SEARCH else Act.READ
-            await self._store.refuse(
-                request.context(actor), act, ids, why=reason(refusal), fields=getattr(refusal, "paths", ())
-            )
+            fields = getattr(refusal, "paths", ())
+            await self._store.refuse(request.context(actor), _ACTS[action], ids, why=reason(refusal), fields=fields)
             raise
 
     async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> Profile:

@@ -8,7 +8,8 @@ import orjson
 from crm.audit.event import rfc3339
 from crm.catalogue import BY_NAME, KeyClass
 from crm.crypto.box import unpack
-from crm.crypto.keyset import DataKey, KeySet
+from crm.crypto.data_key import DataKey
+from crm.crypto.keyset import KeySet
 from crm.errors import Erased, Tampered
 from crm.store.codec import decode
 from crm.store.record import LIVE, SHREDDED, Record, sources

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import BigInteger, and_, bindparam, select
 
 from crm.catalogue import BY_NAME, CLASSES, Field, KeyClass
 from crm.store.database import Fetch, Row
@@ -103,6 +103,12 @@ def _select(classes: frozenset[KeyClass], single: bool) -> Statement:
     return prepare(select(*_CLEAR, *_SEALED).select_from(tables).where(here))
 
 
+_ACTIVE_IDS = prepare(
+    select(patient.c.id)
+    .where(patient.c.org == bindparam("org"), patient.c.id > bindparam("after"), patient.c.status == "active")
+    .order_by(patient.c.id)
+    .limit(bindparam("rows", type_=BigInteger))
+)
 _LOCK = prepare(
     select(patient.c.id)
     .where(patient.c.org == bindparam("org"), any_of(patient.c.id, "ids"))
@@ -142,3 +148,8 @@ async def load_locked(fetch: Fetch, org: str, ids: Collection[str]) -> dict[str,
     """The same inside a transaction, whole and locked against other writers until it ends."""
     await fetch(_LOCK, org=org, ids=list(ids))
     return await load(fetch, org, ids, BY_NAME)
+
+
+async def active_ids(fetch: Fetch, org: str, after: str, first: int) -> list[str]:
+    """At most `first` ids of active patients behind `after`, ascending."""
+    return [row["id"] for row in await fetch(_ACTIVE_IDS, org=org, after=after, rows=first)]

@@ -75,6 +75,10 @@ class Unit:
         """Sealed records by id, with the classes that `names` need; unknown ids are absent. One statement."""
         return await records.load(self._fetch, self.context.org, ids, names)
 
+    async def ids(self, after: str, first: int) -> list[str]:
+        """At most `first` ids of the organisation's active patients behind `after`, ascending."""
+        return await records.active_ids(self._fetch, self.context.org, after, first)
+
     async def candidates(self, index: Index, term: bytes, after: str) -> list[str]:
         """Ids after `after` that a blind index gives for a normalised term; see `compare`."""
         return await search.candidates(self._fetch, self._keys, self.context.org, index, term, after)

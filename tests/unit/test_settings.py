@@ -216,9 +216,9 @@ def test_every_setting_is_described() -> None:
 
 
 def test_every_setting_is_used() -> None:
-    """No setting is decoration: the composition root hands each of them to somebody."""
-    tree = ast.parse((ROOT / "server.py").read_text(encoding="utf-8"))
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    """No setting is decoration: the composition hands each of them to somebody."""
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in [ROOT / "server.py", *ROOT.glob("commands/*.py")]]
+    used = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert "limits" in used
     assert {name for name in Settings.model_fields if not name.startswith("limit_")} - used == set()
 

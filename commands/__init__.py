@@ -1,0 +1,1 @@
+"""What `python server.py COMMAND` does: each command is a function here; `server.py` only reads the command line."""

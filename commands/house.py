@@ -1,0 +1,116 @@
+"""The composition of one process: settings become database, keys, log, use cases and token verifier, and end in order."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from auth.development import DevelopmentIssuer
+from auth.issuers import IssuerKeys
+from auth.key_download import download
+from auth.tokens import TokenVerifier
+from crm.audit.writer import LogWriter
+from crm.crypto.keyring import KeyRing
+from crm.crypto.keyset import KeySet
+from crm.errors import Unsafe
+from crm.services import Services, services
+from crm.settings import Environment, KeyProvider, Settings
+from crm.store import keystore, migrations
+from crm.store.database import Database, connect
+from crm.store.log import LogSink
+from crm.store.unit import Store
+
+DEFAULT_ORG = "demo"
+"""The organisation of commands that name none."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The parts of a running process that its commands use."""
+
+    settings: Settings
+    database: Database
+    services: Services
+    log: LogWriter
+
+    async def ready(self) -> dict[str, bool]:
+        """What readiness rests on: the database answers, keys are held, the log takes events."""
+        try:
+            await self.database.probe()
+            reachable = True
+        except Exception:  # noqa: BLE001 - whatever ails it, the answer is no
+            reachable = False
+        return {"database": reachable, "keys": bool(self.services.store.keys.held), "log": self.log.healthy}
+
+
+def clock() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+@asynccontextmanager
+async def house(settings: Settings) -> AsyncIterator[House]:
+    """An opened house. The first one in a migrated database also founds its keys.
+
+    Raises `Unsafe` when database, keys or durability are not in order, with what to do.
+    """
+    migrations.check(settings.database_url)
+    keys = await _keys(settings)
+    database = connect(settings.database_url, pool_size=settings.database_connections)
+    await database.open()
+    try:
+        log = LogWriter(
+            LogSink(database),
+            node=f"{os.uname().nodename}-{os.getpid()}",
+            clock=clock,
+            deadline=settings.audit_deadline,
+            queue=settings.audit_queue,
+            batch=settings.audit_batch,
+        )
+        await log.start()
+        try:
+            store = Store(database, keys, log, clock)
+            yield House(settings, database, services(store, region=settings.default_region), log)
+        finally:
+            await log.stop()
+    finally:
+        await database.close()
+
+
+async def _keys(settings: Settings) -> KeySet:
+    """The key set, unwrapped by the provider from the rows of the key store, which may be another database."""
+    provider = _provider(settings)
+    environment = settings.env.value
+    migrations.check(settings.keystore_url)
+    store = connect(settings.keystore_url, pool_size=2)
+    await store.open()
+    try:
+        stored = await keystore.bootstrap(store, lambda: KeySet.bootstrap(provider, environment), clock())
+        return KeySet.load(provider, environment, stored)
+    finally:
+        await store.close()
+
+
+def _provider(settings: Settings) -> KeyRing:
+    match settings.key_provider:
+        case KeyProvider.KEYRING:
+            return KeyRing.load(settings.keyring)
+        case other:
+            raise Unsafe(f"HEED_KEY_PROVIDER: this version has no provider {other}")
+
+
+def verifier(settings: Settings) -> TokenVerifier:
+    """The verifier of the configured issuers; in development without any, of the embedded one."""
+    development = settings.env is Environment.DEVELOPMENT
+    issuers = settings.issuers
+    if not issuers and development:
+        issuers = (DevelopmentIssuer(settings.data_dir).issuer,)
+    return TokenVerifier(IssuerKeys(issuer, download, development=development) for issuer in issuers)
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder, created for its owner only."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

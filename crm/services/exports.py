@@ -1,0 +1,64 @@
+"""Giving records out: everything of an organisation, or everything about one person. Every patient leaves an event."""
+
+from collections.abc import AsyncIterator
+
+from auth import policy
+from auth.actor import Actor
+from auth.errors import AuthError
+from auth.policy import Action, ReadGrant
+from crm.audit.event import Act
+from crm.catalogue import FIELDS
+from crm.errors import NotFound
+from crm.services.profiles import Profile, groups, view
+from crm.services.request import Request
+from crm.store.unit import Store, reason
+
+CHUNK = 100
+
+EVERYTHING = frozenset(path for row in FIELDS for path in row.paths)
+"""The paths of all fields that clients can read."""
+
+
+class Exports:
+    """The use cases of one export by `actor` of its organisation."""
+
+    def __init__(self, store: Store, actor: Actor, request: Request) -> None:
+        self._store = store
+        self._actor = actor
+        self._request = request
+
+    async def patients(self, *, chunk: int = CHUNK) -> AsyncIterator[list[Profile]]:
+        """All active patients in the order of their ids; each chunk is given out once its events are durable."""
+        grant = await self._admit()
+        after = ""
+        while True:
+            async with self._store.reading(self._request.context(self._actor, grant.rule), Act.EXPORT) as unit:
+                ids = await unit.ids(after, chunk)
+                records = await unit.load(ids, {row.name for row in FIELDS if row.paths}) if ids else {}
+                profiles = [
+                    unit.open(records[patient_id], view(grant, self._actor, restricted=records[patient_id].restricted))
+                    for patient_id in ids
+                ]
+            if not profiles:
+                return
+            yield profiles
+            after = ids[-1]
+
+    async def patient(self, patient_id: str) -> Profile:
+        """Everything about one person. Raises `NotFound`."""
+        grant = await self._admit()
+        context = self._request.context(self._actor, grant.rule)
+        async with self._store.reading(context, Act.EXPORT, [patient_id]) as unit:
+            records = await unit.load([patient_id], {row.name for row in FIELDS if row.paths})
+            if patient_id not in records:
+                raise NotFound
+            return unit.open(records[patient_id], view(grant, self._actor, restricted=records[patient_id].restricted))
+
+    async def _admit(self) -> ReadGrant:
+        try:
+            return policy.decide_read(self._actor, groups(EVERYTHING), Action.EXPORT)
+        except AuthError as refusal:
+            fields = getattr(refusal, "paths", ())
+            context = self._request.context(self._actor)
+            await self._store.refuse(context, Act.EXPORT, [], why=reason(refusal), fields=fields)
+            raise
