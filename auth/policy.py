@@ -5,7 +5,7 @@ fields, and no patient: which record exists, and in which organisation, is for t
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -312,10 +312,14 @@ def _ruling(actor: Actor, action: Action) -> _Ruling:
 
 @lru_cache(maxsize=1024)
 def _combine(roles: frozenset[Role], purpose: Purpose, action: Action) -> _Ruling:
-    """Several roles add up: clear beats masked. Only rows that hold the action itself lend it their fields."""
     rows = _rows(roles, purpose)
     if not rows:
         raise PurposeNotPermitted
+    return _union(rows, purpose, action)
+
+
+def _union(rows: Sequence[Grant], purpose: Purpose, action: Action) -> _Ruling:
+    """Several roles add up: clear beats masked. Only rows that hold the action itself lend it their fields."""
     granting = [grant for grant in rows if action in grant.actions]
     rule = "+".join(f"{grant.role}/{purpose}" for grant in granting or rows)
     if not granting:

@@ -14,7 +14,17 @@ import pytest
 from auth import policy
 from auth.actor import Actor
 from auth.errors import AuthError, Forbidden, ForbiddenField, PurposeNotPermitted, PurposeRequired
-from auth.policy import Action, Group, ReadGrant, decide, decide_read, decide_write, scope, withheld_when_restricted
+from auth.policy import (
+    Action,
+    Grant,
+    Group,
+    ReadGrant,
+    decide,
+    decide_read,
+    decide_write,
+    scope,
+    withheld_when_restricted,
+)
 from auth.purposes import Purpose
 from auth.roles import PERSONAL, Role
 
@@ -242,6 +252,31 @@ def test_a_masked_field_does_not_become_an_oracle_through_another_role() -> None
     """A row lends its masked fields only to actions it holds: the compliance officer's do not reach a search."""
     who = actor(Role.COMPLIANCE_OFFICER, Role.PRIVACY_OFFICER, purpose=Purpose.HCOMPL)
     assert decide_read(who, {"contactPoints": Group.CONTACT}, Action.SEARCH).masked == frozenset()
+
+
+def test_rows_lend_nothing_to_actions_they_do_not_hold() -> None:
+    """Of three made-up rows, only the two that hold the action count, and what one gives in clear is not masked."""
+    clear = Grant(
+        Role.CLINICIAN,
+        frozenset({Purpose.TRAIN}),
+        frozenset({Action.READ}),
+        read=frozenset({Group.RECORD, Group.BIRTH}),
+    )
+    masking = replace(clear, role=Role.OPERATOR, read=frozenset(), masked=frozenset({Group.BIRTH, Group.CONTACT}))
+    idle = Grant(
+        Role.MESSAGING,
+        frozenset({Purpose.TRAIN}),
+        frozenset({Action.UPDATE}),
+        read=frozenset({Group.VITAL}),
+        masked=frozenset({Group.STYLE}),
+        write=frozenset({Group.VITAL}),
+    )
+    ruling = policy._union([clear, masking, idle], Purpose.TRAIN, Action.READ)
+    assert ruling.rule == "clinician/TRAIN+operator/TRAIN"
+    assert ruling.read == {Group.RECORD, Group.BIRTH}
+    assert ruling.masked == {Group.CONTACT}
+    assert ruling.write == frozenset()
+    assert policy._union([clear, masking, idle], Purpose.TRAIN, Action.UPDATE).write == {Group.VITAL}
 
 
 def test_scope() -> None:
