@@ -92,7 +92,7 @@ def _contenders(database: Database) -> dict[str, Read]:
             return await connection.fetch(_ONE, id=id)
 
     return {
-        "Database.fetch": lambda id: database.fetch(ORG, _ONE, id=id),
+        "Database.fetch": lambda key: database.fetch(ORG, _ONE, id=key),
         "… the organisation changes each time": alternating,
         "… 100 rows by key": lambda _: database.fetch(ORG, _MANY, ids=hundred),
         "Database.transaction, one read": in_transaction,
@@ -125,7 +125,7 @@ async def _postgresql(url: str, rounds: int) -> None:
     bare = await asyncpg.connect(url)
     await bare.execute("ANALYZE")
     prepared = await bare.prepare(_ONE.postgresql().sql)
-    await _compare("PostgreSQL", rounds, lambda id: prepared.fetch(ORG, id), _contenders(database))
+    await _compare("PostgreSQL", rounds, lambda key: prepared.fetch(ORG, key), _contenders(database))
     await bare.close()
     await database.close()
 

@@ -116,6 +116,11 @@ def _fetch(opened: sqlite3.Connection, statement: Statement, params: dict[str, A
     return _guarded(lambda: opened.execute(form.sql, arguments).fetchall())
 
 
+def _count(cursor: sqlite3.Cursor) -> int:
+    """How many rows a change touched; with RETURNING the driver's own count is not kept."""
+    return cursor.rowcount if cursor.description is None else len(cursor.fetchall())
+
+
 class SQLiteDatabase:
     """A SQLite file. Transactions of this process queue for the one writer; other processes wait on the file's lock."""
 
@@ -240,7 +245,7 @@ class SQLiteTransaction:
         """See `Connection.execute`."""
         form = statement.sqlite()
         arguments = form.arguments(bind(self._org, params))
-        count: int = await self._do(lambda: self._writer.execute(form.sql, arguments).rowcount)
+        count: int = await self._do(lambda: _count(self._writer.execute(form.sql, arguments)))
         return count
 
     async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]], /) -> None:
