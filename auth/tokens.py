@@ -96,13 +96,13 @@ class TokenVerifier:
             await self.refresh()
             await asyncio.sleep(every)
 
-    def verify(self, authorization_header: str | None, purpose_header: str | None = None) -> Actor:
+    def verify(self, authorization: str | None, purpose: str | None = None) -> Actor:
         """The actor behind an `Authorization` header, with the purpose of `X-Purpose-Of-Use` or else of the token.
 
         Raises Unauthenticated for whatever is wrong with the token, and PurposeNotPermitted (with the actor) when the
         purpose is no code we know. Whether the actor's roles may use that purpose is for the policy.
         """
-        token = _bearer(authorization_header)
+        token = _bearer(authorization)
         digest = hashlib.sha256(token.encode("ascii")).digest()
         verified = self._remembered.get(digest)
         if verified is None:
@@ -113,7 +113,7 @@ class TokenVerifier:
         elif verified.actor.expires_at <= time.time() - LEEWAY:
             del self._remembered[digest]
             raise Unauthenticated("expired")
-        return _with_purpose(verified.actor, verified.purpose if purpose_header is None else purpose_header)
+        return _with_purpose(verified.actor, verified.purpose if purpose is None else purpose)
 
     def _examine(self, token: str) -> _Verified:
         try:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from auth.errors import Unauthenticated
 from auth.issuers import Issuer, IssuerKeys
 from auth.tokens import TokenVerifier
 
@@ -114,3 +116,12 @@ def issuer(folder: Path, *keys: SigningKey, name: str = ISSUER, algorithms: tupl
 def verifier(folder: Path, *keys: SigningKey, algorithms: tuple[str, ...] = ALGORITHMS) -> TokenVerifier:
     """A verifier that trusts these keys as those of `ISSUER`."""
     return TokenVerifier([IssuerKeys(issuer(folder, *keys, algorithms=algorithms))])
+
+
+def refusal(verifying: TokenVerifier, header: str | None, purpose: str | None = None) -> str:
+    """The reason for which the header is refused; nothing of the token may be in the error or its causes."""
+    with pytest.raises(Unauthenticated) as refused:
+        verifying.verify(header, purpose)
+    assert refused.value.__cause__ is None
+    assert len(str(refused.value)) < 20
+    return refused.value.reason
