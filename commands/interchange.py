@@ -75,7 +75,7 @@ async def export_fhir(settings: Settings, output: Path | None, *, org: str) -> i
             async for profiles in exports.patients():
                 for profile in profiles:
                     resource = fhir_out.patient_of(profile, org=org, patient_id=profile["id"])
-                    stream.write(fhir_out.written(resource) + b"\n")
+                    stream.write(fhir_out.written(resource))
                 count += len(profiles)
                 advance(count, None)
     return count
