@@ -30,6 +30,8 @@ __all__ = [
     "leaf",
     "leaf_hash",
     "members",
+    "recorded_request",
+    "recorded_subject",
     "rfc3339",
 ]
 
@@ -114,6 +116,16 @@ def _foreign(pattern: re.Pattern[str], value: str | None) -> str:
     if not value or pattern.fullmatch(value):
         return value or ""
     return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def recorded_subject(sub: str) -> str:
+    """How a token's `sub` stands in the log, to look for it there."""
+    return _foreign(_NAME, sub)
+
+
+def recorded_request(req: str) -> str:
+    """How an X-Request-Id stands in the log, to look for it there."""
+    return _foreign(_TOKEN, req)
 
 
 @lru_cache(maxsize=4096)
@@ -202,7 +214,7 @@ class Event:
     def __post_init__(self) -> None:
         Act(self.act), Outcome(self.out)
         object.__setattr__(self, "op", _foreign(_TOKEN, self.op))
-        object.__setattr__(self, "req", _foreign(_TOKEN, self.req))
+        object.__setattr__(self, "req", recorded_request(self.req))
         for name in ("fld", "msk", "chg", "flg", "rul"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _paths(self.fld), _paths(self.msk), _paths(self.chg)

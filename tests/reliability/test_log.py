@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import bindparam, select
@@ -17,7 +18,7 @@ from crm.errors import AuditUnavailable, StoreUnavailable
 from crm.store.database import Database, connect
 from crm.store.log import EventFilter, LogSink, counts, events, stage_rows
 from crm.store.postgres import PostgresDatabase
-from crm.store.statements import prepare
+from crm.store.statements import Statement, prepare
 from crm.store.tables import audit_event, audit_head, audit_outbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -338,20 +339,23 @@ async def test_officer_filters(database: Database) -> None:
         event(3, who=nurse, pat=GRACE, pou="TREAT", act=Act.UPDATE, req="r-3"),
         event(4, act=Act.LOGIN, out=Outcome.DENIED, why="EXPIRED"),
         event(5, who=clerk, pat=ADA, pou="HOPERAT", out=Outcome.ERROR, req="r-1"),
+        event(6, who=Who(sub="Zoë the\u0000nurse"), req="a request"),
     ]
     async with writer_on(database) as writer:
         for sample in samples:
             await writer.append("north", [sample])
     times = [leaf["t"] for leaf in await logged(database)]
     questions: list[tuple[EventFilter, list[int]]] = [
-        (EventFilter(), [5, 4, 3, 2, 1, 0]),
+        (EventFilter(), [6, 5, 4, 3, 2, 1, 0]),
         (EventFilter(patient=ADA), [5, 1, 0]),
         (EventFilter(actor="nurse"), [3, 0]),
         (EventFilter(outcome="denied"), [4, 2]),
-        (EventFilter(outcome="ok"), [3, 1, 0]),
+        (EventFilter(outcome="ok"), [6, 3, 1, 0]),
         (EventFilter(purpose="TREAT"), [3, 0]),
         (EventFilter(act="update"), [3]),
         (EventFilter(request="r-1"), [5, 1]),
+        (EventFilter(request="a request"), [6]),
+        (EventFilter(actor="Zoë the\u0000nurse"), [6]),
         (EventFilter(patient=ADA, actor="clerk", outcome="error"), [5]),
         (EventFilter(patient=ADA, purpose="HPAYMT"), []),
     ]
@@ -359,7 +363,8 @@ async def test_officer_filters(database: Database) -> None:
         found = await events(database, "north", chosen, 100)
         assert labels([one.content for one in found]) == expected
         assert sum((await counts(database, "north", chosen)).values()) == len(expected)
-    assert await counts(database, "north", EventFilter()) == {"ok": 3, "denied": 2, "error": 1}
+    assert await events(database, "north", EventFilter(), 5, after_seq=2**70) == []
+    assert await counts(database, "north", EventFilter()) == {"ok": 4, "denied": 2, "error": 1}
     second = (await events(database, "north", EventFilter(), 100))[-2]
     since = START + (int(times[1][-7:-1]) - START % 1_000_000)
     assert second.content["t"] == times[1]
@@ -374,3 +379,36 @@ async def test_index_columns_are_those_of_the_leaf(database: Database) -> None:
     row = (await database.fetch("north", _LOG))[0]
     names = ("pat", "actor", "role", "pou", "act", "out", "flags", "disc", "req")
     assert [row[name] for name in names] == [ADA, "u-1", "", "TREAT", "read", 0, 16, 0, "r-9"]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize(
+    ("chosen", "index"),
+    [
+        (EventFilter(), "time"),
+        (EventFilter(patient=ADA), "patient"),
+        (EventFilter(actor="nurse"), "actor"),
+        (EventFilter(request="r-1"), "request"),
+        (EventFilter(outcome="denied"), "refused"),
+        (EventFilter(patient=ADA, purpose="TREAT", outcome="ok"), "patient"),
+    ],
+)
+async def test_officer_questions_have_an_index(database_url: str, engine: str, chosen: EventFilter, index: str) -> None:
+    """Each question walks its own index, without statistics to tell SQLite so (PostgreSQL keeps statistics itself)."""
+    async with database_at(database_url) as database:
+        asked: list[tuple[str, list[Any]]] = []
+
+        class Listener:
+            """A database that notes what it is asked."""
+
+            async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Any]:
+                form = statement.sqlite()
+                asked.append((form.sql, form.arguments({"org": org, **params})))
+                return await database.fetch(org, statement, **params)
+
+        await events(cast("Database", Listener()), "north", chosen, 10)
+    prompt = sqlite3.connect(database_url.removeprefix("sqlite:///"))
+    [(sql, arguments)] = asked
+    plan = " ".join(row[3] for row in prompt.execute(f"EXPLAIN QUERY PLAN {sql}", arguments))
+    prompt.close()
+    assert f"SEARCH audit_event USING INDEX ix_audit_event_{index} " in plan
