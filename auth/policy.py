@@ -43,6 +43,7 @@ class Group(StrEnum):
     """
 
     RECORD = "RECORD"
+    GOVERNANCE = "GOVERNANCE"
     ADDRESSING = "ADDRESSING"
     PRONOUNS = "PRONOUNS"
     LEGAL_NAME = "LEGAL_NAME"
@@ -161,7 +162,7 @@ GRANTS: tuple[Grant, ...] = (
         read=_WITHOUT_SENSITIVE,
         write=_MEETING | _REACHING | {Group.CASE_MANAGER},
     ),
-    Grant(  # no contact points: the one to use comes with a contact decision
+    Grant(  # no contact points: the one to use comes with a contact decision; nor whether the record is restricted
         Role.MESSAGING,
         frozenset({Purpose.COC}),
         frozenset({Action.READ}),
@@ -204,7 +205,7 @@ GRANTS: tuple[Grant, ...] = (
         Role.COMPLIANCE_OFFICER,
         frozenset({Purpose.HCOMPL}),
         frozenset({Action.READ, Action.AUDIT_READ}),
-        read=frozenset({Group.RECORD}),
+        read=frozenset({Group.RECORD, Group.GOVERNANCE}),
         masked=frozenset({Group.ADDRESSING, Group.CONTACT, Group.IDENTIFIERS}),
     ),
     Grant(  # answers requests under GDPR Art. 15 and 45 CFR 164.524, which reach the whole record

@@ -1,4 +1,4 @@
-"""The catalogue: one row per profile field, from which sealing, policy, masks, the SDL, import, export and `docs/fields.md` derive.
+"""The catalogue: one row per profile field, from which sealing, policy, masks, the SDL, import, export and docs derive.
 
 To add a field: one `Field` row here plus its type in `crm/domain`. Numbers and names are frozen once released, because
 stored ciphertext is bound to them (`tests/conformance/frozen_catalogue.json` fails the build when one changes).
@@ -12,7 +12,19 @@ from typing import Any
 from auth.policy import Group
 from crm.domain import addressing, masks, search_terms, source_records, values
 
-__all__ = ["BY_NAME", "BY_NUMBER", "BY_PATH", "CLASSES", "FIELDS", "INDEXES", "Codec", "Field", "Index", "KeyClass", "Label"]
+__all__ = [
+    "BY_NAME",
+    "BY_NUMBER",
+    "BY_PATH",
+    "CLASSES",
+    "FIELDS",
+    "INDEXES",
+    "Codec",
+    "Field",
+    "Index",
+    "KeyClass",
+    "Label",
+]
 
 
 class KeyClass(StrEnum):
@@ -34,7 +46,7 @@ class Codec(IntEnum):
 
 
 class Label(StrEnum):
-    """Sensitivity labels (HL7 v3-ActCode, `_InformationSensitivityPolicy`), shown in the documentation of each field."""
+    """Sensitivity labels (HL7 v3-ActCode, `_InformationSensitivityPolicy`), shown in each field's documentation."""
 
     DEMO = "DEMO"
     DOB = "DOB"
@@ -49,7 +61,8 @@ class Label(StrEnum):
 class Field:
     """One profile field.
 
-    `name` is the frozen logical id (in AAD, events and provenance); `paths` are the GraphQL paths below `Patient` it answers.
+    `name` is the frozen logical id (in AAD, events and provenance); `paths` are the GraphQL paths below `Patient` that
+    it answers.
     `key_class` is None for clear columns and for fields computed from others (`derived_from`, by `derive(values, on)`).
     `block` is the padding block of the plaintext in octets (ISO 7816-4), chosen so that lengths tell little.
     `kind` is the pydantic type of the value; `fhir` the place in a FHIR R4 Patient.
@@ -70,17 +83,12 @@ class Field:
     derived_from: tuple[str, ...] = ()
     derive: Callable[[Mapping[str, Any], str], Any] | None = None
 
-    @property
-    def attribute(self) -> str:
-        """The key of this field's value in a `Profile`, such as `preferred_name`."""
-        return self.name
-
 
 @dataclass(frozen=True, slots=True)
 class Index:
     """One blind index: which fields feed it, how many bits are kept, and the normalised terms of a record.
 
-    Only unique or compound values are indexed; a surname alone never is (see `docs/fields.md` for what each index leaks).
+    Only unique or compound values are indexed; a surname alone never is; `docs/fields.md` says what each leaks.
     """
 
     code: int
@@ -90,36 +98,45 @@ class Index:
     terms: Callable[[Mapping[str, Any]], set[bytes]] = field(repr=False)
 
 
-def _clear(number: int, name: str, path: str, description: str, fhir: str) -> Field:
-    return Field(number, name, (path,), Group.RECORD, Label.NONE, description, fhir)
+def _clear(number: int, name: str, path: str, group: Group, text: str, fhir: str) -> Field:
+    return Field(number, name, (path,), group, Label.NONE, text, fhir)
 
 
-def _identity(number: int, name: str, path: str, group: Group, label: Label, text: str, fhir: str, **more: Any) -> Field:
-    return Field(number, name, (path,), group, label, text, fhir, key_class=KeyClass.IDENTITY, **more)
+def _sealed(key_class: KeyClass) -> Callable[..., Field]:
+    """Rows of one class: number, name, path or paths, group, label, description, FHIR path, and what is special."""
+
+    def row(
+        number: int,
+        name: str,
+        paths: str | tuple[str, ...],
+        group: Group,
+        label: Label,
+        text: str,
+        fhir: str,
+        **more: Any,
+    ) -> Field:
+        every = (paths,) if isinstance(paths, str) else paths
+        return Field(number, name, every, group, label, text, fhir, key_class=key_class, **more)
+
+    return row
 
 
-def _contact(number: int, name: str, path: str, group: Group, text: str, fhir: str, **more: Any) -> Field:
-    return Field(number, name, (path,), group, Label.PATLOC, text, fhir, key_class=KeyClass.CONTACT, **more)
-
-
-def _preference(number: int, name: str, paths: tuple[str, ...], group: Group, text: str, fhir: str, **more: Any) -> Field:
-    return Field(number, name, paths, group, Label.NONE, text, fhir, key_class=KeyClass.PREFERENCE, **more)
-
-
-def _sensitive(number: int, name: str, paths: tuple[str, ...], group: Group, label: Label, text: str, fhir: str, **more: Any) -> Field:
-    return Field(number, name, paths, group, label, text, fhir, key_class=KeyClass.SENSITIVE, **more)
-
+_identity = _sealed(KeyClass.IDENTITY)
+_contact = _sealed(KeyClass.CONTACT)
+_preference = _sealed(KeyClass.PREFERENCE)
+_sensitive = _sealed(KeyClass.SENSITIVE)
 
 _EXT = "http://hl7.org/fhir/StructureDefinition/"
 
 FIELDS: tuple[Field, ...] = (
     # --- clear columns of the record itself -------------------------------------------------------------------------
-    _clear(1, "restricted", "restricted", "Whether the record is restricted: where the person lives and how to reach "
-           "them is then withheld from ordinary roles.", "meta.security (v3-Confidentiality R or V)"),
-    _clear(2, "recorded_at", "recordedAt", "When the record was first stored.", "meta"),
-    _clear(3, "updated_at", "updatedAt", "When the record last changed.", "meta.lastUpdated"),
-    _clear(4, "provenance", "provenance", "For each group of fields: which source system said so, who entered it, and "
-           "when.", "Provenance"),
+    _clear(1, "restricted", "restricted", Group.GOVERNANCE,
+           "Whether the record is restricted: where the person lives and how to reach them is then withheld from most.",
+           "meta.security (v3-Confidentiality R or V)"),
+    _clear(2, "recorded_at", "recordedAt", Group.RECORD, "When the record was first stored.", "meta"),
+    _clear(3, "updated_at", "updatedAt", Group.RECORD, "When the record last changed.", "meta.lastUpdated"),
+    _clear(4, "provenance", "provenance", Group.GOVERNANCE,
+           "For each group of fields: which source system said so, who entered it, and when.", "Provenance"),
     # --- who the person is -------------------------------------------------------------------------------------------
     _identity(10, "preferred_name", "preferredName", Group.ADDRESSING, Label.DEMO,
               "The name the person wants to be called by, as they say it.", "name[use=usual|nickname].text",
@@ -153,60 +170,63 @@ FIELDS: tuple[Field, ...] = (
           "Ids under which source systems know the person; used to recognise them, never answered.", "id, meta.source",
           kind=source_records.SourceRecords, key_class=KeyClass.IDENTITY, block=64),
     # --- how to reach them -------------------------------------------------------------------------------------------
-    _contact(30, "contact_points", "contactPoints", Group.CONTACT,
+    _contact(30, "contact_points", "contactPoints", Group.CONTACT, Label.PATLOC,
              "Telephone numbers, e-mail addresses and other ways to reach the person, ranked.", "telecom",
              kind=values.ContactPoints, block=64, mask=masks.contact_points),
-    _contact(31, "addresses", "addresses", Group.ADDRESS,
+    _contact(31, "addresses", "addresses", Group.ADDRESS, Label.PATLOC,
              "Postal and physical addresses, each with its use and period.", "address",
              kind=values.Addresses, block=64),
     # --- what they need and prefer -----------------------------------------------------------------------------------
-    _preference(40, "languages", ("languages",), Group.LANGUAGE,
+    _preference(40, "languages", "languages", Group.LANGUAGE, Label.NONE,
                 "Languages as BCP 47 tags, each with how it is used (spoken, written, signed), rank and proficiency.",
                 "communication", kind=values.Languages, block=64),
-    _preference(41, "interpreter_needed", ("interpreterNeeded",), Group.LANGUAGE,
+    _preference(41, "interpreter_needed", "interpreterNeeded", Group.LANGUAGE, Label.NONE,
                 "Whether an interpreter is needed: YES, NO or UNKNOWN.", f"extension {_EXT}patient-interpreterRequired",
                 kind=values.TriState, codec=Codec.TEXT, block=32),
-    _preference(42, "accessible_formats", ("accessibleFormats",), Group.ACCESS,
+    _preference(42, "accessible_formats", "accessibleFormats", Group.ACCESS, Label.NONE,
                 "Formats in which written information must be given.",
                 "extension UKCore-ContactPreference (PreferredWrittenCommunicationFormat)",
                 kind=values.AccessibleFormats, block=64),
-    _preference(43, "access_needs", ("accessNeeds",), Group.ACCESS,
+    _preference(43, "access_needs", "accessNeeds", Group.ACCESS, Label.NONE,
                 "What must be done so that the person can take part; what to do, never a diagnosis.", "Flag",
                 kind=values.AccessNeeds, block=64),
     _preference(44, "cultural_need_handling", ("culturalNeeds.id", "culturalNeeds.handling"), Group.HANDLING,
+                Label.NONE,
                 "What staff should do about a cultural need, without the reason.", "",
                 kind=values.CulturalNeedHandlings, block=64),
-    _preference(45, "channel_preferences", ("channelPreferences",), Group.CHANNEL,
+    _preference(45, "channel_preferences", "channelPreferences", Group.CHANNEL, Label.NONE,
                 "Preferred channels in order, for each purpose of communication.", "",
                 kind=values.ChannelPreferences, block=64),
-    _preference(46, "contact_windows", ("contactWindows",), Group.CHANNEL,
-                "When the person wants to be contacted, in an IANA time zone.", "", kind=values.ContactWindows, block=64),
-    _preference(47, "time_zone", ("timeZone",), Group.CHANNEL,
+    _preference(46, "contact_windows", "contactWindows", Group.CHANNEL, Label.NONE,
+                "When the person wants to be contacted, in an IANA time zone.", "",
+                kind=values.ContactWindows, block=64),
+    _preference(47, "time_zone", "timeZone", Group.CHANNEL, Label.NONE,
                 "The person's IANA time zone.", "extension http://hl7.org/fhir/StructureDefinition/tz-code",
                 kind=values.TimeZone, codec=Codec.TEXT, block=32),
-    _preference(48, "communication_style", ("communicationStyle",), Group.STYLE,
+    _preference(48, "communication_style", "communicationStyle", Group.STYLE, Label.NONE,
                 "How the person likes to be spoken and written to.", "",
                 kind=values.CommunicationStyle, codec=Codec.TEXT, block=32),
-    _preference(49, "instructions", ("instructions",), Group.STYLE,
+    _preference(49, "instructions", "instructions", Group.STYLE, Label.NONE,
                 "Free-text instructions for whoever meets or contacts the person.", "",
                 kind=values.LongText, codec=Codec.TEXT, block=64),
-    _preference(50, "appointment_preferences", ("appointmentPreferences",), Group.APPOINTMENT,
+    _preference(50, "appointment_preferences", "appointmentPreferences", Group.APPOINTMENT, Label.NONE,
                 "Preferred times of day, days, and gender of the clinician.", "",
                 kind=values.AppointmentPreferences, block=64),
-    _preference(51, "case_manager", ("caseManager",), Group.CASE_MANAGER,
+    _preference(51, "case_manager", "caseManager", Group.CASE_MANAGER, Label.NONE,
                 "The member of staff who is responsible for the person's care relationship.", "generalPractitioner",
                 kind=values.CaseManager, block=64),
     # --- what only few may know --------------------------------------------------------------------------------------
-    _sensitive(60, "pronouns", ("pronouns",), Group.PRONOUNS, Label.GENDER,
+    _sensitive(60, "pronouns", "pronouns", Group.PRONOUNS, Label.GENDER,
                "The person's pronouns, such as `they/them`.", f"extension {_EXT}individual-pronouns",
                kind=values.ShortText, codec=Codec.TEXT, block=32),
-    _sensitive(61, "administrative_gender", ("administrativeGender",), Group.GENDER, Label.GENDER,
+    _sensitive(61, "administrative_gender", "administrativeGender", Group.GENDER, Label.GENDER,
                "Administrative gender as FHIR codes it; not a statement about identity or body.", "gender",
                kind=values.AdministrativeGender, codec=Codec.TEXT, block=32),
-    _sensitive(62, "religion", ("religion",), Group.CULTURE, Label.REL,
-               "Religion or belief, in the person's words or the display of the code.", f"extension {_EXT}patient-religion",
+    _sensitive(62, "religion", "religion", Group.CULTURE, Label.REL,
+               "Religion or belief, in the person's words or the display of the code.",
+               f"extension {_EXT}patient-religion",
                kind=values.ShortText, codec=Codec.TEXT, block=64),
-    _sensitive(63, "religion_code", ("religionCode",), Group.CULTURE, Label.REL,
+    _sensitive(63, "religion_code", "religionCode", Group.CULTURE, Label.REL,
                "Code of the religion in HL7 v3-ReligiousAffiliation.", f"extension {_EXT}patient-religion",
                kind=values.ReligionCode, codec=Codec.TEXT, block=16),
     _sensitive(64, "cultural_need_detail", ("culturalNeeds.kind", "culturalNeeds.detail"), Group.CULTURE, Label.REL,

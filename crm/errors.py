@@ -1,6 +1,7 @@
-"""Everything that can go wrong inside `crm`, as data: codes' raw material, field paths and versions, never a patient's value.
+"""Everything that can go wrong inside `crm`, as data: kinds, field paths and versions, never a patient's value.
 
-`schema/errors.py` holds the one table from these classes to the public codes. Mistakes of the programmer are `RuntimeError`.
+`schema/errors.py` holds the one table from these classes to the public codes. Mistakes of the programmer are
+`RuntimeError`.
 """
 
 
@@ -15,7 +16,8 @@ class NotFound(CrmError):
 class Invalid(CrmError):
     """A submitted value breaks a rule of its field.
 
-    `field` is the path of the input, such as `input.contactPoints.0.value`; `rule` is a short stable word such as `e164`.
+    `field` is the path of the input, such as `input.contactPoints.0.value`; `rule` is a short stable word, such as
+    `e164`.
     """
 
     def __init__(self, field: str, rule: str) -> None:

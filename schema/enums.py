@@ -93,7 +93,8 @@ PurposeOfUse = enum_type(
 FieldGroup = enum_type(
     Group,
     {
-        "RECORD": "The record itself: restriction, times, provenance.",
+        "RECORD": "The record itself: when it was stored and changed.",
+        "GOVERNANCE": "How the record is governed: restriction, provenance.",
         "ADDRESSING": "How to address the person.",
         "PRONOUNS": "Pronouns.",
         "LEGAL_NAME": "Names on documents.",

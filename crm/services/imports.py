@@ -192,9 +192,7 @@ def _term(incoming: Incoming) -> tuple[Index | None, bytes]:
     return None, b""
 
 
-def _store_one(
-    unit: WritingUnit, draft: Draft, record: Record | None, known: Known | None
-) -> tuple[Record, Outcome]:
+def _store_one(unit: WritingUnit, draft: Draft, record: Record | None, known: Known | None) -> tuple[Record, Outcome]:
     incoming = draft.incoming
     values = {**draft.values, "restricted": draft.restricted}
     if known is None:

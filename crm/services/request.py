@@ -10,7 +10,7 @@ from crm.store.context import Context
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`id` is the X-Request-Id; `operation` the GraphQL operation name, `sha256:…` of its document, or a command's name."""
+    """`id` is the X-Request-Id; `operation` a GraphQL operation's name, `sha256:…` of a document, or a command."""
 
     id: str
     operation: str

@@ -1,6 +1,6 @@
 """How a change of a record becomes rows: new envelopes, row seals, data keys, blind-index terms and the outbox entry.
 
-Everything is collected in `Writes` and flushed table by table, so that a thousand imported patients cost a dozen statements.
+Everything is collected in `Writes` and flushed table by table, so that many imported patients cost few statements.
 Nothing here decides who may change what, or which version was expected.
 """
 
@@ -15,6 +15,7 @@ from uuid_utils import uuid7
 from crm.audit.event import rfc3339
 from crm.catalogue import BY_NAME, CLASSES, INDEXES, Index, KeyClass
 from crm.crypto.box import pack
+from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
 from crm.store.codec import encode
 from crm.store.database import Connection
@@ -43,7 +44,10 @@ _UPDATE_SEALED = prepare(
         sealed_row.c.key_class == bindparam("class_"),
     )
     .values(
-        version=bindparam("version"), cells=bindparam("cells"), seal=bindparam("seal"), provenance=bindparam("provenance")
+        version=bindparam("version"),
+        cells=bindparam("cells"),
+        seal=bindparam("seal"),
+        provenance=bindparam("provenance"),
     )
 )
 _DELETE_INDEX = prepare(
@@ -174,18 +178,9 @@ def _reseal(
     keys: KeySet, writes: Writes, record: Record, key_class: KeyClass, values: Mapping[str, Any], source: Source
 ) -> None:
     """Seals the changed cells of one class and the row as a whole; a class without a row yet gets its data key here."""
-    row = record.rows.get(key_class)
-    scope = {"org": record.org, "patient_id": record.id, "key_class": key_class.value}
-    if row is None:
-        key, new = keys.new_data_key(record.org, record.id, key_class, FIRST_KEY)
-        writes.keys.append(
-            {**scope, "dek_no": FIRST_KEY, "epoch": new.epoch, "wrapped": new.wrapped, "state": LIVE}
-        )
-        cells: dict[int, bytes] = {}
-        notes: dict[str, Any] = {}
-    else:
-        key, cells = unlock(keys, record, key_class)
-        notes = orjson.loads(row.provenance)
+    old = record.rows.get(key_class)
+    key, cells, wrapped = _unlocked(keys, writes, record, key_class)
+    notes = orjson.loads(old.provenance) if old else {}
     for name, value in values.items():
         entry = BY_NAME[name]
         notes[entry.group.value] = source.note()
@@ -193,29 +188,38 @@ def _reseal(
             cells.pop(entry.number, None)
         else:
             cells[entry.number] = key.seal(entry, encode(entry, value))
-    box = pack(cells)
     provenance = orjson.dumps(notes, option=orjson.OPT_SORT_KEYS).decode()
     seal = key.seal_row(record.version, cells, provenance.encode())
-    if row is None:
-        record.rows[key_class] = SealedRow(record.version, FIRST_KEY, box, seal, provenance, new.wrapped, LIVE)
-        writes.sealed.append(
-            {**scope, "version": record.version, "dek_no": FIRST_KEY, "cells": box, "seal": seal, "provenance": provenance}
-        )
+    row = SealedRow(record.version, key.dek_no, pack(cells), seal, provenance, wrapped, LIVE)
+    record.rows[key_class] = row
+    stored = {"version": row.version, "cells": row.box, "seal": row.seal, "provenance": row.provenance}
+    if old is None:
+        place = {"org": record.org, "patient_id": record.id, "key_class": key_class.value, "dek_no": row.dek_no}
+        writes.sealed.append({**place, **stored})
     else:
-        record.rows[key_class] = SealedRow(
-            record.version, row.dek_no, box, seal, provenance, row.wrapped, row.key_state
-        )
-        writes.resealed.append(
-            {
-                "org": record.org,
-                "id_": record.id,
-                "class_": key_class.value,
-                "version": record.version,
-                "cells": box,
-                "seal": seal,
-                "provenance": provenance,
-            }
-        )
+        writes.resealed.append({"org": record.org, "id_": record.id, "class_": key_class.value, **stored})
+
+
+def _unlocked(
+    keys: KeySet, writes: Writes, record: Record, key_class: KeyClass
+) -> tuple[DataKey, dict[int, bytes], bytes | None]:
+    """The data key of one class with its present cells and its wrapped form; a new one where there is none yet."""
+    row = record.rows.get(key_class)
+    if row is not None:
+        return *unlock(keys, record, key_class), row.wrapped
+    key, new = keys.new_data_key(record.org, record.id, key_class, FIRST_KEY)
+    writes.keys.append(
+        {
+            "org": record.org,
+            "patient_id": record.id,
+            "key_class": key_class.value,
+            "dek_no": FIRST_KEY,
+            "epoch": new.epoch,
+            "wrapped": new.wrapped,
+            "state": LIVE,
+        }
+    )
+    return key, {}, new.wrapped
 
 
 def _reindex(

@@ -18,8 +18,8 @@ from crm.store.record import LIVE, SHREDDED, Record, sources
 def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, dict[int, bytes]]:
     """The data key of one class and its cells by field number, after the row seal was checked.
 
-    Raises `Erased` when the key was destroyed, `KeyUnavailable` when this process may not hold it, `Tampered` when the row
-    was moved or edited, or one of its cells replaced by an older one.
+    Raises `Erased` when the key was destroyed, `KeyUnavailable` when this process may not hold it, `Tampered` when the
+    row was moved or edited, or one of its cells replaced by an older one.
     """
     row = record.rows[key_class]
     if row.key_state == SHREDDED:
@@ -33,7 +33,7 @@ def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, 
 
 
 def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[str, Any]:
-    """Values by catalogue name; a field nobody filled in is absent. `on` (YYYY-MM-DD) decides which names are current."""
+    """Values by catalogue name; a field nobody filled in is absent. `on` (YYYY-MM-DD) is the day of today."""
     wanted = frozenset(names)
     needed = sources(wanted)
     classes = {field.key_class for field in needed if field.key_class in record.rows}
@@ -52,7 +52,7 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
 
 
 def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: str) -> dict[str, Any]:
-    """The wanted values: sources of a derived field that were not themselves wanted are dropped, clear columns added."""
+    """The wanted values: sources of a derived field that were not themselves wanted go, clear columns come."""
     result = {name: value for name, value in values.items() if name in wanted}
     for name in wanted:
         derive = BY_NAME[name].derive

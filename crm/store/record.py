@@ -47,9 +47,8 @@ class Record:
 
 def sources(names: Iterable[str]) -> list[Field]:
     """The catalogue rows that hold what `names` need: a derived field needs the fields it is computed from."""
-    wanted = (BY_NAME[name] for name in names)
-    found = chain.from_iterable((BY_NAME[part] for part in row.derived_from) if row.derived_from else (row,) for row in wanted)
-    return list({row.number: row for row in found}.values())
+    found = chain.from_iterable(BY_NAME[name].derived_from or (name,) for name in names)
+    return [BY_NAME[name] for name in dict.fromkeys(found)]
 
 
 def classes_of(names: Iterable[str]) -> frozenset[KeyClass]:

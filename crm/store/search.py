@@ -1,4 +1,4 @@
-"""Blind-index look-ups: from a normalised term to the ids whose records may hold it. Opens nothing, confirms nothing."""
+"""Blind-index look-ups: from a normalised term to the ids whose records may hold it. Opens nothing."""
 
 from collections.abc import Iterable
 
@@ -51,9 +51,7 @@ _HOLDERS = prepare(
 )
 
 
-async def holders(
-    fetch: Fetch, keys: KeySet, org: str, index: Index, terms: Iterable[bytes]
-) -> dict[bytes, list[str]]:
+async def holders(fetch: Fetch, keys: KeySet, org: str, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
     """For each of many terms the ids that may hold it, in one statement."""
     hashes = {term: keys.index_value(org, index.name, index.bits, term) for term in terms}
     if not hashes:

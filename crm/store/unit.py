@@ -1,4 +1,4 @@
-"""The unit of work: the one door through which patient data is loaded, opened and changed, and the promise that goes with it.
+"""The unit of work: the one door to patient data, and the promise that goes with it.
 
 * Plaintext exists only as the result of `open`, and the same call notes patient and fields: opening is recording.
 * Leaving a unit makes its events durable *before* the caller gets the block's result: no answer without a record.
@@ -114,7 +114,7 @@ class Unit:
         return {note["group"]: note["source"] for note in opening.provenance(record)}
 
     def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
-        """Whether a candidate of a blind-index search is a true match; nothing of it is returned, so nothing is noted."""
+        """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
         return matches(opening.reveal(self._keys, record, names, self.today))
 
     def touch(self, record: Record) -> None:
@@ -238,7 +238,12 @@ class Store:
         `fields` are the paths that were refused. The look-up of pseudonyms happens after the refusal was decided, and for
         known and unknown ids alike, so that neither the answer nor its time tells them apart.
         """
-        facts = {"act": act, "out": Outcome.DENIED if denied else Outcome.ERROR, "why": why, "fld": tuple(sorted(fields))}
+        facts = {
+            "act": act,
+            "out": Outcome.DENIED if denied else Outcome.ERROR,
+            "why": why,
+            "fld": tuple(sorted(fields)),
+        }
         fetch = partial(self.database.fetch, context.org)
         known = sorted((await subjects_of(fetch, context.org, subjects)).values())
         events = [event(context, pat=subject, **facts) for subject in known]
