@@ -160,7 +160,7 @@ class EventFilter:
     """Which events of one log; None asks nothing.
 
     `patient` is an audit subject, `actor` a token's `sub`, `request` an X-Request-Id; `since` (inclusive) and `until`
-    (exclusive) are microseconds since 1970; `outcome` is one of ok, partial, denied, error; `purpose` an HL7 code; `act`
+    (exclusive) are microseconds since 1970; `outcome` is ok, partial, denied or error, `purpose` an HL7 code, `act`
     one of `Act`.
     """
 

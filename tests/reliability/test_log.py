@@ -1,72 +1,27 @@
-"""The log on real databases: several writers, killed writers, strangers' locks, orphans, and what officers read."""
+"""The log on real databases: several writers, killed writers, broken connections, strangers' locks, orphans."""
 
 import asyncio
-import json
-import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 
+import asyncpg
 import pytest
 from sqlalchemy import bindparam, select
 
-from crm.audit.event import Act, Event, Outcome, Who, leaf_hash
 from crm.audit.writer import LogWriter
 from crm.errors import AuditUnavailable, StoreUnavailable
-from crm.store.database import Database, connect
-from crm.store.log import EventFilter, LogSink, counts, events, stage_rows
-from crm.store.postgres import PostgresDatabase
-from crm.store.statements import Statement, prepare
-from crm.store.tables import audit_event, audit_head, audit_outbox
+from crm.store.database import Database
+from crm.store.log import LogSink, stage_rows
+from crm.store.statements import prepare
+from crm.store.tables import audit_head, audit_outbox
+from tests.logs import START, Clock, database_at, event, labels, logged, until, writer_on
 
 ROOT = Path(__file__).resolve().parents[2]
-START = 1_795_287_303_000_000
-ADA, GRACE = "a" * 32, "b" * 32
 
-_LOG = prepare(select(audit_event).where(audit_event.c.org == bindparam("org")).order_by(audit_event.c.seq))
-_SIZE = prepare(select(audit_head.c.size).where(audit_head.c.org == bindparam("org")))
 _WAITING = prepare(select(audit_outbox.c.id).where(audit_outbox.c.org == bindparam("org")))
 _LOCK = prepare(select(audit_head.c.size).where(audit_head.c.org == bindparam("org")).with_for_update())
-
-
-class Clock:
-    """Microseconds since 1970; every look is one later."""
-
-    def __init__(self, now: int = START) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        self.now += 1
-        return self.now
-
-
-def opened(url: str) -> Database:
-    """The database at `url`, not yet open; the tests' PostgreSQL does not fsync, so durability is not asked of it."""
-    return PostgresDatabase(url, durable=False) if url.startswith("postgres") else connect(url)
-
-
-@asynccontextmanager
-async def database_at(url: str) -> AsyncIterator[Database]:
-    """The opened database at `url`."""
-    database = opened(url)
-    await database.open()
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
-@asynccontextmanager
-async def writer_on(database: Database, node: str = "ra-1", **settings: Any) -> AsyncIterator[LogWriter]:
-    """A started writer over `database`."""
-    writer = LogWriter(LogSink(database), node=node, **{"clock": Clock(), "deadline": 30.0, **settings})
-    await writer.start()
-    try:
-        yield writer
-    finally:
-        await writer.stop()
 
 
 @pytest.fixture
@@ -74,39 +29,6 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """A fresh, migrated and opened database on each engine."""
     async with database_at(database_url) as made:
         yield made
-
-
-def event(label: int = 0, **facts: Any) -> Event:
-    """A read; `label` tells it from others."""
-    return Event(**{"act": Act.READ, "obj": label, **facts})
-
-
-async def logged(database: Database, org: str = "north") -> list[dict[str, Any]]:
-    """The log's leaves, after a check that it is whole: numbers without gaps, hashes and counts right."""
-    rows = await database.fetch(org, _LOG)
-    assert [row["seq"] for row in rows] == list(range(len(rows)))
-    size = await database.fetch(org, _SIZE)
-    assert (size[0]["size"] if size else 0) == len(rows)
-    leaves = [json.loads(bytes(row["leaf"])) for row in rows]
-    assert [row["id"] for row in rows] == [leaf["id"] for leaf in leaves]
-    assert all(bytes(row["leaf_hash"]) == leaf_hash(bytes(row["leaf"])) for row in rows)
-    assert len({leaf["id"] for leaf in leaves}) == len(leaves)
-    counted: dict[str, list[int]] = {}
-    for leaf in leaves:
-        counted.setdefault(leaf["src"]["node"], []).append(leaf["src"]["n"])
-    assert all(run == list(range(1, len(run) + 1)) for run in counted.values())
-    return leaves
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what a writer does in its own time; the test's own limit ends a wait in vain."""
-    while not condition():  # noqa: ASYNC110 - there is no event for every state a test may ask for
-        await asyncio.sleep(0.01)
-
-
-def labels(leaves: Sequence[dict[str, Any]]) -> list[int]:
-    """The labels that `event` gave."""
-    return [leaf["obj"][0]["ver"] for leaf in leaves]
 
 
 async def test_events_are_logged_in_order(database: Database) -> None:
@@ -246,7 +168,7 @@ sys.path.insert(0, sys.argv[1])
 from crm.audit.event import Act, Event
 from crm.audit.writer import LogWriter
 from crm.store.log import LogSink, stage_rows
-from tests.reliability.test_log import Clock, opened
+from tests.logs import Clock, opened
 
 async def main():
     database = opened(sys.argv[2])
@@ -308,107 +230,42 @@ async def test_killed_writers_lose_nothing_they_acknowledged(database: Database,
     assert await database.fetch("north", _WAITING) == []
 
 
-async def test_officer_reads_newest_first_page_by_page(database: Database) -> None:
-    """Pages of any size put together are the whole log, newest first, without gap or repetition."""
+@pytest.mark.parametrize("engine", ["postgresql"])
+async def test_broken_connections_lose_nothing_that_was_acknowledged(
+    database: Database, database_url: str, engine: str
+) -> None:
+    """The server drops every connection again and again: each caller is answered truly, and the log stays whole."""
+    acknowledged: list[int] = []
+    refused: list[int] = []
+    breaking = asyncio.Event()
+
+    async def client(writer: LogWriter, first: int) -> None:
+        label = first
+        while not breaking.is_set():
+            try:
+                await writer.append("north", [event(label)])
+                acknowledged.append(label)
+            except AuditUnavailable:
+                refused.append(label)
+                await asyncio.sleep(0.01)
+            label += 1
+
+    operator = await asyncpg.connect(database_url)
     async with writer_on(database) as writer:
-        await writer.append("north", [event(label) for label in range(10)])
-        for label in range(10, 23):
-            await writer.append("north", [event(label)])
-        await writer.append("south", [event(999)])
-    for size in (1, 4, 23, 50):
-        seen: list[int] = []
-        after = None
-        while page := await events(database, "north", EventFilter(), size, after):
-            assert len(page) <= size
-            seen += [found.seq for found in page]
-            after = page[-1].seq
-        assert sorted(seen) == list(range(23))
-        times = [(await logged(database))[seq]["t"] for seq in seen]
-        assert times == sorted(times, reverse=True)
-    assert await events(database, "north", EventFilter(), 5, after_seq=10_000) == []
-    assert await events(database, "elsewhere", EventFilter(), 5) == []
-
-
-async def test_officer_filters(database: Database) -> None:
-    """Each filter finds exactly its events, alone and with others, and the counts agree."""
-    nurse, clerk = Who(sub="nurse", roles=("clinician",)), Who(sub="clerk", roles=("front_desk",))
-    samples = [
-        event(0, who=nurse, pat=ADA, pou="TREAT", req="r-0"),
-        event(1, who=clerk, pat=ADA, pou="HOPERAT", req="r-1"),
-        event(2, who=clerk, pat=GRACE, pou="HOPERAT", out=Outcome.DENIED, why="FORBIDDEN", req="r-2"),
-        event(3, who=nurse, pat=GRACE, pou="TREAT", act=Act.UPDATE, req="r-3"),
-        event(4, act=Act.LOGIN, out=Outcome.DENIED, why="EXPIRED"),
-        event(5, who=clerk, pat=ADA, pou="HOPERAT", out=Outcome.ERROR, req="r-1"),
-        event(6, who=Who(sub="Zoë the\u0000nurse"), req="a request"),
-    ]
-    async with writer_on(database) as writer:
-        for sample in samples:
-            await writer.append("north", [sample])
-    times = [leaf["t"] for leaf in await logged(database)]
-    questions: list[tuple[EventFilter, list[int]]] = [
-        (EventFilter(), [6, 5, 4, 3, 2, 1, 0]),
-        (EventFilter(patient=ADA), [5, 1, 0]),
-        (EventFilter(actor="nurse"), [3, 0]),
-        (EventFilter(outcome="denied"), [4, 2]),
-        (EventFilter(outcome="ok"), [6, 3, 1, 0]),
-        (EventFilter(purpose="TREAT"), [3, 0]),
-        (EventFilter(act="update"), [3]),
-        (EventFilter(request="r-1"), [5, 1]),
-        (EventFilter(request="a request"), [6]),
-        (EventFilter(actor="Zoë the\u0000nurse"), [6]),
-        (EventFilter(patient=ADA, actor="clerk", outcome="error"), [5]),
-        (EventFilter(patient=ADA, purpose="HPAYMT"), []),
-    ]
-    for chosen, expected in questions:
-        found = await events(database, "north", chosen, 100)
-        assert labels([one.content for one in found]) == expected
-        assert sum((await counts(database, "north", chosen)).values()) == len(expected)
-    assert await events(database, "north", EventFilter(), 5, after_seq=2**70) == []
-    assert await counts(database, "north", EventFilter()) == {"ok": 4, "denied": 2, "error": 1}
-    second = (await events(database, "north", EventFilter(), 100))[-2]
-    since = START + (int(times[1][-7:-1]) - START % 1_000_000)
-    assert second.content["t"] == times[1]
-    between = EventFilter(since=since, until=since + 1)
-    assert labels([one.content for one in await events(database, "north", between, 100)]) == [1]
-
-
-async def test_index_columns_are_those_of_the_leaf(database: Database) -> None:
-    """What is stored beside a leaf is what its octets say."""
-    async with writer_on(database) as writer:
-        await writer.append("north", [event(1, who=Who(sub="u-1"), pat=ADA, pou="TREAT", flg=("vip",), req="r-9")])
-    row = (await database.fetch("north", _LOG))[0]
-    names = ("pat", "actor", "role", "pou", "act", "out", "flags", "disc", "req")
-    assert [row[name] for name in names] == [ADA, "u-1", "", "TREAT", "read", 0, 16, 0, "r-9"]
-
-
-@pytest.mark.parametrize("engine", ["sqlite"])
-@pytest.mark.parametrize(
-    ("chosen", "index"),
-    [
-        (EventFilter(), "time"),
-        (EventFilter(patient=ADA), "patient"),
-        (EventFilter(actor="nurse"), "actor"),
-        (EventFilter(request="r-1"), "request"),
-        (EventFilter(outcome="denied"), "refused"),
-        (EventFilter(patient=ADA, purpose="TREAT", outcome="ok"), "patient"),
-    ],
-)
-async def test_officer_questions_have_an_index(database_url: str, engine: str, chosen: EventFilter, index: str) -> None:
-    """Each question walks its own index, without statistics to tell SQLite so (PostgreSQL keeps statistics itself)."""
-    async with database_at(database_url) as database:
-        asked: list[tuple[str, list[Any]]] = []
-
-        class Listener:
-            """A database that notes what it is asked."""
-
-            async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Any]:
-                form = statement.sqlite()
-                asked.append((form.sql, form.arguments({"org": org, **params})))
-                return await database.fetch(org, statement, **params)
-
-        await events(cast("Database", Listener()), "north", chosen, 10)
-    prompt = sqlite3.connect(database_url.removeprefix("sqlite:///"))
-    [(sql, arguments)] = asked
-    plan = " ".join(row[3] for row in prompt.execute(f"EXPLAIN QUERY PLAN {sql}", arguments))
-    prompt.close()
-    assert f"SEARCH audit_event USING INDEX ix_audit_event_{index} " in plan
+        clients = [asyncio.create_task(client(writer, number * 1_000_000)) for number in range(8)]
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await operator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        breaking.set()
+        await asyncio.gather(*clients)
+        await until(lambda: writer.healthy)
+        await writer.append("north", [event(99_000_000)])
+    await operator.close()
+    found = labels(await logged(database))
+    assert set(acknowledged) <= set(found)
+    assert set(found) <= {*acknowledged, *refused, 99_000_000}
+    assert len(set(found)) == len(found)
+    assert refused

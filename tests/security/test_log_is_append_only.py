@@ -8,19 +8,15 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql.elements import ClauseElement
 
-from crm.audit.event import Act, Event
-from crm.audit.writer import LogWriter
-from crm.store.database import Database, connect
-from crm.store.log import LogSink
-from crm.store.postgres import PostgresDatabase
+from crm.store.database import Database
 from crm.store.statements import prepare
 from crm.store.tables import audit_event
+from tests.logs import database_at, event, rows_of, writer_on
 
-_ALL = prepare(select(audit_event).where(audit_event.c.org == bindparam("org")).order_by(audit_event.c.seq))
 _MINE = audit_event.c.org == bindparam("org")
 
 CHANGES: dict[str, ClauseElement] = {
@@ -42,20 +38,15 @@ RAW = (
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A database with a log of three events, on each engine."""
-    postgres = database_url.startswith("postgres")
-    made = PostgresDatabase(database_url, durable=False) if postgres else connect(database_url)
-    await made.open()
-    writer = LogWriter(LogSink(made), node="ra-1", clock=lambda: 1_795_287_303_000_000, deadline=30.0)
-    await writer.start()
-    await writer.append("north", [Event(Act.READ, obj=label) for label in range(3)])
-    await writer.stop()
-    yield made
-    await made.close()
+    async with database_at(database_url) as made:
+        async with writer_on(made) as writer:
+            await writer.append("north", [event(label) for label in range(3)])
+        yield made
 
 
 async def contents(database: Database) -> list[tuple[object, ...]]:
     """Every column of every row."""
-    rows = await database.fetch("north", _ALL)
+    rows = await rows_of(database)
     return [tuple(row[column.name] for column in audit_event.c) for row in rows]
 
 
