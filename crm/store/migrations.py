@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from crm.errors import StoreUnavailable, Unsafe
+from crm.errors import Unsafe
 from crm.store import postgres, sqlite, tables
 
 __all__ = ["check", "current", "matches_metadata", "upgrade"]
@@ -134,7 +134,7 @@ def _on_sqlite(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -
             connection.exec_driver_sql("BEGIN IMMEDIATE" if exclusive else "BEGIN")
             return work(connection)
     except DBAPIError as error:
-        failure = sqlite.translated(error.orig) if isinstance(error.orig, sqlite3.Error) else StoreUnavailable()
+        failure = _failure(error)
     finally:
         engine.dispose()
     raise failure
@@ -150,8 +150,20 @@ async def _on_postgresql(url: str, work: Callable[[Connection], _T], *, exclusiv
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             return await connection.run_sync(work)
     except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None)
-        failure = Unsafe(_NOT_ALLOWED) if state == _INSUFFICIENT_PRIVILEGE else postgres.refusal(state or "08000")
+        failure = _failure(error)
     finally:
         await engine.dispose()
     raise failure
+
+
+def _failure(error: DBAPIError) -> Exception:
+    """Ours for the driver's. Names the statement that failed by its first line, which is the program's own text."""
+    if isinstance(error.orig, sqlite3.Error):
+        failure = sqlite.translated(error.orig)
+    else:
+        state = getattr(error.orig, "sqlstate", None) or "08000"
+        failure = Unsafe(_NOT_ALLOWED) if state == _INSUFFICIENT_PRIVILEGE else postgres.refusal(state)
+    if isinstance(failure, RuntimeError) and error.statement:
+        line = error.statement.strip().splitlines()[0]
+        return Unsafe(f"migrating failed at `{line}` and changed nothing: {failure}")
+    return failure
