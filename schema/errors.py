@@ -73,7 +73,7 @@ MESSAGES: Mapping[Code, str] = {
 
 DESCRIPTIONS: Mapping[Code, str] = {
     **MESSAGES,
-    Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field; `field` is its path, `rule` a word for the rule.",
+    Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field; `field` is its path, `rule` names the rule.",
     Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored.",
     Code.INTERNAL_SERVER_ERROR: "Something failed in the service; `incident` finds it in the server's log.",
 }
@@ -129,6 +129,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.VersionRequired: Code.VERSION_REQUIRED,
     crm_errors.VersionConflict: Code.VERSION_CONFLICT,
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
+    crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
     crm_errors.Erased: Code.ERASED,
     crm_errors.KeyUnavailable: Code.KEY_UNAVAILABLE,
     crm_errors.AuditUnavailable: Code.AUDIT_UNAVAILABLE,

@@ -45,6 +45,7 @@ class AccessEvent(graphene.ObjectType):
     )
     request_id = graphene.String(description="The X-Request-Id of the request.")
     fields_returned = _names("Paths of the patient's fields that were answered.")
+    fields_searched = _names("Paths that a search looked at; the patients it found have events of their own.")
     fields_refused = _names("Paths that were asked for and refused.")
     fields_masked = _names("Paths of those that were masked or withheld.")
     fields_changed = _names("Paths of the fields that were changed.")

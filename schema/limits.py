@@ -6,7 +6,7 @@ definition is looked at once, and a spread adds the numbers of its fragment inst
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphql import (
     DocumentNode,
@@ -88,17 +88,22 @@ def check(document: DocumentNode, limits: Limits) -> None:
                     _check_literal(variable.default_value)
             operations.append(tally)
         elif isinstance(definition, FragmentDefinitionNode):
-            tally = _own(definition.selection_set, limits)
+            tally = _own(definition.selection_set, _anywhere(limits))
             tally.directives += len(definition.directives)
             fragments.setdefault(definition.name.value, tally)
         else:
             raise Refused(Code.GRAPHQL_VALIDATION_FAILED, "Only operations and fragments can be executed.")
     if len(operations) > limits.operations:
         raise _too_costly("The document holds too many operations.")
-    _include_spreads(fragments, limits)
+    _include_spreads(fragments, _anywhere(limits))
     for tally in operations:
         _include(tally, fragments, limits)
     _compare_document(operations, limits)
+
+
+def _anywhere(limits: Limits) -> Limits:
+    """The limits of a fragment by itself: it may be meant for introspection, where more depth is allowed."""
+    return replace(limits, depth=max(limits.depth, limits.introspection_depth))
 
 
 def _own(selection_set: SelectionSetNode, limits: Limits) -> _Tally:

@@ -1,0 +1,250 @@
+"""The schema room with fakes behind it: services that remember what they were asked, tokens that name a role."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from auth import policy
+from auth.actor import Actor
+from auth.errors import AuthError, PurposeNotPermitted, Unauthenticated
+from auth.policy import Action
+from auth.purposes import Purpose
+from auth.roles import PERSONAL, Role
+from crm.catalogue import BY_PATH
+from crm.errors import NotFound
+from crm.services.profiles import Page, Refused
+from crm.services.request import Request
+from schema.app import create_app
+from schema.settings import Settings
+from tests.house import actor
+
+ANN: dict[str, Any] = {
+    "id": "ann",
+    "version": 3,
+    "display_name": "Ann",
+    "preferred_name": "Ann",
+    "cultural_need_handling": [{"id": "n1", "handling": "Offer a chaperone."}],
+    "cultural_need_detail": [{"id": "n1", "kind": "MODESTY"}],
+    "contact_windows": [{"days": ["MON"], "from": "09:00", "to": "17:00", "time_zone": "Europe/London"}],
+    "contact_points": [{"id": "c1", "system": "PHONE", "value": "+441", "verification": {"status": "VERIFIED"}}],
+}
+
+
+class Tokens:
+    """Takes `Bearer ROLE` for a token of that role, in the role's ordinary purpose."""
+
+    def verify(self, authorization: str | None, purpose: str | None = None) -> Actor:
+        """The actor, or the refusal a real verifier would raise."""
+        if authorization is None:
+            raise Unauthenticated("missing")
+        name = authorization.removeprefix("Bearer ")
+        if name not in list(Role):
+            raise Unauthenticated("signature")
+        bearer = replace(actor(Role(name), patient_id="ann" if name in PERSONAL else None), expires_at=4_000_000_000)
+        if purpose is None:
+            return bearer
+        if purpose not in list(Purpose):
+            raise PurposeNotPermitted(replace(bearer, purpose=None))
+        return replace(bearer, purpose=Purpose(purpose))
+
+
+@dataclass
+class Asked:
+    """One call of a service: its name, and the arguments that matter to a test."""
+
+    name: str
+    asked: frozenset[str] = frozenset()
+    values: Any = None
+
+
+@dataclass
+class FakeServices:
+    """Profiles, changes and access log in one; `before` runs in every call that would touch patient data."""
+
+    calls: list[Asked] = field(default_factory=list)
+    refusals: list[tuple[str, str, str | None]] = field(default_factory=list)
+    before: Callable[[], Awaitable[None]] | None = None
+    known: Mapping[str, dict[str, Any]] = field(default_factory=lambda: {"ann": ANN})
+
+    @property
+    def profiles(self) -> Any:
+        """The use cases of reading."""
+        return self
+
+    @property
+    def changes(self) -> Any:
+        """The use cases of writing."""
+        return self
+
+    @property
+    def access_log(self) -> Any:
+        """The use cases around the log."""
+        return _Log(self)
+
+    async def admit(
+        self,
+        actor: Actor,
+        request: Request,
+        asked: frozenset[str],
+        ids: Sequence[str] = (),
+        action: Action = Action.READ,
+    ) -> Any:
+        """The real policy's answer; a refusal is remembered."""
+        try:
+            return policy.decide_read(actor, {path: BY_PATH[path].group for path in asked}, action)
+        except AuthError as refusal:
+            self.refusals.append((type(refusal).__name__, request.operation, actor.subject))
+            raise
+
+    async def _note(self, name: str, asked: frozenset[str] = frozenset(), values: Any = None) -> None:
+        self.calls.append(Asked(name, asked, values))
+        if self.before:
+            await self.before()
+
+    async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> dict[str, Any]:
+        """One of the known patients."""
+        await self._note("read", asked, patient_id)
+        if patient_id not in self.known:
+            raise NotFound
+        return self.known[patient_id]
+
+    async def read_many(
+        self, actor: Actor, request: Request, ids: Sequence[str], asked: frozenset[str]
+    ) -> list[dict[str, Any] | Refused]:
+        """Known patients, and refusals for the rest."""
+        await self._note("read_many", asked, list(ids))
+        return [self.known.get(each) or Refused(each, "NOT_FOUND") for each in ids]
+
+    async def by_identifier(
+        self, actor: Actor, request: Request, system: str, value: str, asked: frozenset[str]
+    ) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("by_identifier", asked, (system, value))
+        return ANN
+
+    async def search(
+        self, actor: Actor, request: Request, by: Any, first: int, after: str | None, asked: frozenset[str]
+    ) -> Page:
+        """A page with the one known patient."""
+        await self._note("search", asked, (by, first, after))
+        return Page([ANN], ["cursor"], has_next_page=True)
+
+    async def register(self, actor: Actor, request: Request, values: Any, asked: frozenset[str]) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("register", asked, values)
+        return ANN
+
+    async def update(
+        self, actor: Actor, request: Request, patient_id: str, version: int | None, values: Any, asked: frozenset[str]
+    ) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("update", asked, (patient_id, version, values))
+        return ANN
+
+    async def add_contact_point(
+        self, actor: Actor, request: Request, patient_id: str, version: int | None, point: Any, asked: frozenset[str]
+    ) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("add_contact_point", asked, (patient_id, version, point))
+        return ANN
+
+    async def update_contact_point(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        version: int | None,
+        point_id: str,
+        point: Any,
+        asked: frozenset[str],
+    ) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("update_contact_point", asked, (patient_id, version, point_id, point))
+        return ANN
+
+    async def retire_contact_point(
+        self, actor: Actor, request: Request, patient_id: str, version: int | None, point_id: str, asked: frozenset[str]
+    ) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("retire_contact_point", asked, (patient_id, version, point_id))
+        return ANN
+
+
+@dataclass
+class _Log:
+    services: FakeServices
+
+    async def admit(self, actor: Actor, request: Request) -> str:
+        """The real policy's answer; a refusal is remembered."""
+        try:
+            return policy.decide(actor, Action.AUDIT_READ)
+        except AuthError as refusal:
+            self.services.refusals.append((type(refusal).__name__, request.operation, actor.subject))
+            raise
+
+    async def events(self, actor: Actor, request: Request, question: Any, first: int, after: str | None) -> Page:
+        """An empty page."""
+        await self.services._note("events", frozenset(), (question, first, after))
+        return Page([], [], has_next_page=False)
+
+    async def refused(self, why: str, request: Request, actor: Actor | None = None) -> None:
+        """Remembers an attempt that got no further than its token."""
+        self.services.refusals.append((why, request.operation, actor.subject if actor else None))
+        if self.services.before:
+            await self.services.before()
+
+
+async def ready() -> Mapping[str, bool]:
+    """Everything is there."""
+    return {"database": True, "keys": True, "log": True}
+
+
+class Speaker:
+    """A client of the application, in process, over its real ASGI interface."""
+
+    def __init__(self, app: Starlette, services: FakeServices, http: httpx.AsyncClient) -> None:
+        self.app = app
+        self.services = services
+        self.http = http
+
+    async def post(self, body: Any, role: str | None = "front_desk", **headers: str) -> httpx.Response:
+        """POST to /graphql: bytes as they are, anything else as JSON. Header names are given with underscores."""
+        given = {"content-type": "application/json"}
+        if role:
+            given["authorization"] = f"Bearer {role}"
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(body, bytes):
+            return await self.http.post("/graphql", content=body, headers=given)
+        return await self.http.post("/graphql", json=body, headers=given)
+
+    async def ask(
+        self, query: str, role: str = "front_desk", variables: Any = None, **headers: str
+    ) -> tuple[int, dict[str, Any]]:
+        """Status and body of a query."""
+        response = await self.post({"query": query, "variables": variables}, role, **headers)
+        return response.status_code, response.json()
+
+
+@asynccontextmanager
+async def speaking(settings: Settings | None = None, services: FakeServices | None = None) -> Any:
+    """A `Speaker` to an application with these settings (production, unless others are given) and fake services."""
+    fakes = services or FakeServices()
+    app = create_app(fakes, Tokens(), settings or Settings(), ready)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://heed.test") as http:
+        yield Speaker(app, fakes, http)
+
+
+def code(answer: Mapping[str, Any]) -> str:
+    """The first error code of an answer."""
+    return str(answer["errors"][0]["extensions"]["code"])
+
+
+async def never() -> None:
+    """A call that does not come back."""
+    await asyncio.Event().wait()
