@@ -1,0 +1,130 @@
+"""The table of `make bench`: Heed with sealing, policy and recording on, beside the same reads done bare.
+
+    python -m bench [--patients N] [--rounds N] [--seconds S] [--only sqlite|postgresql] [--deep]
+
+Everything happens in temporary folders and databases, with durable commits. `--deep` adds where the time goes.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvloop
+
+from bench import anatomy, bare, imports, reads
+from commands.house import house
+from crm.crypto.keyring import KeyRing
+from crm.settings import Environment, LogLevel, Settings, load
+from crm.store import migrations
+from tests.postgres import running
+
+CONCURRENCIES = (1, 16)
+_LOSSY = ("fsync", "synchronous_commit", "full_page_writes")
+
+
+@contextmanager
+def databases(engine: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Two empty databases of an engine, Heed's and the bare one's, in which a commit is durable."""
+    if engine == "sqlite":
+        yield f"sqlite:///{folder}/heed.db", f"sqlite:///{folder}/bare.db"
+        return
+    with running() as postgres:
+        if "HEED_TEST_POSTGRES_URL" not in os.environ:
+            # The tests' server forgets on purpose; here its commits must cost what commits cost.
+            postgres.run(*(f"ALTER SYSTEM RESET {name}" for name in _LOSSY), "SELECT pg_reload_conf()", "CHECKPOINT")
+            time.sleep(1)
+        yield postgres.create(), postgres.create()
+
+
+def settings(url: str, folder: Path) -> Settings:
+    """Settings of a house on `url`, with keys of its own in `folder`."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = load(
+        env=Environment.DEVELOPMENT, data_dir=folder, database_url=url, keystore_url=url,
+        keyring=folder / "keyring.json", default_region="GB", log_level=LogLevel.WARNING,
+    )  # fmt: skip
+    KeyRing.create(made.keyring)
+    migrations.upgrade(url)
+    return made
+
+
+async def _engine(engine: str, folder: Path, given: argparse.Namespace) -> None:
+    with databases(engine, folder) as (url, bare_url):
+        here = settings(url, folder / "data")
+        header = reads.authorization(here.data_dir)
+        async with house(here) as it:
+            ids, rate = await imports.fill(it, given.patients)
+            print(f"\n{engine}: {len(ids)} generated patients through the import service, {rate:.0f}/s")
+            inside = await reads.Inside.of(it, header)
+            rows = await reads.bare_rows(inside, ids)
+        reads.check_truth(rows)
+        await bare.filled(bare_url, rows)
+        asked = reads.questions(ids)
+        one, many = (sum(len(row[at].encode()) for row in rows) / len(rows) for at in (2, 3))
+        print(f"answers: about {one:.0f} octets for one patient, {many * reads.BATCH / 1000:.0f} kB for {reads.BATCH}")
+        print(reads.HEADER)
+        async with reads.over_http(asked, url, bare_url, here.data_dir, CONCURRENCIES) as cases:
+            _show(await reads.compare(cases, given.rounds, given.seconds))
+        async with house(here) as it, bare.opened(bare_url) as table:
+            inside = await reads.Inside.of(it, header)
+            cases = reads.in_process(asked, inside, table)
+            _show(await reads.compare(cases, given.rounds, given.seconds / 2))
+            print("\nwhat recording costs, one patient by id in process:")
+            print(*await anatomy.group_commit(it, inside, asked["one"], given.rounds, given.seconds / 2), sep="\n")
+            if given.deep:
+                print("\nthe same read with one layer more each time, one asker, in process:")
+                print(*await anatomy.ladder(it, inside, table, asked, given.rounds, given.seconds / 2), sep="\n")
+                print("\nprofile in process, processor time of the loop's thread (good for order, not for shares):")
+                print(*await anatomy.profile(inside, asked), sep="\n")
+
+
+def _show(results: dict[tuple[str, str, int], list[reads.Pair]]) -> None:
+    for (read, way, count), pairs in results.items():
+        print(reads.row(f"{reads.TITLES[read]}, {way}, {count} at once", pairs), flush=True)
+
+
+async def _fhir(folder: Path) -> None:
+    if not imports.SYNTHEA.exists():
+        print("\nimport fhir: no sample file beside the project, not measured")
+        return
+    here = settings(f"sqlite:///{folder}/fhir.db", folder / "fhir")
+    async with house(here) as it:
+        results = [await imports.fhir(it, imports.SYNTHEA, f"clinic-{number}") for number in range(3)]
+    count, new, known = sorted(results, key=lambda each: each[1])[1]
+    print(f"\nimport fhir, SQLite: {count} Synthea patients, {new:.0f}/s new, {known:.0f}/s known (median of 3 runs)")
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--patients", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one slice over HTTP; half of it in process")
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    parser.add_argument("--deep", action="store_true", help="also where the time goes")
+    given = parser.parse_args()
+    print(
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} processors.\n"
+        f"Ratios are Heed : bare, the median of {given.rounds} interleaved rounds and their range.\n"
+        "Of rates more is better; of p50 and CPU, which is the server process's for one request, less is."
+    )
+    started = time.monotonic()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for engine in (given.only,) if given.only else ("sqlite", "postgresql"):
+            with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
+                runner.run(_engine(engine, Path(folder), given))
+        with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
+            runner.run(_fhir(Path(folder)))
+    print(f"\n{time.monotonic() - started:.0f} s in all", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The two servers that are compared, each a process of its own on loopback: started, watched, and ended by its id."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_SERVE = "from commands.serving import serve; from crm.settings import load; serve(load())"
+_START = 30.0
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A serving process."""
+
+    pid: int
+    port: int
+
+    def cpu(self) -> float:
+        """Seconds of processor time its threads used so far, in steps of 10 ms; nan where the system has no /proc."""
+        try:
+            numbers = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        except OSError:
+            return float("nan")
+        return (int(numbers[11]) + int(numbers[12])) / _TICKS
+
+
+@contextmanager
+def heed(url: str, folder: Path) -> Iterator[Child]:
+    """Heed as `server.py serve` runs it, on the migrated database at `url`."""
+    given = {
+        "HEED_ENV": "development", "HEED_DATA_DIR": str(folder), "HEED_DATABASE_URL": url, "HEED_LOG_LEVEL": "warning",
+    }  # fmt: skip
+    port = _free_port()
+    with _running([sys.executable, "-c", _SERVE], port, {**given, "HEED_PORT": str(port)}) as child:
+        yield child
+
+
+@contextmanager
+def bare(url: str) -> Iterator[Child]:
+    """The bare service on its table at `url`."""
+    port = _free_port()
+    with _running([sys.executable, "-m", "bench.bare", url, str(port)], port, {}) as child:
+        yield child
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: list[str], port: int, settings: Mapping[str, str]) -> Iterator[Child]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEED_")}
+    process = subprocess.Popen(command, cwd=ROOT, env={**environment, **settings}, stdout=subprocess.DEVNULL)
+    try:
+        _wait(process, port)
+        yield Child(process.pid, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
+    end = time.monotonic() + _START
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"a server ended with status {process.returncode} before it was ready")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.05)
+    raise RuntimeError("a server did not become ready")

@@ -1,0 +1,104 @@
+"""Load and its measure: workers that ask one question after another, and what a slice of that came to.
+
+Owns a small keep-alive HTTP/1.1 client, because a general one costs more than the servers it would measure.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+Ask = Callable[[int], Awaitable[bytes]]
+"""Asks question number n (any number; they repeat) and returns the body of a good answer."""
+
+_GOOD = b'{"data":{"patient'
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`rate` requests a second, `p50` milliseconds, `cpu` microseconds of the server's processor time for each."""
+
+    rate: float
+    p50: float
+    cpu: float
+
+
+async def measure(asks: Sequence[Ask], cpu: Callable[[], float], seconds: float, stride: int = 97) -> Slice:
+    """One worker for each of `asks`, for so many seconds. `cpu` tells the seconds of processor time used so far."""
+    waits: list[float] = []
+    begun, used = time.perf_counter(), cpu()
+    end = begun + seconds
+
+    async def work(place: int, ask: Ask) -> None:
+        number = place * stride
+        while (start := time.perf_counter()) < end:
+            await ask(number)
+            waits.append(time.perf_counter() - start)
+            number += 1
+
+    await asyncio.gather(*(work(place, ask) for place, ask in enumerate(asks)))
+    taken = time.perf_counter() - begun
+    return Slice(len(waits) / taken, statistics.median(waits) * 1e3, (cpu() - used) / len(waits) * 1e6)
+
+
+def post(path: str, body: bytes, headers: str = "") -> bytes:
+    """A whole request."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
+        f"{headers}Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Wire(asyncio.Protocol):
+    """One keep-alive connection that sends prepared requests, one at a time."""
+
+    def __init__(self, requests: Sequence[bytes]) -> None:
+        self._requests = requests
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[bytes] | None = None
+        self._received = bytearray()
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def to(cls, port: int, requests: Sequence[bytes]) -> "Wire":
+        """A connection to a loopback port."""
+        _, wire = await asyncio.get_running_loop().create_connection(lambda: cls(requests), "127.0.0.1", port)
+        return wire
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError("the server hung up"))
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head = self._received.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        name = self._received.find(b"content-length: ", 0, head)
+        length = int(self._received[name + 16 : self._received.find(b"\r\n", name)])
+        if len(self._received) - head - 4 < length or self._answer is None:
+            return
+        body, status = bytes(self._received[head + 4 :]), bytes(self._received[9:12])
+        self._received.clear()
+        if status == b"200" and body.startswith(_GOOD):
+            self._answer.set_result(body)
+        else:
+            self._answer.set_exception(RuntimeError(f"not a good answer: {status.decode()} {body[:200]!r}"))
+
+    async def ask(self, number: int) -> bytes:
+        """Sends one request and waits for its answer."""
+        assert self._transport is not None
+        self._answer = self._loop.create_future()
+        self._transport.write(self._requests[number % len(self._requests)])
+        return await self._answer
+
+    def close(self) -> None:
+        """Hangs up."""
+        if self._transport is not None:
+            self._transport.close()
