@@ -69,7 +69,9 @@ def create_app(
     ]
     if settings.development:
         routes.append(Route("/graphiql/{name}", page_asset))
-    return Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown}, lifespan=lifespan)
+    app = Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown}, lifespan=lifespan)
+    app.router.redirect_slashes = False  # a redirect would repeat the caller's Host header
+    return app
 
 
 async def _unknown(_: Request, error: Any) -> Response:

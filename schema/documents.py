@@ -33,6 +33,7 @@ overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
 """A tenth of graphql-core's own budget: what honest documents need lies far below, and what attacks need, above."""
 
 MAX_REPORTED = 20
+MAX_MESSAGE = 200
 OPERATION_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,63}")
 
 
@@ -129,5 +130,5 @@ def _public(error: GraphQLError) -> Refused:
     elif isinstance(about, ObjectFieldNode):
         text = "An input object has a field that its type does not have."
     else:
-        text = _HINT.sub("", error.message)
+        text = _HINT.sub("", error.message)[:MAX_MESSAGE]
     return Refused(Code.GRAPHQL_VALIDATION_FAILED, text, locations=locations)

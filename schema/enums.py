@@ -25,6 +25,8 @@ def enum_type(
 ) -> Any:
     """The GraphQL enum of a code list; a member without a text of its own is described by its name in words."""
     texts = text or {}
+    if strangers := texts.keys() - codes.__members__.keys():
+        raise RuntimeError(f"{codes.__name__} has no {', '.join(sorted(strangers))}")
     summary = about or (codes.__doc__ or "").strip().split("\n")[0]
 
     def describe(member: StrEnum | None) -> str:
@@ -216,7 +218,18 @@ VerificationMethod = enum_type(
         "IMPORT": "Another system says so.",
     },
 )
-UndeliverableReason = enum_type(values.UndeliverableReason)
+UndeliverableReason = enum_type(
+    values.UndeliverableReason,
+    {
+        "UNKNOWN": "Nobody knows why.",
+        "SYSTEM_ERROR": "A system on the way failed.",
+        "INVALID_PHONE_NUMBER": "The number is not in service, or not the person's.",
+        "RECIPIENT_UNAVAILABLE": "The person could not be reached.",
+        "FAMILY_OBJECTION": "The family objected.",
+        "PATIENT_OBJECTION": "The person objected.",
+        "INVALID_ADDRESS": "The address does not exist, or is not the person's.",
+    },
+)
 AddressUse = enum_type(
     values.AddressUse,
     {
@@ -231,10 +244,76 @@ AddressType = enum_type(
     values.AddressType,
     {"POSTAL": "For letters.", "PHYSICAL": "A place that can be visited.", "BOTH": "For letters and visits."},
 )
-LanguageMode = enum_type(values.LanguageMode)
+LanguageMode = enum_type(
+    values.LanguageMode,
+    {"SPOKEN": "Spoken and heard.", "WRITTEN": "Written and read.", "SIGNED": "Signed and seen, or felt."},
+)
 Proficiency = enum_type(values.Proficiency)
-AccessibleFormat = enum_type(values.AccessibleFormat)
-AccessNeedKind = enum_type(values.AccessNeedKind)
+AccessibleFormat = enum_type(
+    values.AccessibleFormat,
+    {
+        "LARGE_PRINT": "Large print, at least 16 point.",
+        "LARGE_PRINT_20": "Large print, 20 point.",
+        "LARGE_PRINT_24": "Large print, 24 point.",
+        "LARGE_PRINT_28": "Large print, 28 point.",
+        "BRAILLE": "Braille of either grade.",
+        "BRAILLE_G1": "Uncontracted (grade 1) Braille.",
+        "BRAILLE_G2": "Contracted (grade 2) Braille.",
+        "MOON": "Moon, an embossed alphabet.",
+        "EASY_READ": "Easy read: short sentences with pictures.",
+        "MAKATON_TEXT": "Text with Makaton symbols.",
+        "APHASIA_ACCESSIBLE": "Written for people with aphasia.",
+        "COLOURED_PAPER": "On coloured paper; the text of the need says which colour.",
+        "AUDIO_ELECTRONIC": "Audio as a file.",
+        "SIGNED_VIDEO": "A video in sign language.",
+        "HTML_ELECTRONIC": "Electronic text that a screen reader can read.",
+        "ELECTRONIC_DOWNLOAD": "An electronic document to download.",
+        "INFO_BY_EMAIL": "Written information by e-mail.",
+    },
+)
+AccessNeedKind = enum_type(
+    values.AccessNeedKind,
+    {
+        "LIP_READS": "Reads lips: face the person, in good light.",
+        "HEARING_AID": "Uses a hearing aid.",
+        "HEARING_LOOP": "A hearing loop, switched on.",
+        "BSL_USER": "Uses British Sign Language.",
+        "PREFERS_BSL": "Prefers British Sign Language to speech.",
+        "PREFERS_WRITTEN": "Prefers written words to speech.",
+        "RECEPTIVE_SUPPORT": "Support in understanding what is said.",
+        "EXPRESSIVE_SUPPORT": "Support in saying what is meant.",
+        "COMMUNICATION_PASSPORT": "Carries a communication passport: read it first.",
+        "TEXTPHONE_USER": "Uses a text telephone.",
+        "INTERPRETER": "An interpreter for a spoken language.",
+        "HANDS_ON_SIGNING": "Signing into the person's hands.",
+        "VISUAL_FRAME_SIGNING": "Signing within the person's field of view.",
+        "SIGN_SUPPORTED_ENGLISH": "Speech supported by signs.",
+        "LIPSPEAKER": "A lipspeaker, who repeats without voice what is said.",
+        "SPEECH_TO_TEXT_REPORTER": "A reporter who writes down what is said, as it is said.",
+        "NOTE_TAKER": "Somebody who takes notes.",
+        "DEAFBLIND_MANUAL": "The deafblind manual alphabet.",
+        "DEAFBLIND_BLOCK": "The deafblind block alphabet.",
+        "DEAFBLIND_HAPTIC": "Haptic communication.",
+        "DEAFBLIND_COMMUNICATOR_GUIDE": "A guide who communicates with deafblind people.",
+        "ADVOCATE": "An advocate who speaks with the person.",
+        "CONTACT_VIA_CARER": "Contact through the carer.",
+        "AUDIBLE_ALERT": "Is called by sound.",
+        "TACTILE_ALERT": "Is called by touch.",
+        "VISUAL_ALERT": "Is called by sight.",
+        "VERBAL_ONLY": "Information by word of mouth only.",
+        "READ_ALOUD_BY_THIRD_PARTY": "Somebody reads written information aloud.",
+        "STEP_FREE_ACCESS": "A way without steps.",
+        "WHEELCHAIR_SPACE": "Space for a wheelchair.",
+        "TRANSFER_AID": "Equipment to move between chair and couch.",
+        "QUIET_SPACE": "A quiet place to wait.",
+        "FIRST_OR_LAST_APPOINTMENT": "The first or the last appointment of the day.",
+        "EXTENDED_APPOINTMENT": "A longer appointment.",
+        "COMPANION_PRESENT": "A companion stays with the person.",
+        "ASSISTANCE_DOG": "Comes with an assistance dog.",
+        "TRANSPORT": "Transport there and back.",
+        "OTHER": "Something else; the text says what to do.",
+    },
+)
 AccessNeedCategory = enum_type(
     values.AccessNeedCategory,
     {
@@ -245,8 +324,31 @@ AccessNeedCategory = enum_type(
         "ADDITIONAL": "Anything else that has to be arranged.",
     },
 )
-CulturalNeedKind = enum_type(values.CulturalNeedKind)
-CommunicationPurpose = enum_type(values.CommunicationPurpose)
+CulturalNeedKind = enum_type(
+    values.CulturalNeedKind,
+    {
+        "DIET": "Food, drink and ingredients of medicines.",
+        "PRAYER_OR_RITUAL": "Time and place for prayer or a ritual.",
+        "MODESTY": "Dress, undressing and chaperones.",
+        "CLINICIAN_GENDER": "The gender of the clinician.",
+        "BLOOD_PRODUCTS": "Blood and what is made of it.",
+        "FASTING_OR_CALENDAR": "Fasts, holy days and the calendar.",
+        "FAMILY_DECISION": "Who takes part in decisions.",
+        "END_OF_LIFE": "Dying, and what comes after.",
+        "TOUCH_OR_SPACE": "Touch, distance and greeting.",
+        "OTHER": "Something else; the handling says what to do.",
+    },
+)
+CommunicationPurpose = enum_type(
+    values.CommunicationPurpose,
+    {
+        "CARE_INSTRUCTION": "What to do before or after care.",
+        "RECALL_SCREENING": "Recall to a check or a screening.",
+        "RESEARCH_INVITE": "Invitation to take part in research.",
+        "ADMIN_NOTICE": "Notice about administration.",
+        "EMERGENCY": "Danger to the person's health.",
+    },
+)
 Channel = enum_type(
     values.Channel,
     {

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from email.message import Message
+from functools import lru_cache
 
 __all__ = ["GRAPHQL_RESPONSE", "HTML", "JSON", "accepted", "content_type_is_json"]
 
@@ -23,6 +24,7 @@ class _Range:
         return self.kind in {"*/*", media} or (self.kind.endswith("/*") and media.startswith(self.kind[:-1]))
 
 
+@lru_cache(maxsize=256)
 def accepted(header: str | None, offered: tuple[str, ...] = (JSON, GRAPHQL_RESPONSE)) -> str | None:
     """The media type to answer in, or None when nothing offered is acceptable (HTTP 406).
 
@@ -64,6 +66,7 @@ def _quality(media: str, ranges: list[_Range]) -> float:
     return max(entry.quality for entry in covering if entry.exactness == exactness)
 
 
+@lru_cache(maxsize=256)
 def content_type_is_json(header: str | None) -> bool:
     """Whether a body is declared as `application/json` in UTF-8, which is also what no charset means."""
     if header is None:

@@ -375,7 +375,14 @@ async def test_batches(speaker: Speaker) -> None:
 
 async def test_the_other_addresses(speaker: Speaker) -> None:
     """Alive, ready, numbers, and nothing else; none of them may be kept."""
-    found = {"/healthz": 200, "/readyz": 200, "/metrics": 200, "/nope": 404, "/graphiql/start.js": 404}
+    found = {
+        "/healthz": 200,
+        "/readyz": 200,
+        "/metrics": 200,
+        "/nope": 404,
+        "/graphql/": 404,
+        "/graphiql/start.js": 404,
+    }
     for path, status in found.items():
         response = await speaker.http.get(path)
         assert (response.status_code, response.headers["cache-control"]) == (status, "no-store"), path

@@ -8,7 +8,7 @@ from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse, vali
 from crm.catalogue import BY_PATH
 from crm.errors import BatchTooLarge
 from schema.errors import Code, Refused
-from schema.plan import make_plan
+from schema.plan import _RULES, make_plan
 from schema.sdl import build_schema
 from schema.selection import SPLIT
 from schema.settings import Limits
@@ -38,6 +38,13 @@ def test_every_field_of_patient_is_in_the_catalogue_and_back() -> None:
     spoken = {name for name in patient.fields if name not in {*CLEAR, *SPLIT}}
     spoken |= {f"culturalNeeds.{name}" for name in need.fields}
     assert spoken == set(BY_PATH)
+
+
+def test_every_root_field_has_a_rule() -> None:
+    """A root field that nobody planned would be executed without being admitted."""
+    assert SCHEMA.query_type is not None
+    assert SCHEMA.mutation_type is not None
+    assert set(_RULES) == {*SCHEMA.query_type.fields, *SCHEMA.mutation_type.fields}
 
 
 @pytest.mark.parametrize(
