@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from crm.errors import Unsafe
-from crm.store import postgres, sqlite, tables
+from crm.store import lanes, sqlite, tables
 
 __all__ = ["check", "current", "matches_metadata", "upgrade"]
 
@@ -142,7 +142,7 @@ def _on_sqlite(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -
 
 async def _on_postgresql(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -> _T:
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: postgres.connection(url, within=10), poolclass=NullPool
+        "postgresql+asyncpg://", async_creator=lambda: lanes.connection(url, within=10), poolclass=NullPool
     )
     try:
         async with engine.begin() as connection:
@@ -162,7 +162,7 @@ def _failure(error: DBAPIError) -> Exception:
         failure = sqlite.translated(error.orig)
     else:
         state = getattr(error.orig, "sqlstate", None) or "08000"
-        failure = Unsafe(_NOT_ALLOWED) if state == _INSUFFICIENT_PRIVILEGE else postgres.refusal(state)
+        failure = Unsafe(_NOT_ALLOWED) if state == _INSUFFICIENT_PRIVILEGE else lanes.refusal(state)
     if isinstance(failure, RuntimeError) and error.statement:
         line = error.statement.strip().splitlines()[0]
         return Unsafe(f"migrating failed at `{line}` and changed nothing: {failure}")

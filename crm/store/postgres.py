@@ -1,26 +1,21 @@
-"""PostgreSQL through asyncpg: lanes, each a connection that remembers its organisation. The only door to asyncpg.
+"""A PostgreSQL database as a few lanes, each given out for one read or one transaction at a time.
 
 A lane takes on the role `heed_app` when it connects and tells the server its organisation only when that changes, so
-row-level security holds under every statement without a round trip for it. Lanes carry no other session state.
+row-level security holds under every statement without a round trip for it (`docs/decisions/0008`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
-
-import asyncpg
-from asyncpg.prepared_stmt import PreparedStatement
+from typing import Any, Final
 
 from crm.errors import CrmError, StoreUnavailable, Unsafe
 from crm.store import tables
-from crm.store.database import NO_ORG, Dialect, Duplicate, bind
+from crm.store.database import NO_ORG, Dialect, Row, bind
+from crm.store.lanes import Lane, connection
 from crm.store.statements import Statement
 
-__all__ = ["PostgresDatabase", "connection", "refusal"]
-
-_AWAY: Final = ("08", "40", "53", "55", "57", "58", "25006", "XX")
-"""SQLSTATE classes after which a later try may succeed: connection, rollback, resources, locks, operator, system."""
+__all__ = ["PostgresDatabase"]
 
 _DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -30,135 +25,8 @@ FROM pg_roles WHERE rolname = current_user
 """
 
 
-_LOST: Final = ("08", "57P", "XX")
-"""SQLSTATE classes after which the connection itself is not trusted any more."""
-
-_T = TypeVar("_T")
-
-
-def _translated(error: Exception) -> Exception:
-    """One of our errors for one of the driver's, whose words may quote a row."""
-    if isinstance(error, asyncpg.UniqueViolationError):
-        return Duplicate(error.table_name or "")
-    if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return StoreUnavailable()  # the tables changed under a prepared statement; a new lane prepares it anew
-    if isinstance(error, asyncpg.PostgresError):
-        return refusal(error.sqlstate or "XX000")
-    if isinstance(error, ValueError):
-        return RuntimeError("a value is not one that PostgreSQL can hold")
-    if isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError | asyncpg.InterfaceError):
-        return StoreUnavailable()
-    return RuntimeError(f"the driver failed: {type(error).__name__}")
-
-
-def refusal(state: str) -> Exception:
-    """The error for an SQLSTATE of the server."""
-    if state.startswith(_AWAY):
-        return StoreUnavailable()
-    return RuntimeError(f"PostgreSQL refused a statement: {state}")
-
-
-def _spoils(error: Exception) -> bool:
-    """Whether a connection that raised `error` may be in any state: only one whose server answered in order is kept."""
-    if isinstance(error, asyncpg.PostgresError):
-        lost = (error.sqlstate or "XX000").startswith(_LOST)
-        return lost or isinstance(error, asyncpg.InvalidCachedStatementError)
-    return not isinstance(error, ValueError)
-
-
-async def connection(url: str, *, within: float, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
-    """Connect to `url` within so many seconds. Raises Unsafe where trying again cannot help, else StoreUnavailable."""
-    failure: Exception
-    try:
-        return await asyncpg.connect(url, timeout=within, **options)
-    except asyncpg.InvalidAuthorizationSpecificationError:
-        failure = Unsafe("PostgreSQL refused the login of the database URL")
-    except asyncpg.InvalidCatalogNameError:
-        failure = Unsafe("PostgreSQL has no database of that name")
-    except (ValueError, asyncpg.ClientConfigurationError):
-        failure = Unsafe("the database URL is not one that PostgreSQL's driver understands")
-    except Exception as error:  # noqa: BLE001 - whatever it is, its words stay here
-        failure = _translated(error)
-    raise failure
-
-
-class _Lane:
-    """One connection, its organisation, and the statements prepared on it."""
-
-    __slots__ = ("_connection", "_prepared", "org", "sound")
-
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self._connection = connection
-        self._prepared: dict[Statement, PreparedStatement[asyncpg.Record]] = {}
-        self.org: str | None = None
-        self.sound = True
-
-    @property
-    def usable(self) -> bool:
-        return self.sound and not self._connection.is_closed()
-
-    async def enter(self, org: str) -> None:
-        """Make `org` the scope of what follows. Outside any transaction: a rollback would take it back."""
-        self.org = None
-        await self.command("SELECT set_config('heed.org', $1, false)", org)
-        self.org = org
-
-    async def command(self, sql: str, *arguments: Any) -> None:
-        """Run a text of this module."""
-        await self._do(self._connection.execute(sql, *arguments))
-
-    async def value(self, sql: str, *arguments: Any) -> Any:
-        """The first column of the first row of a text of this module."""
-        return await self._do(self._connection.fetchval(sql, *arguments))
-
-    async def fetch(self, statement: Statement, params: Mapping[str, Any]) -> list[asyncpg.Record]:
-        arguments = statement.postgresql().arguments(params)
-        prepared = self._prepared.get(statement) or await self._prepare(statement)
-        return await self._do(prepared.fetch(*arguments))
-
-    async def execute(self, statement: Statement, params: Mapping[str, Any]) -> int:
-        await self.fetch(statement, params)
-        return int(self._prepared[statement].get_statusmsg().rpartition(" ")[2])
-
-    async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
-        form = statement.postgresql()
-        arguments = [form.arguments(row) for row in rows]
-        prepared = self._prepared.get(statement) or await self._prepare(statement)
-        await self._do(prepared.executemany(arguments))
-
-    async def _prepare(self, statement: Statement) -> "PreparedStatement[asyncpg.Record]":
-        # Without a name of its own the server would parse and plan it anew each time.
-        name = f"heed_{len(self._prepared)}"
-        prepared = await self._do(self._connection.prepare(statement.postgresql().sql, name=name))
-        self._prepared[statement] = prepared
-        return prepared
-
-    async def _do(self, work: Awaitable[_T]) -> _T:
-        failure: Exception
-        try:
-            return await work
-        except Exception as error:  # noqa: BLE001 - whatever it is, its words stay here
-            self.sound = self.sound and not _spoils(error)
-            failure = _translated(error)
-        except BaseException:
-            # Cancelled: what the server does now is not known, so the lane ends and the server rolls back.
-            self.sound = False
-            raise
-        raise failure
-
-    def drop(self) -> None:
-        self.sound = False
-        self._connection.terminate()
-
-    async def close(self, within: float) -> None:
-        try:
-            await self._connection.close(timeout=within)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._connection.terminate()
-
-
 class PostgresDatabase:
-    """Up to `pool_size` lanes to one PostgreSQL database; the last used is used first."""
+    """Up to `pool_size` lanes to one PostgreSQL database; the last used of an organisation is used first."""
 
     dialect: Dialect = "postgresql"
 
@@ -175,8 +43,10 @@ class PostgresDatabase:
         self._durable = durable
         self._statement_timeout = statement_timeout
         self._wait = wait_timeout
+        self._size = pool_size
         self._slots = asyncio.Semaphore(pool_size)
-        self._idle: list[_Lane] = []
+        self._busy = 0
+        self._idle: list[Lane] = []
         self._open = False
         self._checked = False
 
@@ -201,7 +71,7 @@ class PostgresDatabase:
         for lane in idle:
             await lane.close(self._wait)
 
-    async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[asyncpg.Record]:
+    async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Row]:
         """See `Database.fetch`."""
         bind(org, params)
         lane = await self._acquire(org)
@@ -237,13 +107,14 @@ class PostgresDatabase:
         finally:
             self._release(lane)
 
-    async def _acquire(self, org: str) -> _Lane:
+    async def _acquire(self, org: str) -> Lane:
         if not self._open:
             raise StoreUnavailable
         if not self._slots.locked():
             await self._slots.acquire()
         else:
             await self._wait_for_slot()
+        self._busy += 1
         try:
             lane = self._pick(org) or await self._connect()
             if lane.org != org:
@@ -253,6 +124,7 @@ class PostgresDatabase:
                     lane.drop()
                     raise
         except BaseException:
+            self._busy -= 1
             self._slots.release()
             raise
         return lane
@@ -264,24 +136,28 @@ class PostgresDatabase:
         except TimeoutError:
             raise StoreUnavailable from None
 
-    def _pick(self, org: str) -> _Lane | None:
-        """An idle lane, rather one that is already in `org`; lanes whose server went away are forgotten."""
+    def _pick(self, org: str) -> Lane | None:
+        """An idle lane of `org`; else none while there is room for a new one; else the one that idles longest.
+
+        Lanes whose server went away are forgotten.
+        """
         idle = self._idle
         for at in range(len(idle) - 1, -1, -1):
             if not idle[at].usable:
                 del idle[at]
             elif idle[at].org == org:
                 return idle.pop(at)
-        return idle.pop() if idle else None
+        return idle.pop(0) if self._busy + len(idle) > self._size else None
 
-    def _release(self, lane: _Lane) -> None:
+    def _release(self, lane: Lane) -> None:
         if lane.usable and self._open:
             self._idle.append(lane)
         else:
             lane.drop()
+        self._busy -= 1
         self._slots.release()
 
-    async def _connect(self) -> _Lane:
+    async def _connect(self) -> Lane:
         try:
             opened = await connection(
                 self._url,
@@ -290,7 +166,7 @@ class PostgresDatabase:
                 statement_cache_size=0,  # each lane keeps its own prepared statements, for good
                 server_settings=self._session(),
             )
-            return await self._become_app(_Lane(opened))
+            return await self._become_app(Lane(opened))
         except Unsafe:
             if not self._checked:
                 raise
@@ -313,7 +189,7 @@ class PostgresDatabase:
             "client_connection_check_interval": "1000",
         }
 
-    async def _become_app(self, lane: _Lane) -> _Lane:
+    async def _become_app(self, lane: Lane) -> Lane:
         failure: CrmError
         try:
             await lane.command(f"SET ROLE {tables.ROLE}")
@@ -329,7 +205,7 @@ class PostgresDatabase:
         lane.drop()
         raise failure
 
-    async def _check(self, lane: _Lane) -> None:
+    async def _check(self, lane: Lane) -> None:
         """Refuse a server that may lose what it acknowledged, or a role that row-level security does not bind."""
         for setting in _DURABLE if self._durable else ():
             value = await lane.value("SELECT current_setting($1)", setting)
@@ -342,19 +218,19 @@ class PostgresDatabase:
 class PostgresTransaction:
     """The `Connection` of a PostgreSQL transaction."""
 
-    def __init__(self, lane: _Lane, org: str) -> None:
+    def __init__(self, lane: Lane, org: str) -> None:
         self._lane = lane
         self._org = org
         self._usable = True
 
-    async def fetch(self, statement: Statement, /, **params: Any) -> Sequence[asyncpg.Record]:
+    async def fetch(self, statement: Statement, /, **params: Any) -> Sequence[Row]:
         """See `Connection.fetch`."""
         self._begin()
         rows = await self._lane.fetch(statement, bind(self._org, params))
         self._usable = True
         return rows
 
-    async def fetch_one(self, statement: Statement, /, **params: Any) -> asyncpg.Record | None:
+    async def fetch_one(self, statement: Statement, /, **params: Any) -> Row | None:
         """See `Connection.fetch_one`."""
         rows = await self.fetch(statement, **params)
         return rows[0] if rows else None

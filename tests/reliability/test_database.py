@@ -1,74 +1,33 @@
 """Both databases keep the one promise: what was acknowledged is there, what was not is not, and failures say which."""
 
 import asyncio
-import os
-import sqlite3
-import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import insert, select
 
 from crm.errors import StoreUnavailable, Unsafe
-from crm.store import sqlite
 from crm.store.database import NO_ORG, Database, Duplicate, connect
-from crm.store.migrations import upgrade
-from crm.store.statements import any_of, prepare
-from crm.store.tables import blind_index, organisation, patient, sealed_row
-
-NORTH, SOUTH = "north", "south"
-
-_P = patient.c
-_MINE = _P.org == bindparam("org")
-
-ADD = prepare(insert(patient))
-ONE = prepare(select(_P.id, _P.version, _P.audit_subject).where(_MINE, _P.id == bindparam("id")))
-ALL = prepare(select(_P.id).where(_MINE).order_by(_P.id))
-SOME = prepare(select(_P.id).where(_MINE, any_of(_P.id, "ids")).order_by(_P.id))
-RAISE = prepare(
-    update(patient)
-    .where(_MINE, _P.id == bindparam("key"), _P.version == bindparam("expected"))
-    .values(version=_P.version + 1)
-    .returning(_P.version)
+from crm.store.statements import prepare
+from crm.store.tables import organisation
+from tests.store import (
+    ADD,
+    ADD_INDEX,
+    ADD_ROW,
+    ALL,
+    BY_INDEX,
+    CLEAR_INDEX,
+    NORTH,
+    ONE,
+    RAISE,
+    RAISE_ALL,
+    SOME,
+    SOUTH,
+    ids,
+    opened,
+    record,
 )
-RAISE_ALL = prepare(update(patient).where(_MINE).values(version=_P.version + 1))
-ADD_ROW = prepare(insert(sealed_row))
-ADD_INDEX = prepare(insert(blind_index))
-BY_INDEX = prepare(
-    select(blind_index.c.patient_id)
-    .where(blind_index.c.org == bindparam("org"), any_of(blind_index.c.value, "values"))
-    .order_by(blind_index.c.patient_id)
-)
-CLEAR_INDEX = prepare(delete(blind_index).where(blind_index.c.org == bindparam("org")))
-
-
-def record(id: str, **other: Any) -> dict[str, Any]:
-    """The clear row of a patient."""
-    return {
-        "id": id,
-        "version": 1,
-        "status": "active",
-        "restricted": 0,
-        "audit_subject": f"subject-{id}",
-        "created_at": 1,
-        "updated_at": 1,
-        "merged_into": None,
-        **other,
-    }
-
-
-@asynccontextmanager
-async def opened(url: str, **options: Any) -> AsyncIterator[Database]:
-    """A database for as long as the block lasts."""
-    database = connect(url, durable=False, **options)
-    await database.open()
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 @pytest.fixture
@@ -76,11 +35,6 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """A fresh database of each engine, opened."""
     async with opened(database_url) as made:
         yield made
-
-
-async def ids(database: Database, org: str = NORTH) -> list[str]:
-    """The ids of an organisation's patients."""
-    return [row["id"] for row in await database.fetch(org, ALL)]
 
 
 async def test_what_was_committed_is_seen_by_the_next_read(database: Database) -> None:
@@ -331,113 +285,3 @@ def test_other_urls_are_refused_with_a_reason(url: str) -> None:
     """No default engine, and no database that vanishes with the process."""
     with pytest.raises(Unsafe, match="URL"):
         connect(url)
-
-
-class TestSQLite:
-    """What only a file has."""
-
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
-        """The file of a database with the newest tables."""
-        path = tmp_path / "data" / "heed.db"
-        upgrade(f"sqlite:///{path}")
-        return path
-
-    def test_every_pragma_took(self, path: Path) -> None:
-        """Durable, overwriting what is deleted, and trusting no schema of others."""
-        opened = sqlite.connection(path)
-        answers = {name: opened.execute(f"PRAGMA {name}").fetchone()[0] for name in sqlite.PRAGMAS}
-        opened.close()
-        assert answers == sqlite.PRAGMAS
-        assert (answers["journal_mode"], answers["synchronous"], answers["secure_delete"]) == ("wal", 2, 1)
-
-    def test_only_the_owner_may_read_the_file(self, path: Path) -> None:
-        """The database, its WAL and the folder are closed to others."""
-        opened = sqlite.connection(path)
-        opened.execute("CREATE TABLE t (x)")
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-        opened.close()
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        assert "heed.db-wal" in modes
-        assert set(modes.values()) == {0o600}
-
-    def test_a_missing_file_is_not_created(self, tmp_path: Path) -> None:
-        """A wrong path must not look like an empty clinic."""
-        with pytest.raises(Unsafe, match=r"python server\.py migrate"):
-            asyncio.run(connect(f"sqlite:///{tmp_path / 'absent.db'}").open())
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
-        """And its contents are not quoted."""
-        (tmp_path / "heed.db").write_text("canary " * 1000)
-        with pytest.raises(Unsafe, match="not a SQLite database") as caught:
-            asyncio.run(connect(f"sqlite:///{tmp_path / 'heed.db'}").open())
-        assert "canary" not in str(caught.value)
-
-    async def test_the_reader_cannot_write(self, path: Path) -> None:
-        """`fetch` is for reads; a change passed to it is refused."""
-        async with opened(f"sqlite:///{path}") as database:
-            with pytest.raises((RuntimeError, StoreUnavailable)):
-                await database.fetch(NORTH, ADD, **record("a"))
-            assert await ids(database) == []
-
-    async def test_a_file_locked_by_another_process_is_unavailable_not_lost(self, path: Path) -> None:
-        """Reads go on; the writer gives up after its time and works again when the lock is gone."""
-        async with opened(f"sqlite:///{path}") as database:
-            assert isinstance(database, sqlite.SQLiteDatabase)
-            other = sqlite3.connect(path, isolation_level=None)
-            other.execute("BEGIN IMMEDIATE")
-            assert database._writer is not None
-            database._writer.execute("PRAGMA busy_timeout = 10")
-            with pytest.raises(StoreUnavailable):
-                async with database.transaction(NORTH):
-                    pytest.fail("two writers at once")
-            assert await ids(database) == []
-            other.execute("ROLLBACK")
-            other.close()
-            async with database.transaction(NORTH) as connection:
-                await connection.execute(ADD, **record("a"))
-
-    async def test_a_full_disk_refuses_the_change_whole(self, path: Path) -> None:
-        """Nothing of the transaction remains, what was there before does, and with room the next one succeeds."""
-        async with opened(f"sqlite:///{path}") as database:
-            async with database.transaction(NORTH) as connection:
-                await connection.execute(ADD, **record("before"))
-            assert isinstance(database, sqlite.SQLiteDatabase)
-            assert database._writer is not None
-            pages = database._writer.execute("PRAGMA page_count").fetchone()[0]
-            database._writer.execute(f"PRAGMA max_page_count = {pages}")
-            with pytest.raises(StoreUnavailable):
-                async with database.transaction(NORTH) as connection:
-                    await connection.execute_many(ADD, [record(f"p{number}") for number in range(2000)])
-            assert await ids(database) == ["before"]
-            database._writer.execute("PRAGMA max_page_count = 1000000")
-            async with database.transaction(NORTH) as connection:
-                await connection.execute(ADD, **record("after"))
-            assert await ids(database) == ["after", "before"]
-
-    async def test_a_vanished_file_is_noticed_by_the_probe(self, path: Path) -> None:
-        """Readiness must not answer from a file that was unlinked."""
-        async with opened(f"sqlite:///{path}") as database:
-            await database.probe()
-            path.rename(path.with_suffix(".moved"))  # noqa: ASYNC240 - nothing else runs
-            with pytest.raises(StoreUnavailable):
-                await database.probe()
-
-    def test_a_kill_in_the_middle_of_a_transaction_loses_only_that(self, path: Path) -> None:
-        """A child commits one patient, begins the next and dies without cleaning up."""
-        child = os.fork()
-        if child == 0:  # pragma: no cover - the child
-            opened = sqlite.connection(path)
-            values = record("{}").values()
-            sql = f"INSERT INTO patient ({', '.join(record(''))}, org) VALUES ({', '.join('?' * len(values))}, 'north')"
-            opened.execute(sql, tuple(record("kept").values()))
-            opened.execute("BEGIN IMMEDIATE")
-            opened.execute(sql, tuple(record("lost").values()))
-            os.kill(os.getpid(), 9)
-        os.waitpid(child, 0)
-
-        opened = sqlite.connection(path)
-        assert [row["id"] for row in opened.execute("SELECT id FROM patient")] == ["kept"]
-        assert opened.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        opened.close()

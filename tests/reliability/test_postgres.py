@@ -18,7 +18,7 @@ import pytest
 from crm.errors import StoreUnavailable, Unsafe
 from crm.store.database import Database, connect
 from crm.store.migrations import check, current, upgrade
-from tests.reliability.test_database import ADD, ALL, NORTH, RAISE_ALL, ids, opened, record
+from tests.store import ADD, ALL, NORTH, RAISE_ALL, ids, opened, record
 
 
 class Server:

@@ -16,6 +16,7 @@ from sqlalchemy import Table, bindparam, select, text
 from crm.errors import Unsafe
 from crm.store import tables
 from crm.store.database import Database, connect
+from crm.store.postgres import PostgresDatabase
 from crm.store.statements import Statement, prepare
 from tests.conftest import Databases
 
@@ -232,6 +233,19 @@ async def test_a_lane_never_carries_one_organisation_into_the_next(database: Dat
         assert [row["org"] for row in await database.fetch(other, everyone)] == [other]
         with pytest.raises(RuntimeError):
             await database.fetch(org, unscoped("SELECT 1 FROM nowhere"))
+
+
+async def test_organisations_keep_their_lanes_while_there_are_enough(url: str) -> None:
+    """Two organisations in turn do not take each other's lane; a third takes the one that idles longest."""
+    database = PostgresDatabase(url, pool_size=3, durable=False)
+    await database.open()
+    everyone = unscoped("SELECT org FROM patient")
+    for org in (NORTH, SOUTH, NORTH, SOUTH, "east"):
+        await database.fetch(org, everyone)
+    assert [lane.org for lane in database._idle] == [NORTH, SOUTH, "east"]
+    await database.fetch("west", everyone)
+    assert [lane.org for lane in database._idle] == [SOUTH, "east", "west"]
+    await database.close()
 
 
 async def test_a_superusers_login_is_fenced_too(database: Database) -> None:
