@@ -124,12 +124,13 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     record.version += 1
     record.updated_at = source.recorded_at
     after = {**before, **{name: values[name] for name in changed}}
-    if "restricted" in changed:
-        record.restricted = bool(values["restricted"])
+    restricted = bool(values["restricted"]) if "restricted" in changed else record.restricted
     for key_class in CLASSES:
         mine = {name: values[name] for name in changed if BY_NAME[name].key_class is key_class}
-        if mine:
-            _reseal(keys, writes, record, key_class, mine, source)
+        # Every row's seal vouches for the restriction, so all rows are sealed anew when it changes.
+        if mine or (restricted != record.restricted and key_class in record.rows):
+            _reseal(keys, writes, record, key_class, mine, source, restricted=restricted)
+    record.restricted = restricted
     for index in affected:
         if created or not set(changed).isdisjoint(index.fields):
             _reindex(keys, writes, record, index, after, fresh=created)
@@ -175,7 +176,14 @@ def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
 
 
 def _reseal(
-    keys: KeySet, writes: Writes, record: Record, key_class: KeyClass, values: Mapping[str, Any], source: Source
+    keys: KeySet,
+    writes: Writes,
+    record: Record,
+    key_class: KeyClass,
+    values: Mapping[str, Any],
+    source: Source,
+    *,
+    restricted: bool,
 ) -> None:
     """Seals the changed cells of one class and the row as a whole; a class without a row yet gets its data key here."""
     old = record.rows.get(key_class)
@@ -189,7 +197,7 @@ def _reseal(
         else:
             cells[entry.number] = key.seal(entry, encode(entry, value))
     provenance = orjson.dumps(notes, option=orjson.OPT_SORT_KEYS).decode()
-    seal = key.seal_row(record.version, cells, provenance.encode())
+    seal = key.seal_row(record.version, cells, provenance.encode(), restricted=restricted)
     row = SealedRow(record.version, key.dek_no, pack(cells), seal, provenance, wrapped, LIVE)
     record.rows[key_class] = row
     stored = {"version": row.version, "cells": row.box, "seal": row.seal, "provenance": row.provenance}

@@ -19,7 +19,7 @@ def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, 
     """The data key of one class and its cells by field number, after the row seal was checked.
 
     Raises `Erased` when the key was destroyed, `KeyUnavailable` when this process may not hold it, `Tampered` when the
-    row was moved or edited, or one of its cells replaced by an older one.
+    row was moved or edited, one of its cells replaced by an older one, or the record's restriction lifted beside it.
     """
     row = record.rows[key_class]
     if row.key_state == SHREDDED:
@@ -28,7 +28,7 @@ def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, 
         raise Tampered
     key = keys.data_key(record.org, record.id, key_class, row.dek_no, row.wrapped)
     cells = unpack(row.box)
-    key.verify_row(row.seal, row.version, cells, row.provenance.encode())
+    key.verify_row(row.seal, row.version, cells, row.provenance.encode(), restricted=record.restricted)
     return key, cells
 
 
