@@ -46,6 +46,10 @@ class BatchTooLarge(CrmError):
         self.limit = limit
 
 
+class RestrictedRecord(CrmError):
+    """The record is restricted, and the change would overwrite what it withholds from this actor."""
+
+
 class Erased(CrmError):
     """The patient's keys were destroyed on request; nothing is left to read."""
 

@@ -1,7 +1,5 @@
 """Reading the access log, and recording attempts that never became an actor. Reading it leaves exactly one event."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,17 +7,16 @@ from typing import Any
 
 from auth import policy
 from auth.actor import Actor
-from auth.errors import AuthError
 from auth.policy import POLICY_VERSION, Action
 from crm.audit.event import EPOCH, Act, Who
 from crm.errors import Invalid
-from crm.services.profiles import Page, encode_cursor
+from crm.services.profiles import Page, decode_cursor, encode_cursor
 from crm.services.request import Request
 from crm.store import log
 from crm.store.context import Context
 from crm.store.log import EventFilter, LoggedEvent
 from crm.store.subjects import patients_of, subjects_of
-from crm.store.unit import Store, reason
+from crm.store.unit import Store
 
 NOBODY = "_"
 """The log of attempts that belong to no organisation, because their token proved nothing."""
@@ -33,27 +30,25 @@ class AccessLog:
 
     async def admit(self, actor: Actor, request: Request) -> str:
         """The rule that lets the actor read the log; a refusal is recorded and raised."""
-        try:
+        async with self._store.recording(request.context(actor), Act.AUDIT_READ):
             return policy.decide(actor, Action.AUDIT_READ)
-        except AuthError as refusal:
-            await self._store.refuse(request.context(actor), Act.AUDIT_READ, [], why=reason(refusal))
-            raise
 
     async def events(
         self, actor: Actor, request: Request, question: Mapping[str, Any], first: int, after: str | None
     ) -> Page:
         """Access events of the actor's organisation, newest first. The look itself is recorded, with its count.
 
-        `question` may hold `patient_id`, `actor`, `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome` (ok,
-        partial, denied, error), `purpose` (HL7 code), `act` and `request_id`. Raises `Invalid` for a malformed time.
+        `question` may hold `patient_id`, `actor`, `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome`
+        (ok, partial, denied, error), `purpose` (HL7 code), `act` and `request_id`. Raises `Invalid` for a malformed
+        time or cursor.
         """
         rule = await self.admit(actor, request)
-        position = _position(after)
         database = self._store.database
         fetch = partial(database.fetch, actor.org)
         async with self._store.reading(request.context(actor, rule), Act.AUDIT_READ) as unit:
             subject: str | None = None
             found: list[LoggedEvent] = []
+            position = _position(after)
             patient_id = question.get("patient_id")
             if patient_id is not None:
                 subject = (await subjects_of(fetch, actor.org, [patient_id])).get(patient_id)
@@ -81,7 +76,8 @@ class AccessLog:
 def _filter(question: Mapping[str, Any], subject: str | None) -> EventFilter:
     return EventFilter(
         patient=subject,
-        actor=question.get("actor"),
+        # A subject that is no plain identifier stands in the log as its digest.
+        actor=None if question.get("actor") is None else Who(sub=question["actor"]).sub,
         since=_micros(question.get("from_"), "filter.from"),
         until=_micros(question.get("to"), "filter.to"),
         outcome=question.get("outcome"),
@@ -105,18 +101,25 @@ def _micros(text: str | None, path: str) -> int | None:
 
 
 def _position(cursor: str | None) -> int | None:
+    """The number of the event behind which to go on."""
     if cursor is None:
         return None
-    try:
-        return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
-    except (ValueError, binascii.Error):
-        raise Invalid("after", "cursor") from None
+    number = decode_cursor(cursor)
+    if not number.isdigit() or len(number) > 18:
+        raise Invalid("after", "cursor")
+    return int(number)
 
 
 def _node(seq: int, leaf: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """An event as it is answered; `fld` of an event that was denied names what was refused, not what was returned."""
+    """An event as it is answered.
+
+    `fld` names what was refused where the outcome is denied, what a search looked at in the search's own event (which
+    concerns no patient), and what was returned everywhere else.
+    """
     who = leaf.get("who", {})
     answered = leaf["out"] in ("ok", "partial")
+    searched = answered and leaf["act"] == Act.QUERY and "pat" not in leaf
+    paths = leaf.get("fld", [])
     return {
         "id": leaf["id"],
         "seq": seq,
@@ -135,8 +138,9 @@ def _node(seq: int, leaf: Mapping[str, Any], names: Mapping[str, str]) -> dict[s
         "patient_id": names.get(leaf.get("pat", "")),
         "operation": leaf.get("op"),
         "request_id": leaf.get("req"),
-        "fields_returned": leaf.get("fld", []) if answered else [],
-        "fields_refused": [] if answered else leaf.get("fld", []),
+        "fields_returned": paths if answered and not searched else [],
+        "fields_searched": paths if searched else [],
+        "fields_refused": [] if answered else paths,
         "fields_masked": leaf.get("msk", []),
         "fields_changed": leaf.get("chg", []),
         "count": leaf.get("cnt"),

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from uuid_utils import uuid7
-
 from auth import policy
 from auth.actor import Actor
-from auth.errors import AuthError
-from auth.policy import Action
+from auth.policy import Action, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME
 from crm.domain import values
-from crm.errors import CrmError, Erased, Invalid, NotFound, VersionConflict, VersionRequired
+from crm.errors import Erased, Invalid, NotFound, RestrictedRecord, VersionConflict, VersionRequired
 from crm.services.profiles import Profile, Profiles, groups, view
 from crm.services.request import Request
+from crm.store.context import Context
 from crm.store.record import Record
-from crm.store.unit import Store, WritingUnit, reason
+from crm.store.unit import Store, WritingUnit
+
+__all__ = ["Changes", "canonical"]
 
 Edit = Callable[[WritingUnit, Record], Mapping[str, Any]]
 """Computes the values to store from the locked record."""
@@ -37,9 +37,11 @@ class Changes:
     ) -> Profile:
         """A new patient. Raises `Invalid` with the path of the value to blame, or the policy's refusals."""
         grant = await self._profiles.admit(actor, request, asked)
-        canonical = await self._accept(actor, request, submitted, Action.REGISTER, ())
-        async with self._store.writing(request.context(actor, grant.rule), Act.CREATE) as unit:
-            record = unit.create(canonical, _system(actor))
+        async with self._store.recording(request.context(actor), Act.CREATE):
+            rule = _may_write(actor, _paths(submitted), Action.REGISTER)
+            values = canonical(submitted, region=self._region)
+        async with self._store.writing(request.context(actor, *{grant.rule, rule}), Act.CREATE) as unit:
+            record = unit.create(values, _system(actor))
             return unit.open(record, view(grant, actor, restricted=record.restricted))
 
     async def update(
@@ -53,11 +55,19 @@ class Changes:
     ) -> Profile:
         """Replaces the submitted fields: what is omitted stays, None clears, lists are replaced whole.
 
-        Raises `VersionRequired`, `VersionConflict`, `NotFound`, `Erased`, `Invalid`, or the policy's refusals.
+        Raises `VersionRequired`, `VersionConflict`, `NotFound`, `Erased`, `RestrictedRecord`, `Invalid`, or what the
+        policy refuses.
         """
         grant = await self._profiles.admit(actor, request, asked, [patient_id])
-        canonical = await self._accept(actor, request, submitted, Action.UPDATE, [patient_id])
-        return await self._edit(actor, request, patient_id, expected_version, grant, lambda *_: canonical)
+        async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
+            rule = _may_write(actor, _paths(submitted), Action.UPDATE)
+            values = canonical(submitted, region=self._region)
+        context = request.context(actor, *{grant.rule, rule})
+
+        def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
+            return _with_kept_reasons(unit, record, values)
+
+        return await self._edit(actor, context, patient_id, expected_version, grant, frozenset(values), change)
 
     async def add_contact_point(
         self,
@@ -69,9 +79,9 @@ class Changes:
         asked: frozenset[str],
     ) -> Profile:
         """Appends a contact point under a new id; it starts unverified."""
-        new = {**contact_point, "id": str(uuid7()), "verification": {"status": "UNVERIFIED"}}
+        new = {**contact_point, "id": values.new_id(), "verification": {"status": "UNVERIFIED"}}
         return await self._edit_contact_points(
-            actor, request, patient_id, expected_version, asked, lambda points, _: [*points, new]
+            actor, request, patient_id, expected_version, asked, lambda points, _: [*points, self._entered(new)]
         )
 
     async def update_contact_point(
@@ -89,10 +99,13 @@ class Changes:
         def edit(points: Points, _: str) -> Points:
             old = _one(points, contact_point_id)
             new = {key: value for key, value in {**old, **contact_point}.items() if value is not None}
-            if (new.get("system"), new.get("value")) != (old["system"], old["value"]):
-                new["verification"] = {"status": "UNVERIFIED"}
-                new.pop("undeliverable", None)
+            if "value" in contact_point or "system" in contact_point:
                 new.pop("as_written", None)
+                new.pop("extension", None)
+                new = self._entered(new)
+                if any(new.get(key) != old.get(key) for key in ("system", "value", "extension")):
+                    new["verification"] = {"status": "UNVERIFIED"}
+                    new.pop("undeliverable", None)
             return [new if point["id"] == contact_point_id else point for point in points]
 
         return await self._edit_contact_points(actor, request, patient_id, expected_version, asked, edit)
@@ -106,12 +119,15 @@ class Changes:
         contact_point_id: str,
         asked: frozenset[str],
     ) -> Profile:
-        """Marks a contact point as old and ends its period today; it stays in the record as a fact."""
+        """Marks a contact point as old and ends its period today, unless it ended before; it stays as a fact."""
 
         def edit(points: Points, today: str) -> Points:
             old = _one(points, contact_point_id)
-            period = {**old.get("period", {}), "end": today}
-            if period.get("start", "") > today:
+            period = dict(old.get("period", {}))
+            end: str | None = period.get("end")
+            if end is None or end[:10] > today or today.startswith(end):
+                period["end"] = today
+            if period.get("start", "")[:10] > today:
                 period["start"] = today
             retired = {key: value for key, value in old.items() if key != "rank"} | {"use": "OLD", "period": period}
             return [retired if point["id"] == contact_point_id else point for point in points]
@@ -128,43 +144,40 @@ class Changes:
         edit: Callable[[Points, str], Points],
     ) -> Profile:
         grant = await self._profiles.admit(actor, request, asked, [patient_id])
-        await self._decide(actor, request, ["contactPoints"], Action.UPDATE, [patient_id])
+        async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
+            rule = _may_write(actor, ["contactPoints"], Action.UPDATE)
+        context = request.context(actor, *{grant.rule, rule})
 
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
-            # On a restricted record, who may not see the contact points may not replace them either.
-            if not view(grant, actor, restricted=record.restricted).withheld.isdisjoint({"contactPoints"}):
-                raise NotFound
-            stored = unit.current(record, ["contact_points"]).get("contact_points", [])
-            return {"contact_points": self._checked(list(stored), edit(list(stored), unit.today))}
+            stored = unit.current(record, ["contact_points"]).get("contact_points") or []
+            # A new value was entered by the rules; what an import kept as it was written may stay so.
+            points = [
+                point if point in stored else self._entered(point, lenient=True) for point in edit(stored, unit.today)
+            ]
+            kind = BY_NAME["contact_points"].kind
+            return {"contact_points": values.parse(kind, points, "input.contactPoints", lenient=True)}
 
-        return await self._edit(actor, request, patient_id, expected_version, grant, change)
+        names = frozenset({"contact_points"})
+        return await self._edit(actor, context, patient_id, expected_version, grant, names, change)
 
-    def _checked(self, stored: Points, points: Points) -> Any:
-        """The canonical list: a new value is held to the rules of entry, what an import kept as written may stay."""
-        known = {(point["id"], point["system"], point["value"]) for point in stored}
-        checked = [
-            values.parse(
-                values.ContactPoint,
-                point,
-                "input.contactPoint",
-                region=self._region,
-                lenient=(point.get("id"), point.get("system"), point.get("value")) in known,
-            )
-            for point in points
-        ]
-        return values.parse(BY_NAME["contact_points"].kind, checked, "input.contactPoints", lenient=True)
+    def _entered(self, point: Mapping[str, Any], *, lenient: bool = False) -> dict[str, Any]:
+        """One contact point in its canonical form. Raises `Invalid`, unless `lenient`, for a value without one."""
+        path = "input.contactPoint"
+        entered: dict[str, Any] = values.parse(values.ContactPoint, point, path, region=self._region, lenient=lenient)
+        return entered
 
     async def _edit(
         self,
         actor: Actor,
-        request: Request,
+        context: Context,
         patient_id: str,
         expected_version: int | None,
-        grant: policy.ReadGrant,
+        grant: ReadGrant,
+        names: frozenset[str],
         edit: Edit,
     ) -> Profile:
-        """The one path of every update: lock, check the version, change, and answer from what is now stored."""
-        async with self._store.writing(request.context(actor, grant.rule), Act.UPDATE, [patient_id]) as unit:
+        """The one path of every update: lock, check the version, change `names`, and answer from what is now stored."""
+        async with self._store.writing(context, Act.UPDATE, [patient_id]) as unit:
             if expected_version is None:
                 raise VersionRequired
             own = policy.scope(actor)
@@ -176,85 +189,85 @@ class Changes:
                 raise Erased
             if record.version != expected_version:
                 raise VersionConflict(record.version)
+            # On a restricted record, who may not see a value may not replace it either.
+            hidden = policy.withheld_when_restricted(actor) if record.restricted else frozenset()
+            if any(BY_NAME[name].group in hidden for name in names):
+                raise RestrictedRecord
             unit.change(record, edit(unit, record), _system(actor))
             return unit.open(record, view(grant, actor, restricted=record.restricted))
 
-    async def _accept(
-        self,
-        actor: Actor,
-        request: Request,
-        submitted: Mapping[str, Any],
-        action: Action,
-        subjects: Sequence[str],
-    ) -> dict[str, Any]:
-        """Canonical values of the submitted ones, after the policy allowed each field; a refusal is recorded."""
-        split = split_cultural_needs(submitted)
-        await self._decide(actor, request, _paths(split), action, subjects)
-        try:
-            return canonical(split, region=self._region)
-        except CrmError as refusal:
-            act = Act.CREATE if action is Action.REGISTER else Act.UPDATE
-            await self._store.refuse(request.context(actor), act, subjects, why=reason(refusal))
-            raise
 
-    async def _decide(
-        self, actor: Actor, request: Request, paths: list[str], action: Action, subjects: Sequence[str]
-    ) -> None:
-        try:
-            policy.decide_write(actor, groups(frozenset(paths)), action)
-        except AuthError as refusal:
-            act = Act.CREATE if action is Action.REGISTER else Act.UPDATE
-            fields = getattr(refusal, "paths", ())
-            await self._store.refuse(request.context(actor), act, subjects, why=reason(refusal), fields=fields)
-            raise
+def canonical(submitted: Mapping[str, Any], *, region: str | None = None) -> dict[str, Any]:
+    """Validated values by catalogue name; `cultural_needs` become the two fields in which they are stored.
 
-
-def canonical(
-    submitted: Mapping[str, Any], *, region: str | None = None, lenient: bool = False, root: str = "input"
-) -> dict[str, Any]:
-    """Validated values by catalogue name.
-
-    Raises `Invalid` with the path below `root`.
+    Raises `Invalid` with the path below `input`.
     """
     result: dict[str, Any] = {}
     for name, value in submitted.items():
-        if name not in BY_NAME or BY_NAME[name].kind is None:
-            raise Invalid(f"{root}.{name}", "unknown_field")
-        field = BY_NAME[name]
-        if value is None:
+        if name == "cultural_needs":
+            result |= _cultural_needs(value)
+        elif name not in BY_NAME or BY_NAME[name].kind is None:
+            raise Invalid(f"input.{name}", "unknown_field")
+        elif value is None:
             result[name] = None
-            continue
-        path = f"{root}.{(field.paths or (name,))[0].split('.')[0]}"
-        result[name] = values.parse(field.kind, value, path, region=region, lenient=lenient)
+        else:
+            field = BY_NAME[name]
+            path = f"input.{(field.paths or (name,))[0].split('.')[0]}"
+            result[name] = values.parse(field.kind, value, path, region=region)
     return result
 
 
-def split_cultural_needs(submitted: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes `cultural_needs` apart into what staff should do and why, which are sealed under different keys.
-
-    The reasons are touched only where a need states one, so that staff who may not know them can still edit the handling.
-    """
-    split = dict(submitted)
-    if "cultural_needs" not in split:
-        return split
-    needs = split.pop("cultural_needs")
+def _cultural_needs(needs: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """What staff should do, and apart from it, sealed under another key, why; joined by the id of the need."""
     if needs is None:
-        return split | {"cultural_need_handling": None, "cultural_need_detail": None}
-    identified = [{**need, "id": need.get("id") or str(uuid7())} for need in needs]
-    split["cultural_need_handling"] = [{"id": need["id"], "handling": need.get("handling")} for need in identified]
-    reasons = [
-        {key: need[key] for key in ("id", "kind", "detail") if need.get(key) is not None}
-        for need in identified
-        if need.get("kind") is not None or need.get("detail") is not None
-    ]
+        return {"cultural_need_handling": None}
+    path = "input.culturalNeeds"
+    handlings, reasons = [], []
+    for number, need in enumerate(needs):
+        place, name = f"{path}.{number}", {"id": need.get("id") or values.new_id()}
+        handling = {**name, "handling": need.get("handling")}
+        handlings.append(values.parse(values.CulturalNeedHandling, handling, place))
+        if _states_reason(need):
+            reason = {**name, "kind": need.get("kind"), "detail": need.get("detail")}
+            reasons.append(values.parse(values.CulturalNeedDetail, reason, place))
+    result = {"cultural_need_handling": values.parse(BY_NAME["cultural_need_handling"].kind, handlings, path)}
     if reasons:
-        split["cultural_need_detail"] = reasons
-    return split
+        result["cultural_need_detail"] = values.parse(BY_NAME["cultural_need_detail"].kind, reasons, path)
+    return result
+
+
+def _states_reason(need: Mapping[str, Any]) -> bool:
+    return need.get("kind") is not None or need.get("detail") is not None
+
+
+def _with_kept_reasons(unit: WritingUnit, record: Record, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A need that states no reason keeps its own, so that staff who may not know it can edit the rest.
+
+    A need that is gone takes its reason along.
+    """
+    if "cultural_need_handling" not in changes:
+        return changes
+    stored = unit.current(record, ["cultural_need_detail"]).get("cultural_need_detail") or []
+    reasons = {reason["id"]: reason for reason in [*stored, *(changes.get("cultural_need_detail") or [])]}
+    if not reasons:
+        return changes
+    kept = [reasons[need["id"]] for need in changes["cultural_need_handling"] or [] if need["id"] in reasons]
+    return {**changes, "cultural_need_detail": kept or None}
 
 
 def _paths(submitted: Mapping[str, Any]) -> list[str]:
-    """The public paths that a set of submitted values writes."""
-    return [path for name in submitted if name in BY_NAME for path in BY_NAME[name].paths]
+    """The public paths that submitted values write; the reasons of cultural needs only where one is stated."""
+    names = set(submitted) & BY_NAME.keys()
+    if "cultural_needs" in submitted:
+        names.add("cultural_need_handling")
+        if any(_states_reason(need) for need in submitted["cultural_needs"] or ()):
+            names.add("cultural_need_detail")
+    return [path for name in names for path in BY_NAME[name].paths]
+
+
+def _may_write(actor: Actor, paths: Sequence[str], action: Action) -> str:
+    """The rule that lets `actor` change these paths. Raises the policy's refusals."""
+    return policy.decide_write(actor, groups(paths), action).rule
 
 
 def _one(points: Points, contact_point_id: str) -> dict[str, Any]:
@@ -267,6 +280,3 @@ def _one(points: Points, contact_point_id: str) -> dict[str, Any]:
 def _system(actor: Actor) -> str:
     """The source system of a change made through the API: the calling application."""
     return actor.client_id or "api"
-
-
-__all__ = ["Changes", "canonical", "split_cultural_needs"]

@@ -4,14 +4,13 @@ from collections.abc import AsyncIterator
 
 from auth import policy
 from auth.actor import Actor
-from auth.errors import AuthError
 from auth.policy import Action, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import FIELDS
 from crm.errors import NotFound
 from crm.services.profiles import Profile, groups, view
 from crm.services.request import Request
-from crm.store.unit import Store, reason
+from crm.store.unit import Store
 
 CHUNK = 100
 
@@ -55,10 +54,5 @@ class Exports:
             return unit.open(records[patient_id], view(grant, self._actor, restricted=records[patient_id].restricted))
 
     async def _admit(self) -> ReadGrant:
-        try:
+        async with self._store.recording(self._request.context(self._actor), Act.EXPORT):
             return policy.decide_read(self._actor, groups(EVERYTHING), Action.EXPORT)
-        except AuthError as refusal:
-            fields = getattr(refusal, "paths", ())
-            context = self._request.context(self._actor)
-            await self._store.refuse(context, Act.EXPORT, [], why=reason(refusal), fields=fields)
-            raise

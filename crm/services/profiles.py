@@ -1,26 +1,28 @@
 """Reading profiles: by id, many at once, by identifier and by search. Asks the policy first, then the unit of work."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from auth import policy
 from auth.actor import Actor
-from auth.errors import AuthError, ForbiddenField
+from auth.errors import ForbiddenField
 from auth.policy import Action, Group, ReadGrant
-from crm.audit.event import Act, Outcome
+from crm.audit.event import Act
 from crm.catalogue import BY_NAME, BY_PATH
 from crm.errors import BatchTooLarge, Erased, Invalid, NotFound
-from crm.services import search
 from crm.services.request import Request
+from crm.services.search import Query, parse
 from crm.store.record import Record
 from crm.store.unit import Store, Unit, View, reason
 
 Profile = dict[str, Any]
 
 MAX_BATCH = 1_000
-
+_POSITION = re.compile(r"[0-9a-f-]{1,36}", re.ASCII)
+"""A patient's id or a number of the log: nothing else stands in a cursor."""
 
 _ACTS = {
     Action.READ: Act.READ,
@@ -84,12 +86,8 @@ class Profiles:
 
         Raises `PurposeRequired`, `PurposeNotPermitted`, `Forbidden` or `ForbiddenField`.
         """
-        try:
+        async with self._store.recording(request.context(actor), _ACTS[action], ids):
             return policy.decide_read(actor, groups(asked), action)
-        except AuthError as refusal:
-            fields = getattr(refusal, "paths", ())
-            await self._store.refuse(request.context(actor), _ACTS[action], ids, why=reason(refusal), fields=fields)
-            raise
 
     async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> Profile:
         """One profile. Raises `NotFound` for an absent patient and for one this actor may not know of alike."""
@@ -102,10 +100,11 @@ class Profiles:
         self, actor: Actor, request: Request, ids: Sequence[str], asked: frozenset[str]
     ) -> list[Profile | Refused]:
         """Profiles in input order, each id on its own: a refusal of one does not sink the others. At most 1,000 ids."""
+        if len(ids) > MAX_BATCH:
+            async with self._store.recording(request.context(actor), Act.READ):
+                raise BatchTooLarge(MAX_BATCH)
         grant = await self.admit(actor, request, asked, ids)
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, ids) as unit:
-            if len(ids) > MAX_BATCH:
-                raise BatchTooLarge(MAX_BATCH)
             distinct = list(dict.fromkeys(ids))
             records = await unit.load(_visible(actor, distinct), _names(asked)) if distinct else {}
             answers: dict[str, Profile | Refused] = {}
@@ -114,9 +113,9 @@ class Profiles:
                     answers[patient_id] = self._profile(unit, records.get(patient_id), grant, actor)
                 except (NotFound, Erased) as refusal:
                     answers[patient_id] = Refused(patient_id, reason(refusal))
-            missing = sum(isinstance(answer, Refused) for answer in answers.values())
-            if missing:
-                unit.remark(out=Outcome.DENIED, why="NOT_FOUND", cnt=missing)
+            refused = [answer for answer in answers.values() if isinstance(answer, Refused)]
+            for code in sorted({answer.code for answer in refused}):
+                await unit.refuse([answer.id for answer in refused if answer.code == code], code)
             return [answers[patient_id] for patient_id in ids]
 
     async def by_identifier(
@@ -124,12 +123,11 @@ class Profiles:
     ) -> Profile:
         """The profile that carries this business identifier. Raises `NotFound`, or `Invalid` when several carry it."""
         by = {"identifier": {"system": system, "value": value}}
-        page = await self._find(actor, request, by, 2, "", asked)
-        if len(page) > 1:
-            raise Invalid("value", "ambiguous")
-        if not page:
+        page = await self._find(actor, request, by, 1, None, asked, unique=True)
+        if not page.nodes:
             raise NotFound
-        return page[0]
+        profile: Profile = page.nodes[0]
+        return profile
 
     async def search(
         self,
@@ -141,41 +139,60 @@ class Profiles:
         asked: frozenset[str],
     ) -> Page:
         """Exact matches through the blind indexes, ordered by id; no prefixes, no wildcards, no totals."""
-        found = await self._find(actor, request, by, first + 1, _decode_cursor(after), asked)
-        nodes = found[:first]
-        return Page(nodes, [encode_cursor(node["id"]) for node in nodes], len(found) > first, after is not None)
+        return await self._find(actor, request, by, first, after, asked)
 
     async def _find(
-        self, actor: Actor, request: Request, by: Mapping[str, Any], limit: int, after: str, asked: frozenset[str]
-    ) -> list[Profile]:
-        query = search.parse(by, self._region)
-        index = query.index
+        self,
+        actor: Actor,
+        request: Request,
+        by: Mapping[str, Any],
+        first: int,
+        after: str | None,
+        asked: frozenset[str],
+        *,
+        unique: bool = False,
+    ) -> Page:
+        async with self._store.recording(request.context(actor), Act.QUERY):
+            query = parse(by, self._region)
+            position = "" if after is None else decode_cursor(after)
         # Filtering is reading: the actor must be allowed to read, unmasked, what the index is made of.
-        filtered = frozenset(BY_NAME[name].paths[0] for name in index.fields)
+        filtered = frozenset(BY_NAME[name].paths[0] for name in query.index.fields)
         grant = await self.admit(actor, request, asked | filtered, action=Action.SEARCH)
         context = request.context(actor, grant.rule)
-        if filtered & grant.masked:
-            refused = sorted(filtered & grant.masked)
-            await self._store.refuse(context, Act.QUERY, [], why="FORBIDDEN_FIELD", fields=refused)
-            raise ForbiddenField(refused)
+        if masked := filtered & grant.masked:
+            async with self._store.recording(context, Act.QUERY):
+                raise ForbiddenField(masked)
         shown = ReadGrant(grant.rule, grant.clear & asked, grant.masked & asked)
         async with self._store.reading(context, Act.QUERY) as unit:
-            ids = _visible(actor, await unit.candidates(index, query.term, after))
-            records = await unit.load(ids, _names(asked) | set(index.fields)) if ids else {}
-            found: list[Profile] = []
-            for patient_id in ids:
+            # One more than is answered, to know whether there are more; that one is not opened for the answer.
+            matches = await self._matches(unit, actor, query, position, first + 1, _names(asked))
+            if unique and len(matches) > 1:
+                raise Invalid("value", "ambiguous")
+            nodes = [self._profile(unit, record, shown, actor) for record in matches[:first]]
+            unit.remark(cnt=len(nodes), fld=tuple(filtered))
+        return Page(nodes, [encode_cursor(node["id"]) for node in nodes], len(matches) > first, after is not None)
+
+    async def _matches(
+        self, unit: Unit, actor: Actor, query: Query, after: str, limit: int, names: frozenset[str]
+    ) -> list[Record]:
+        """The first records that truly match, with the sealed rows that `names` need."""
+        index = query.index
+        ids = _visible(actor, await unit.candidates(index, query.term, after))
+        records = await unit.load(ids, names | set(index.fields)) if ids else {}
+        hidden = policy.withheld_when_restricted(actor)
+        found: list[Record] = []
+        for patient_id in ids:
+            record = records.get(patient_id)
+            if record is None or record.status != "active":
+                continue
+            # What is withheld on a restricted record must not be confirmed by finding it either.
+            if record.restricted and any(BY_NAME[name].group in hidden for name in index.fields):
+                continue
+            if unit.compare(record, index.fields, query.matches):
+                found.append(record)
                 if len(found) == limit:
                     break
-                record = records.get(patient_id)
-                if record is None or record.status != "active":
-                    continue
-                # What is withheld on a restricted record must not be confirmed by finding it either.
-                if view(grant, actor, restricted=record.restricted).withheld.isdisjoint(filtered) and unit.compare(
-                    record, index.fields, query.matches
-                ):
-                    found.append(self._profile(unit, record, shown, actor))
-            unit.remark(cnt=len(found), fld=tuple(sorted(filtered)))
-            return found
+        return found
 
     def _profile(self, unit: Unit, record: Record | None, grant: ReadGrant, actor: Actor) -> Profile:
         if record is None:
@@ -190,13 +207,15 @@ def encode_cursor(position: str) -> str:
     return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str | None) -> str:
-    if cursor is None:
-        return ""
+def decode_cursor(cursor: str) -> str:
+    """The position behind a cursor. Raises `Invalid` for what was never one."""
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        position = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except ValueError:
-        raise Invalid("after", "cursor") from None
+        position = ""
+    if not _POSITION.fullmatch(position):
+        raise Invalid("after", "cursor")
+    return position
 
 
 def _visible(actor: Actor, ids: Sequence[str]) -> list[str]:

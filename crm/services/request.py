@@ -15,8 +15,8 @@ class Request:
     id: str
     operation: str
 
-    def context(self, actor: Actor, rule: str = "") -> Context:
-        """The context of a unit of work on behalf of `actor`, allowed by `rule` of the policy."""
+    def context(self, actor: Actor, *rules: str) -> Context:
+        """The context of a unit of work on behalf of `actor`, allowed by `rules` of the policy."""
         who = Who(
             iss=actor.issuer,
             sub=actor.subject,
@@ -26,4 +26,4 @@ class Request:
             jti=actor.token_id,
         )
         purpose = actor.purpose.value if actor.purpose else None
-        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, (rule,) if rule else ())
+        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, rules)

@@ -23,7 +23,17 @@ from crm.audit.event import Act, Event, Outcome, rfc3339
 from crm.audit.writer import LogWriter
 from crm.catalogue import BY_NAME, BY_PATH, Index
 from crm.crypto.keyset import KeySet
-from crm.errors import AuditUnavailable, BatchTooLarge, CrmError, Invalid, NotFound, VersionConflict, VersionRequired
+from crm.errors import (
+    AuditUnavailable,
+    BatchTooLarge,
+    CrmError,
+    Erased,
+    Invalid,
+    NotFound,
+    RestrictedRecord,
+    VersionConflict,
+    VersionRequired,
+)
 from crm.store import changing, imported, opening, search
 from crm.store import record as records
 from crm.store.changing import Source, Writes
@@ -125,6 +135,11 @@ class Unit:
         """Adds one event of its own, such as the count of a search."""
         self._extra.append(self._event(**facts))
 
+    async def refuse(self, ids: Sequence[str], why: str) -> None:
+        """Adds the events of ids that this unit refuses while it answers others."""
+        facts = {"act": self._act, "out": Outcome.DENIED, "why": why}
+        self._extra += await _refusals(self._fetch, self.context, ids, facts)
+
     def events(self) -> list[Event]:
         """One event per patient touched, in the order of touching, then the unit's own remarks."""
         return [*(self._patient_event(note) for note in self._notes.values()), *self._extra]
@@ -197,31 +212,32 @@ class Store:
         """A unit that only reads. On leaving, its events are durable; `subjects` are the ids that a refusal names."""
         fetch = partial(self.database.fetch, context.org)
         unit = Unit(fetch, self.keys, context, act, self.clock())
-        try:
+        async with self.recording(context, act, subjects):
             yield unit
-        except AuditUnavailable:
-            raise
-        except Exception as failure:
-            await self.refuse(context, act, subjects, why=reason(failure), denied=_is_denial(failure))
-            raise
         await self._append(context.org, unit.events())
 
     @asynccontextmanager
     async def writing(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[WritingUnit]:
         """A unit in one transaction. On leaving, change and audit rows are committed together and then sequenced."""
+        async with self.recording(context, act, subjects), self.database.transaction(context.org) as connection:
+            unit = WritingUnit(connection, self.keys, context, act, self.clock())
+            yield unit
+            await unit.writes.flush(connection)
+            entries = self.log.stage(context.org, unit.events())
+            await stage_rows(connection, context.org, entries)
+        await self.log.sequence(context.org, entries)
+
+    @asynccontextmanager
+    async def recording(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[None]:
+        """Records whatever is raised inside as a refusal or a failure of `act`, and lets it go on."""
         try:
-            async with self.database.transaction(context.org) as connection:
-                unit = WritingUnit(connection, self.keys, context, act, self.clock())
-                yield unit
-                await unit.writes.flush(connection)
-                entries = self.log.stage(context.org, unit.events())
-                await stage_rows(connection, context.org, entries)
+            yield
         except AuditUnavailable:
             raise
         except Exception as failure:
-            await self.refuse(context, act, subjects, why=reason(failure), denied=_is_denial(failure))
+            denied, fields = isinstance(failure, _DENIALS), getattr(failure, "paths", ())
+            await self.refuse(context, act, subjects, why=reason(failure), denied=denied, fields=fields)
             raise
-        await self.log.sequence(context.org, entries)
 
     async def refuse(
         self,
@@ -235,22 +251,12 @@ class Store:
     ) -> None:
         """Records that nothing was done and why: one event per named patient that exists, else one without a patient.
 
-        `fields` are the paths that were refused. The look-up of pseudonyms happens after the refusal was decided, and for
-        known and unknown ids alike, so that neither the answer nor its time tells them apart.
+        `fields` are the paths that were refused. Pseudonyms are looked up after the refusal was decided, and for known
+        and unknown ids alike, so that neither the answer nor its time tells them apart.
         """
-        facts = {
-            "act": act,
-            "out": Outcome.DENIED if denied else Outcome.ERROR,
-            "why": why,
-            "fld": tuple(sorted(fields)),
-        }
+        facts = {"act": act, "out": Outcome.DENIED if denied else Outcome.ERROR, "why": why, "fld": tuple(fields)}
         fetch = partial(self.database.fetch, context.org)
-        known = sorted((await subjects_of(fetch, context.org, subjects)).values())
-        events = [event(context, pat=subject, **facts) for subject in known]
-        unknown = len(set(subjects)) - len(known)
-        if unknown or not events:
-            events.append(event(context, cnt=unknown or None, **facts))
-        await self._append(context.org, events)
+        await self._append(context.org, await _refusals(fetch, context, subjects, facts))
 
     async def _append(self, org: str, events: Sequence[Event]) -> None:
         if events:
@@ -272,6 +278,16 @@ def event(context: Context, **facts: Any) -> Event:
     )
 
 
+async def _refusals(fetch: Fetch, context: Context, ids: Sequence[str], facts: Mapping[str, Any]) -> list[Event]:
+    """One event per patient among `ids` that exists, and one that counts the others, or that stands alone."""
+    known = sorted((await subjects_of(fetch, context.org, ids)).values())
+    events = [event(context, pat=subject, **facts) for subject in known]
+    unknown = len(set(ids)) - len(known)
+    if unknown or not events:
+        events.append(event(context, cnt=unknown or None, **facts))
+    return events
+
+
 def reason(failure: Exception) -> str:
     """The reason code of a refusal: the class's name in capitals for our own errors, one word for everything else."""
     if isinstance(failure, CrmError | AuthError):
@@ -279,5 +295,7 @@ def reason(failure: Exception) -> str:
     return "INTERNAL"
 
 
-def _is_denial(failure: Exception) -> bool:
-    return isinstance(failure, AuthError | NotFound | Invalid | VersionRequired | VersionConflict | BatchTooLarge)
+_DENIALS = (
+    AuthError, BatchTooLarge, Erased, Invalid, NotFound, RestrictedRecord, VersionConflict, VersionRequired,
+)  # fmt: skip
+"""What is refused by a rule; everything else that is raised is a failure of the service."""
