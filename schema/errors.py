@@ -130,6 +130,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.VersionConflict: Code.VERSION_CONFLICT,
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
     crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
+    crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
     crm_errors.Erased: Code.ERASED,
     crm_errors.KeyUnavailable: Code.KEY_UNAVAILABLE,
     crm_errors.AuditUnavailable: Code.AUDIT_UNAVAILABLE,
