@@ -70,7 +70,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """The summary for machines; it holds no value of any record."""
         reasons = dict(sorted(self.by_reason.items()))
-        left = dict(self.not_taken.most_common())
+        left = dict(sorted(self.not_taken.items(), key=lambda entry: (-entry[1], entry[0])))
         return {**self.counts(), "by_reason": reasons, "not_taken": left, "seconds": round(self.seconds, 3)}
 
 

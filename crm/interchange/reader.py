@@ -14,18 +14,26 @@ from typing import Any
 
 from crm.interchange.rejects import Reason, Refused, Reject
 
-__all__ = ["DOCUMENT_LIMIT", "LINE_LIMIT", "Record", "decode", "read"]
-
-LINE_LIMIT = 4 * 1024 * 1024
-"""Octets of one line, so of one record: a Patient with a photograph is far below it."""
-
-DOCUMENT_LIMIT = 256 * 1024 * 1024
-"""Octets of a file that is one JSON text over several lines, such as a Bundle printed for people."""
+__all__ = ["Limits", "Record", "decode", "read"]
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _WHITE = b" \t\r\n"
 _Stream = gzip.GzipFile | BufferedReader
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many octets are read at once: of a line, and of a JSON text over many lines or a Bundle on a single one.
+
+    A Patient with a photograph is far below the first; the second is what a process may well hold in memory.
+    """
+
+    line: int = 4 * 1024 * 1024
+    document: int = 256 * 1024 * 1024
+
+
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +50,14 @@ class Record:
     raw: bytes | None
 
 
-def read(path: Path) -> Iterator[Record]:
+def read(path: Path, limits: Limits = _LIMITS) -> Iterator[Record]:
     """The records of `path` in order. Raises `OSError` where the file itself cannot be opened or read."""
     with path.open("rb") as probe:
         packed = probe.read(2) == _GZIP
     line = 0
     try:
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            for record in _records(stream):
+            for record in _Text(stream, limits).records():
                 line = record.line
                 yield record
     except (gzip.BadGzipFile, EOFError, zlib.error):
@@ -80,38 +88,62 @@ def _no_constant(_: str) -> None:
     raise Refused(Reason.NOT_JSON)
 
 
-def _records(stream: _Stream) -> Iterator[Record]:
-    number, line = 1, _line(stream).removeprefix(_BOM)
-    while line and not line.strip(_WHITE):
-        number, line = number + 1, _line(stream)
-    if not _cut(line) and not _complete(line):
-        # The first line is no JSON text by itself: one text over several lines, or NDJSON that begins badly.
-        yield from _document(number, line, stream)
-        return
-    while line:
-        yield from _of_line(number, line)
-        number, line = number + 1, _line(stream)
+class _Text:
+    """A file's text being cut into records."""
 
+    def __init__(self, stream: _Stream, limits: Limits) -> None:
+        self._stream = stream
+        self._limits = limits
 
-def _line(stream: _Stream) -> bytes:
-    """The next line, empty at the end; one above its limit is cut off just above it."""
-    line = stream.readline(LINE_LIMIT + 1)
-    if not _cut(line):
+    def records(self) -> Iterator[Record]:
+        number, line = 1, self._line().removeprefix(_BOM)
+        while line and not line.strip(_WHITE):
+            number, line = number + 1, self._line()
+        if not self._cut(line) and not _complete(line):
+            # The first line is no JSON text by itself: one text over several lines, or NDJSON that begins badly.
+            yield from self._document(number, line)
+            return
+        while line:
+            yield from self._of_line(number, line)
+            number, line = number + 1, self._line()
+
+    def _line(self) -> bytes:
+        """The next line, empty at the end; one above its limit is cut off just above it."""
+        line = self._stream.readline(self._limits.line + 1)
+        if not self._cut(line):
+            return line
+        if _is_bundle(line):
+            line += self._stream.readline(self._limits.document + 1 - len(line))
+        if self._cut(line) and not line.endswith(b"\n"):
+            while (rest := self._stream.readline(self._limits.line)) and not rest.endswith(b"\n"):
+                pass
         return line
-    if _is_bundle(line):
-        line += stream.readline(DOCUMENT_LIMIT + 1 - len(line))
-    if _cut(line) and not line.endswith(b"\n"):
-        while (rest := stream.readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
-            pass
-    return line
 
+    def _cut(self, line: bytes) -> bool:
+        """Whether `line` is above its limit; a Bundle on one line may be as long as a document."""
+        return len(line) > self._limits.line and not (_is_bundle(line) and len(line) <= self._limits.document)
 
-def _cut(line: bytes) -> bool:
-    return len(line) > (DOCUMENT_LIMIT if len(line) > LINE_LIMIT and _is_bundle(line) else LINE_LIMIT)
+    def _document(self, number: int, first: bytes) -> Iterator[Record]:
+        text = first + self._stream.read(self._limits.document + 1 - len(first))
+        if len(text) > self._limits.document:
+            yield Record(number, None, Reject(Reason.TOO_LARGE), None)
+            return
+        lines = text.split(b"\n")
+        if not _complete(text) and any(_is_resource(line) for line in lines):
+            for place, line in enumerate(lines, number):
+                yield from self._of_line(place, line)
+        elif text.strip(_WHITE):
+            yield from _of_text(number, text)
+
+    def _of_line(self, number: int, line: bytes) -> Iterator[Record]:
+        if self._cut(line):
+            yield Record(number, None, Reject(Reason.TOO_LARGE), None)
+        elif line.strip(_WHITE):
+            yield from _of_text(number, line)
 
 
 def _is_bundle(line: bytes) -> bool:
-    """Whether a long line looks like a Bundle, which may be as large as a document: its type stands near the front."""
+    """Whether a long line looks like a Bundle: its type stands near the front."""
     return b'"Bundle"' in line[:4096]
 
 
@@ -128,19 +160,6 @@ def _complete(line: bytes) -> bool:
     return True
 
 
-def _document(number: int, first: bytes, stream: _Stream) -> Iterator[Record]:
-    text = first + stream.read(DOCUMENT_LIMIT + 1 - len(first))
-    if len(text) > DOCUMENT_LIMIT:
-        yield Record(number, None, Reject(Reason.TOO_LARGE), None)
-        return
-    lines = text.split(b"\n")
-    if not _complete(text) and any(_is_resource(line) for line in lines):
-        for place, line in enumerate(lines, number):
-            yield from _of_line(place, line)
-    elif text.strip(_WHITE):
-        yield from _of_text(number, text)
-
-
 def _is_resource(line: bytes) -> bool:
     if b'"resourceType"' not in line:
         return False
@@ -148,13 +167,6 @@ def _is_resource(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _of_line(number: int, line: bytes) -> Iterator[Record]:
-    if _cut(line):
-        yield Record(number, None, Reject(Reason.TOO_LARGE), None)
-    elif line.strip(_WHITE):
-        yield from _of_text(number, line)
 
 
 def _of_text(number: int, text: bytes) -> Iterator[Record]:

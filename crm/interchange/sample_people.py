@@ -24,9 +24,9 @@ def _words(text: str) -> tuple[Word, ...]:
 class People:
     """One group of patients who share a way of naming and a language.
 
-    `tag` is the language they speak first, `also` others they may speak; `places` are where they live. `family_first`
-    says that the family name stands first, `joined` also that nothing separates the parts; `gendered` that it has a form
-    for women, `two_families` that there are two of them. `signs` marks a first language that is signed.
+    `tag` is the language they speak first, `also` others they may speak, `places` where they live. `family_first`
+    says that the family name stands first, `joined` also that nothing separates the parts, `gendered` that it has a
+    form for women, `two_families` that there are two of them. `signs` marks a first language that is signed.
     """
 
     tag: str

@@ -32,8 +32,8 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:heed:demo")
 _SHORT: Mapping[str, str] = {
     "Alasdair": "Ally", "Alejandro": "Alex", "Agnieszka": "Aga", "Bernadette": "Bernie", "Charlotte": "Charlie",
     "Dorothy": "Dot", "Esperanza": "Espe", "Guadalupe": "Lupita", "Harold": "Harry", "Harpreet": "Harry",
-    "Ignacio": "Nacho", "Jesse": "Jess", "Katarzyna": "Kasia", "Kateryna": "Katia", "Krzysztof": "Krzysiek", "Lakshmi": "Lucky",
-    "Leonard": "Len", "Madison": "Maddie", "Małgorzata": "Gosia", "Margaret": "Peggy",
+    "Ignacio": "Nacho", "Jesse": "Jess", "Katarzyna": "Kasia", "Kateryna": "Katia", "Krzysztof": "Krzysiek",
+    "Lakshmi": "Lucky", "Leonard": "Len", "Madison": "Maddie", "Małgorzata": "Gosia", "Margaret": "Peggy",
     "Matthäus": "Matti", "Oleksandr": "Sasha", "Oliver": "Ollie", "Precious": "Presh", "Shirley": "Shirl",
     "Stanisław": "Staszek", "Stanley": "Stan", "Thiago": "Thi", "Ursula": "Uschi", "Valentina": "Vale",
     "Winston": "Win",
