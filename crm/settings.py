@@ -139,7 +139,7 @@ class Settings(BaseSettings):
         default=400, ge=10, le=5_000, description="Fields, those of a fragment counted wherever it is spread."
     )
     limit_aliases: int = Field(default=15, ge=0, le=500, description="Aliases, through fragments.")
-    limit_directives: int = Field(default=5, ge=0, le=100, description="Directives, through fragments.")
+    limit_directives: int = Field(default=20, ge=0, le=100, description="Directives, through fragments.")
     limit_records: int = Field(
         default=1_000, ge=1, le=100_000, description="Records that an operation may read or change: its cost."
     )

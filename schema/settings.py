@@ -22,7 +22,7 @@ class Limits:
     depth: int = 10
     introspection_depth: int = 20
     aliases: int = 15
-    directives: int = 5
+    directives: int = 20
     records: int = 1_000
     batch: int = 1_000
     page: int = 100

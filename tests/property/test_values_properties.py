@@ -89,7 +89,7 @@ NAMES = st.lists(
 )
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
 @given(value=ANYTHING, lenient=st.booleans())
 def test_anything_is_taken_or_refused(kind: Any, value: Any, lenient: bool) -> None:
     """Any JSON gives a canonical value, which parses to itself and survives JSON, or a refusal by a known rule."""

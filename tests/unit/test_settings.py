@@ -85,7 +85,7 @@ def test_limits_by_name() -> None:
         "depth": 10,
         "fields": 400,
         "aliases": 15,
-        "directives": 5,
+        "directives": 20,
         "records": 1_000,
         "batch": 1_000,
         "page": 100,
