@@ -64,6 +64,10 @@ def generate(count: int, seed: int) -> Iterator[dict[str, Any]]:
 
 def first_patient() -> dict[str, Any]:
     """The patient of the documentation's first query."""
+    return _who_sam_is() | _what_sam_needs() | {"restricted": False}
+
+
+def _who_sam_is() -> dict[str, Any]:
     return {
         "preferred_name": "Sam",
         "names": [
@@ -92,6 +96,11 @@ def first_patient() -> dict[str, Any]:
                 "postal_code": "E19 4QD", "country": "GB", "period": {"start": "2019-03-01"},
             },
         ],
+    }  # fmt: skip
+
+
+def _what_sam_needs() -> dict[str, Any]:
+    return {
         "languages": [
             {"tag": "so", "modes": ["SPOKEN"], "rank": 1, "preferred": True, "proficiency": "EXCELLENT"},
             {"tag": "en", "modes": ["WRITTEN"], "rank": 1, "proficiency": "GOOD"},
@@ -121,7 +130,6 @@ def first_patient() -> dict[str, Any]:
         "instructions": "Please say who is calling before asking for Sam. Leave no message with others in the house.",
         "appointment_preferences": {"times": ["EVENING"], "days": ["TUE", "THU"], "clinician_gender": "NO_PREFERENCE"},
         "case_manager": {"name": "Farida Bello", "organisation": "Riverside Community Team", "since": "2023-09-04"},
-        "restricted": False,
     }  # fmt: skip
 
 
