@@ -49,7 +49,7 @@ def settings(url: str, folder: Path) -> Settings:
     folder.mkdir(mode=0o700, exist_ok=True)
     made = load(
         env=Environment.DEVELOPMENT, data_dir=folder, database_url=url, keystore_url=url,
-        keyring=folder / "keyring.json", default_region="GB", log_level=LogLevel.WARNING,
+        keyring=folder / "keyring.json", default_region="GB", log_level=LogLevel.WARNING, audit_deadline=30,
     )  # fmt: skip
     KeyRing.create(made.keyring)
     migrations.upgrade(url)

@@ -61,7 +61,7 @@ class Counting:
 @asynccontextmanager
 async def recording(house: House, sink: Counting) -> AsyncIterator[Services]:
     """The use cases of a house, recording into another sink."""
-    log = LogWriter(sink, node="bench", clock=clock)
+    log = LogWriter(sink, node="bench", clock=clock, deadline=30)
     await log.start()
     try:
         yield services(Store(house.database, house.services.store.keys, log, clock), region="GB")

@@ -27,6 +27,7 @@ class Slice:
 
 async def measure(asks: Sequence[Ask], cpu: Callable[[], float], seconds: float, stride: int = 97) -> Slice:
     """One worker for each of `asks`, for so many seconds. `cpu` tells the seconds of processor time used so far."""
+    await asyncio.gather(*(ask(0) for ask in asks))  # connects, where that is needed, before the clock runs
     waits: list[float] = []
     begun, used = time.perf_counter(), cpu()
     end = begun + seconds
@@ -53,36 +54,34 @@ def post(path: str, body: bytes, headers: str = "") -> bytes:
 
 
 class Wire(asyncio.Protocol):
-    """One keep-alive connection that sends prepared requests, one at a time."""
+    """A client on one keep-alive connection that sends prepared requests, one at a time.
 
-    def __init__(self, requests: Sequence[bytes]) -> None:
+    A server hangs up on whoever is silent for long; the next request then connects anew.
+    """
+
+    def __init__(self, port: int, requests: Sequence[bytes]) -> None:
+        self._port = port
         self._requests = requests
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._answer: asyncio.Future[bytes] | None = None
         self._received = bytearray()
-        self._loop = asyncio.get_running_loop()
-
-    @classmethod
-    async def to(cls, port: int, requests: Sequence[bytes]) -> "Wire":
-        """A connection to a loopback port."""
-        _, wire = await asyncio.get_running_loop().create_connection(lambda: cls(requests), "127.0.0.1", port)
-        return wire
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is one in all but name
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionError("the server hung up"))
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         head = self._received.find(b"\r\n\r\n")
-        if head < 0:
+        if head < 0 or self._answer is None:
             return
         name = self._received.find(b"content-length: ", 0, head)
         length = int(self._received[name + 16 : self._received.find(b"\r\n", name)])
-        if len(self._received) - head - 4 < length or self._answer is None:
+        if len(self._received) - head - 4 < length:
             return
         body, status = bytes(self._received[head + 4 :]), bytes(self._received[9:12])
         self._received.clear()
@@ -93,8 +92,11 @@ class Wire(asyncio.Protocol):
 
     async def ask(self, number: int) -> bytes:
         """Sends one request and waits for its answer."""
+        loop = asyncio.get_running_loop()
+        if self._transport is None:
+            await loop.create_connection(lambda: self, "127.0.0.1", self._port)
         assert self._transport is not None
-        self._answer = self._loop.create_future()
+        self._answer = loop.create_future()
         self._transport.write(self._requests[number % len(self._requests)])
         return await self._answer
 

@@ -167,8 +167,8 @@ async def over_http(
         heed = stack.enter_context(children.heed(url, folder))
         floor = stack.enter_context(children.bare(bare_url))
 
-        async def wires(child: children.Child, requests: Sequence[bytes], count: int) -> list[Ask]:
-            opened = [await Wire.to(child.port, requests) for _ in range(count)]
+        def wires(child: children.Child, requests: Sequence[bytes], count: int) -> list[Ask]:
+            opened = [Wire(child.port, requests) for _ in range(count)]
             for wire in opened:
                 stack.callback(wire.close)
             return [wire.ask for wire in opened]
@@ -180,10 +180,10 @@ async def over_http(
                 for each in variables
             ]
             theirs = [post("/bare", orjson.dumps({"org": ORG, **each})) for each in variables]
-            sides = {read: ((await wires(heed, ours, 1))[0], (await wires(floor, theirs, 1))[0])}
+            sides = {read: (wires(heed, ours, 1)[0], wires(floor, theirs, 1)[0])}
             await check_equal(asked, sides)
             for count in concurrencies:
-                ends = (await wires(heed, ours, count), heed.cpu), (await wires(floor, theirs, count), floor.cpu)
+                ends = (wires(heed, ours, count), heed.cpu), (wires(floor, theirs, count), floor.cpu)
                 cases.append(Case(read, "HTTP", count, *ends))
         yield cases
 
