@@ -128,6 +128,12 @@ _sensitive = _sealed(KeyClass.SENSITIVE)
 
 _EXT = "http://hl7.org/fhir/StructureDefinition/"
 
+
+def _ours(name: str) -> str:
+    """The place of a field for which FHIR R4 has no element: an extension of our own."""
+    return f"extension urn:heed:fhir:{name.replace('_', '-')}"
+
+
 FIELDS: tuple[Field, ...] = (
     # --- clear columns of the record itself -------------------------------------------------------------------------
     _clear(1, "restricted", "restricted", Group.GOVERNANCE,
@@ -192,28 +198,28 @@ FIELDS: tuple[Field, ...] = (
                 kind=values.AccessNeeds, block=64),
     _preference(44, "cultural_need_handling", ("culturalNeeds.id", "culturalNeeds.handling"), Group.HANDLING,
                 Label.NONE,
-                "What staff should do about a cultural need, without the reason.", "",
+                "What staff should do about a cultural need, without the reason.", _ours("cultural_need_handling"),
                 kind=values.CulturalNeedHandlings, block=64),
     _preference(45, "channel_preferences", "channelPreferences", Group.CHANNEL, Label.NONE,
-                "Preferred channels in order, for each purpose of communication.", "",
+                "Preferred channels in order, for each purpose of communication.", _ours("channel_preferences"),
                 kind=values.ChannelPreferences, block=64),
     _preference(46, "contact_windows", "contactWindows", Group.CHANNEL, Label.NONE,
-                "When the person wants to be contacted, in an IANA time zone.", "",
+                "When the person wants to be contacted, in an IANA time zone.", _ours("contact_windows"),
                 kind=values.ContactWindows, block=64),
     _preference(47, "time_zone", "timeZone", Group.CHANNEL, Label.NONE,
                 "The person's IANA time zone.", "extension http://hl7.org/fhir/StructureDefinition/tz-code",
                 kind=values.TimeZone, codec=Codec.TEXT, block=32),
     _preference(48, "communication_style", "communicationStyle", Group.STYLE, Label.NONE,
-                "How the person likes to be spoken and written to.", "",
+                "How the person likes to be spoken and written to.", _ours("communication_style"),
                 kind=values.CommunicationStyle, codec=Codec.TEXT, block=32),
     _preference(49, "instructions", "instructions", Group.STYLE, Label.NONE,
-                "Free-text instructions for whoever meets or contacts the person.", "",
+                "Free-text instructions for whoever meets or contacts the person.", _ours("instructions"),
                 kind=values.LongText, codec=Codec.TEXT, block=64),
     _preference(50, "appointment_preferences", "appointmentPreferences", Group.APPOINTMENT, Label.NONE,
-                "Preferred times of day, days, and gender of the clinician.", "",
+                "Preferred times of day, days, and gender of the clinician.", _ours("appointment_preferences"),
                 kind=values.AppointmentPreferences, block=64),
     _preference(51, "case_manager", "caseManager", Group.CASE_MANAGER, Label.NONE,
-                "The member of staff who is responsible for the person's care relationship.", "generalPractitioner",
+                "The member of staff who is responsible for the person's care relationship.", _ours("case_manager"),
                 kind=values.CaseManager, block=64),
     # --- what only few may know --------------------------------------------------------------------------------------
     _sensitive(60, "pronouns", "pronouns", Group.PRONOUNS, Label.GENDER,
@@ -230,7 +236,7 @@ FIELDS: tuple[Field, ...] = (
                "Code of the religion in HL7 v3-ReligiousAffiliation.", f"extension {_EXT}patient-religion",
                kind=values.ReligionCode, codec=Codec.TEXT, block=16),
     _sensitive(64, "cultural_need_detail", ("culturalNeeds.kind", "culturalNeeds.detail"), Group.CULTURE, Label.REL,
-               "The kind and background of a cultural need, kept apart from what staff should do.", "",
+               "The kind and background of a cultural need, kept apart from what staff should do.", _ours("cultural_need_detail"),
                kind=values.CulturalNeedDetails, block=64),
 )  # fmt: skip
 

@@ -45,8 +45,8 @@ class Incoming:
     """Everything by which a record from elsewhere may be recognised.
 
     `source` names the system that sent it; `heed_id` is set when it is our own export; `source_id` is its id there;
-    `identifiers` are its business identifiers (system, value), the primary one first; `digest_material` is the SHA-256 of
-    its content in canonical form, stored only under a keyed digest.
+    `identifiers` are its business identifiers (system, value), the primary one first; `digest_material` is the SHA-256
+    of its content in canonical form, stored only under a keyed digest.
     """
 
     source: str
@@ -74,8 +74,8 @@ class Incoming:
 class Draft:
     """A record that was understood.
 
-    `values` maps catalogue names to canonical values; a field the record is silent about is absent. `restricted` is true
-    when the source marks the record confidential (R or V). `not_taken` are paths of elements left behind.
+    `values` maps catalogue names to canonical values; a field the record is silent about is absent. `restricted` is
+    true when the source marks the record confidential (R or V). `not_taken` are paths of elements left behind.
     """
 
     incoming: Incoming
@@ -121,15 +121,17 @@ class Imports:
         async with self._store.reading(self._context, Act.IMPORT) as unit:
             slots = await unit.slots(self._slot(entry) for entry in incoming)
             holders = await self._holders(unit, [entry for entry in incoming if self._slot(entry) not in slots])
-            ids = {patient_id for patient_id, _ in slots.values()} | {id for ids in holders.values() for id in ids}
-            records = await unit.load(ids | {entry.heed_id for entry in incoming if entry.heed_id}, _IDENTITY)
+            candidates = {patient_id for patient_ids in holders.values() for patient_id in patient_ids}
+            candidates |= {patient_id for patient_id, _ in slots.values()}
+            candidates |= {entry.heed_id for entry in incoming if entry.heed_id}
+            records = await unit.load(candidates, _IDENTITY)
             result: list[Known | None] = []
             for entry in incoming:
-                slot = slots.get(self._slot(entry))
-                candidates = [slot[0]] if slot else [entry.heed_id, *holders.get(_term(entry)[1], ())]
-                found = [records[patient_id] for patient_id in candidates if patient_id in records]
-                record = next((record for record in found if slot or self._same(unit, entry, record)), None)
-                result.append(Known(record.id, record.version, slot[1] if slot else b"") if record else None)
+                patient_id, digest = slots.get(self._slot(entry), (None, b""))
+                named = [patient_id] if patient_id else [entry.heed_id, *holders.get(_term(entry)[1], ())]
+                found = [records[name] for name in named if name in records]
+                record = found[0] if patient_id and found else _nearest(unit, entry, found)
+                result.append(Known(record.id, record.version, digest) if record else None)
             return result
 
     async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Outcome]:
@@ -168,19 +170,28 @@ class Imports:
             found |= await unit.holders(index, terms)
         return found
 
-    def _same(self, unit: Unit, incoming: Incoming, record: Record) -> bool:
-        """Whether a candidate carries the foreign id or identifier, and its identifiers do not contradict that."""
-        if record.status != "active":
-            return False
-        if record.id == incoming.heed_id:
-            return True
-        values = unit.current(record, _IDENTITY)
-        mine = {search_terms.identifier(*pair) for pair in incoming.identifiers}
-        theirs = search_terms.identifiers(values)
-        if incoming.source_id is None:
-            return bool(mine) and search_terms.identifier(*incoming.identifiers[0]) in theirs
-        named = {"source": incoming.source, "id": incoming.source_id} in values.get("source_records", ())
-        return named and (not mine or not theirs or bool(mine & theirs))
+
+def _nearest(unit: Unit, incoming: Incoming, candidates: Sequence[Record]) -> Record | None:
+    """The same patient among the candidates; sharing an identifier counts more than only bearing the foreign id."""
+    kin = [(_kinship(unit, incoming, record), record) for record in candidates if record.status == "active"]
+    degree, record = max(kin, key=lambda pair: pair[0], default=(0, None))
+    return record if degree else None
+
+
+def _kinship(unit: Unit, incoming: Incoming, record: Record) -> int:
+    """0: another person, or unknown; 1: bears the foreign id, uncontradicted; 2: shares an identifier; 3: our own."""
+    if record.id == incoming.heed_id:
+        return 3
+    values = unit.current(record, _IDENTITY)
+    mine = [search_terms.identifier(*pair) for pair in incoming.identifiers]
+    theirs = search_terms.identifiers(values)
+    if incoming.source_id is None:
+        return 2 if mine and mine[0] in theirs else 0
+    if {"source": incoming.source, "id": incoming.source_id} not in values.get("source_records", ()):
+        return 0
+    if theirs.isdisjoint(mine):
+        return 0 if mine and theirs else 1
+    return 2
 
 
 def _term(incoming: Incoming) -> tuple[Index | None, bytes]:
@@ -211,13 +222,15 @@ def _store_one(unit: WritingUnit, draft: Draft, record: Record | None, known: Kn
 def _differences(
     current: Mapping[str, Any], incoming: Mapping[str, Any], sources: Mapping[str, str], source: str
 ) -> dict[str, Any]:
-    """The values to change: this source speaks only for groups that it filled itself, or that nobody filled yet."""
+    """The values to change: this source speaks only for groups that it filled itself, or that nobody filled yet.
+
+    An import can restrict a record, and never lift a restriction: somebody else may have had a reason for it.
+    """
     changes: dict[str, Any] = {}
+    if incoming["restricted"] and not current["restricted"]:
+        changes["restricted"] = True
     for row in FIELDS:
-        if not row.fhir or not row.paths or (row.key_class is None and row.name != "restricted"):
-            continue
-        owner = sources.get(row.group.value, source)
-        if owner != source and row.name != "restricted":
+        if row.key_class is None or not row.paths or sources.get(row.group.value, source) != source:
             continue
         old, new = current.get(row.name), incoming.get(row.name)
         if isinstance(new, list) and isinstance(old, list):
