@@ -236,7 +236,8 @@ FIELDS: tuple[Field, ...] = (
                "Code of the religion in HL7 v3-ReligiousAffiliation.", f"extension {_EXT}patient-religion",
                kind=values.ReligionCode, codec=Codec.TEXT, block=16),
     _sensitive(64, "cultural_need_detail", ("culturalNeeds.kind", "culturalNeeds.detail"), Group.CULTURE, Label.REL,
-               "The kind and background of a cultural need, kept apart from what staff should do.", _ours("cultural_need_detail"),
+               "The kind and background of a cultural need, kept apart from what staff should do.",
+                _ours("cultural_need_detail"),
                kind=values.CulturalNeedDetails, block=64),
 )  # fmt: skip
 
