@@ -1,64 +1,111 @@
-"""Heed's command line and composition root: reads arguments and settings, and hands both to `commands`. Nobody imports it."""
+"""Heed's command line: reads arguments and settings, and hands both to `commands`. Nobody imports it.
+
+Each command imports what it needs when it runs: `--help` and `token` need not wait for the database's libraries.
+"""
 
 import asyncio
 import json
+import os
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from auth.development import DevelopmentIssuer
 from auth.purposes import Purpose
 from auth.roles import Role
-from commands import demo as demonstration
-from commands import interchange, keys, migrating, pages, serving
 from commands.durations import seconds
-from commands.house import DEFAULT_ORG
-from crm.crypto.process import harden_process
-from crm.errors import CrmError, Unsafe
-from crm.settings import Environment, load
-from schema.sdl import print_sdl
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-keys_app = typer.Typer(no_args_is_help=True, help="The life of the keys.")
-import_app = typer.Typer(no_args_is_help=True, help="Take patients in.")
-export_app = typer.Typer(no_args_is_help=True, help="Give patients out.")
-policy_app = typer.Typer(no_args_is_help=True, help="Who may do what.")
+_T = TypeVar("_T")
+_PLAIN: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
+
+app = typer.Typer(help="Heed: patient preferences and profiles.", pretty_exceptions_enable=False, **_PLAIN)
+keys_app = typer.Typer(help="The life of the keys.", **_PLAIN)
+import_app = typer.Typer(help="Take patients in.", **_PLAIN)
+export_app = typer.Typer(help="Give patients out.", **_PLAIN)
+policy_app = typer.Typer(help="Who may do what.", **_PLAIN)
 app.add_typer(keys_app, name="keys")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(policy_app, name="policy")
 
-Org = Annotated[str, typer.Option(help="The organisation whose records are meant.")]
+
+def _organisation(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):  # what the claim `org` of a token may be
+        raise typer.BadParameter("an organisation is up to 64 letters, digits and any of . _ -")
+    return name
+
+
+def _duration(text: str) -> str:
+    try:
+        seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+Org = Annotated[str, typer.Option(callback=_organisation, help="The organisation whose records are meant.")]
 
 
 @app.command()
 def demo(
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")] = 8000,
     data: Annotated[Path, typer.Option(help="The folder for everything the demo makes.")] = Path("var/demo"),
     patients: Annotated[int, typer.Option(min=1, max=100_000, help="How many sample patients.")] = 500,
-    reset: Annotated[bool, typer.Option("--reset", help="Start from nothing: removes what an earlier demo made.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Start from nothing: removes what an earlier demo made.")
+    ] = False,
 ) -> None:
-    """Everything embedded: keys, SQLite, sample patients, a development issuer, and the server."""
+    """Try Heed out: sample patients, keys, tokens, server.
+
+    Everything is embedded and made in one folder: keys, a SQLite database, patients, a development issuer.
+    """
+    from commands import demo as demonstration
+
     demonstration.run(data, port=port, patients=patients, reset=reset)
 
 
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="The port to listen on.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="How many processes; more than one needs PostgreSQL.")
+    ] = 1,
 ) -> None:
-    """The server with the environment's settings; refuses to start on an unsafe one."""
+    """Serve with the settings of the environment.
+
+    Refuses to start on an unsafe one, with one line that says which and what to do.
+    """
+    from commands import logs, serving
+    from crm.settings import load
+
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    serving.serve(load(**given), workers=workers)
+    settings = load(**given)
+    logs.configure(settings.log_level)
+    if workers == 1:
+        serving.serve(settings, opened=_serving)
+    else:
+        from commands import workers as crew
+
+        crew.serve(settings, workers, _serving)
+
+
+def _serving(address: str) -> None:
+    print(f"Heed serves {address}/graphql", file=sys.stderr, flush=True)
 
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest revision; safe to repeat and to run from two places at once."""
+    """Bring the database to the newest revision.
+
+    Safe to repeat, and to run from two places at once.
+    """
+    from commands import migrating
+    from crm.settings import load
+
     print(*migrating.migrate(load()), sep="\n")
 
 
@@ -66,34 +113,51 @@ def migrate() -> None:
 def token(
     role: Annotated[Role, typer.Option(help="The role.")],
     subject: Annotated[str, typer.Option(help="Who: the `sub` claim.")],
-    org: Org = DEFAULT_ORG,
-    purpose: Annotated[Purpose | None, typer.Option(help="The purpose of use; by default the role's usual one.")] = None,
+    org: Org = "demo",
+    purpose: Annotated[
+        Purpose | None, typer.Option(help="The purpose of use; by default the role's usual one.")
+    ] = None,
     patient: Annotated[str | None, typer.Option(help="The patient's id, for roles patient and proxy.")] = None,
-    ttl: Annotated[str, typer.Option(help="How long it is good for: 90s, 15m, 8h.")] = "15m",
+    ttl: Annotated[
+        str, typer.Option(callback=_duration, help="How long it is good for: 90s, 15m, 8h, at most 1d.")
+    ] = "15m",
 ) -> None:
-    """A signed token of the development issuer; refused in production."""
-    settings = load()
-    if settings.env is Environment.PRODUCTION:
-        raise Unsafe("the development issuer signs no tokens in production; use your identity provider")
-    issuer = DevelopmentIssuer(settings.data_dir)
-    print(issuer.sign(role, subject, org=org, purpose=purpose, patient=patient, ttl=seconds(ttl)))
+    """Sign a token for trying things out.
+
+    The development issuer signs it, which no server believes in production.
+    """
+    from commands import tokens
+    from crm.settings import load
+
+    print(tokens.signed(load(), role, subject, org=org, purpose=purpose, patient=patient, ttl=seconds(ttl)))
 
 
 @keys_app.command("init")
 def keys_init() -> None:
     """Create the key ring."""
+    from commands import keys
+    from crm.settings import load
+
     print(*keys.init(load()), sep="\n")
 
 
 @import_app.command("fhir")
 def import_fhir(
     files: Annotated[list[Path], typer.Argument(help="NDJSON, Bundle or single resource, each plain or gzipped.")],
-    org: Org = DEFAULT_ORG,
+    org: Org = "demo",
     source: Annotated[str, typer.Option(help="The name of the system the records come from.")] = "fhir",
     rejects: Annotated[Path | None, typer.Option(help="Where to keep what was rejected, with the reasons.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on the last line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object on the last line.")
+    ] = False,
 ) -> None:
-    """Take in FHIR R4 Patients; repeating it changes nothing, and a killed run goes on where it stopped."""
+    """Take in FHIR R4 Patients.
+
+    Repeating it changes nothing, and a killed run goes on where it stopped. Exit status 3: some were rejected.
+    """
+    from commands import interchange
+    from crm.settings import load
+
     summary = _run(interchange.import_fhir(load(), files, org=org, source=source, rejects=rejects, quiet=as_json))
     print(json.dumps(summary.as_json()) if as_json else "\n".join(interchange.summary_lines(summary)))
     if summary.rejected:
@@ -102,59 +166,95 @@ def import_fhir(
 
 @export_app.command("fhir")
 def export_fhir(
-    output: Annotated[Path | None, typer.Option(help="The file to write (mode 0600); standard output without it.")] = None,
-    org: Org = DEFAULT_ORG,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write (mode 0600); standard output without it.")
+    ] = None,
+    org: Org = "demo",
 ) -> None:
-    """Give out all patients of an organisation as FHIR R4 NDJSON."""
+    """Give out all patients of an organisation.
+
+    As FHIR R4 Patients in NDJSON.
+    """
+    from commands import interchange
+    from crm.settings import load
+
     count = _run(interchange.export_fhir(load(), output, org=org))
     print(f"exported {count} patients", file=sys.stderr)
 
 
 @export_app.command("patient")
 def export_patient(
-    patient_id: Annotated[str, typer.Argument(help="The patient's id.")],
-    org: Org = DEFAULT_ORG,
+    patient_id: Annotated[str, typer.Argument(metavar="ID", help="The patient's id.")],
+    org: Org = "demo",
 ) -> None:
-    """One person's whole record as JSON, for a subject access request (GDPR Art. 15, 45 CFR 164.524)."""
+    """Give out one person's whole record.
+
+    As JSON, for a subject access request (GDPR Art. 15, 45 CFR 164.524).
+    """
+    from commands import interchange
+    from crm.settings import load
+
     print(_run(interchange.export_patient(load(), patient_id, org=org)))
 
 
 @policy_app.command("show")
 def policy_show(role: Annotated[Role | None, typer.Option(help="Only this role.")] = None) -> None:
-    """The allow-list: role, purpose of use, and what each may do, as tab-separated lines."""
+    """Print the allow-list.
+
+    Role, purpose of use, and what each may do, as tab-separated lines.
+    """
+    from commands import pages
+
     print(*pages.policy_lines(role), sep="\n")
 
 
 @app.command()
 def schema() -> None:
-    """The GraphQL schema as SDL."""
+    """Print the GraphQL schema."""
+    from schema.sdl import print_sdl
+
     print(print_sdl(), end="")
 
 
 @app.command()
 def docs(check: Annotated[bool, typer.Option("--check", help="Only say which pages are stale.")] = False) -> None:
-    """Write the generated pages of docs/, or check them."""
-    stale = pages.stale()
-    if check and stale:
-        raise Unsafe(f"stale: {', '.join(path.name for path in stale)}; run `make generate` and review the difference")
+    """Write or check the generated pages of docs/."""
+    from commands import pages
+    from crm.errors import Unsafe
+
     if not check:
         pages.write()
+    elif stale := pages.stale():
+        raise Unsafe(f"stale: {', '.join(path.name for path in stale)}; run `make generate` and review the difference")
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(work)
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    from commands import logs
+    from crm.settings import LogLevel
+
+    logs.configure(LogLevel.WARNING)
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(logs.unhandled)
+        return runner.run(work)
 
 
 def main() -> None:
     """Runs one command. A refusal is one line on standard error and exit status 1; no traceback, and no value in it."""
+    from crm.crypto.process import harden_process
+
     harden_process()
     try:
         app()
-    except CrmError as refusal:
-        print(f"heed: {refusal or type(refusal).__name__}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as failure:  # noqa: BLE001 - whatever ails it, its words may quote a value
+        from commands.refusals import sentence
+
+        print(f"heed: {sentence(failure)}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

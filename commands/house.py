@@ -1,4 +1,4 @@
-"""The composition of one process: settings become database, keys, log, use cases and token verifier, and end in order."""
+"""The composition of one process: settings become database, keys, log, use cases and verifier, and end in order."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auth.development import DevelopmentIssuer
-from auth.issuers import IssuerKeys
+from auth.issuers import IssuerKeys, UnsafeIssuer
 from auth.key_download import download
 from auth.tokens import TokenVerifier
 from crm.audit.writer import LogWriter
@@ -17,7 +17,7 @@ from crm.crypto.keyset import KeySet
 from crm.errors import Unsafe
 from crm.services import Services, services
 from crm.settings import Environment, KeyProvider, Settings
-from crm.store import keystore, migrations
+from crm.store import keystore, migrations, organisations
 from crm.store.database import Database, connect
 from crm.store.log import LogSink
 from crm.store.unit import Store
@@ -54,13 +54,14 @@ def clock() -> int:
 async def house(settings: Settings) -> AsyncIterator[House]:
     """An opened house. The first one in a migrated database also founds its keys.
 
-    Raises `Unsafe` when database, keys or durability are not in order, with what to do.
+    Raises `Unsafe` when database, keys or durability are not in order, with what to do, and `StoreUnavailable`.
     """
+    provider = _provider(settings)
     migrations.check(settings.database_url)
-    keys = await _keys(settings)
     database = connect(settings.database_url, pool_size=settings.database_connections)
     await database.open()
     try:
+        keys = await _keys(settings, provider, database)
         log = LogWriter(
             LogSink(database),
             node=f"{os.uname().nodename}-{os.getpid()}",
@@ -79,18 +80,33 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         await database.close()
 
 
-async def _keys(settings: Settings) -> KeySet:
+async def _keys(settings: Settings, provider: KeyRing, database: Database) -> KeySet:
     """The key set, unwrapped by the provider from the rows of the key store, which may be another database."""
-    provider = _provider(settings)
-    environment = settings.env.value
+    if settings.keystore_url == settings.database_url:
+        return await _founded(settings, provider, database, database)
     migrations.check(settings.keystore_url)
     store = connect(settings.keystore_url, pool_size=2)
     await store.open()
     try:
-        stored = await keystore.bootstrap(store, lambda: KeySet.bootstrap(provider, environment), clock())
-        return KeySet.load(provider, environment, stored)
+        return await _founded(settings, provider, database, store)
     finally:
         await store.close()
+
+
+async def _founded(settings: Settings, provider: KeyRing, database: Database, store: Database) -> KeySet:
+    """The stored keys; new ones only where nothing was ever recorded, since new keys would open none of it."""
+    # In this order: another replica that founds the house at this moment stores its keys before its first event.
+    in_use = await organisations.any_founded(database)
+    stored = await keystore.stored_keys(store)
+    environment = settings.env.value
+    if not stored:
+        if in_use:
+            raise Unsafe(
+                "the database holds records, but the key store holds no keys for them: restore the table crypto_key, "
+                "or point HEED_KEYSTORE_URL to the database that has it"
+            )
+        stored = await keystore.bootstrap(store, lambda: KeySet.bootstrap(provider, environment), clock())
+    return KeySet.load(provider, environment, stored)
 
 
 def _provider(settings: Settings) -> KeyRing:
@@ -102,12 +118,15 @@ def _provider(settings: Settings) -> KeyRing:
 
 
 def verifier(settings: Settings) -> TokenVerifier:
-    """The verifier of the configured issuers; in development without any, of the embedded one."""
+    """The verifier of the configured issuers; in development without any, of the embedded one. Raises `Unsafe`."""
     development = settings.env is Environment.DEVELOPMENT
     issuers = settings.issuers
-    if not issuers and development:
-        issuers = (DevelopmentIssuer(settings.data_dir).issuer,)
-    return TokenVerifier(IssuerKeys(issuer, download, development=development) for issuer in issuers)
+    try:
+        if not issuers and development:
+            issuers = (DevelopmentIssuer(settings.data_dir).issuer,)
+        return TokenVerifier(IssuerKeys(issuer, download, development=development) for issuer in issuers)
+    except UnsafeIssuer as error:
+        raise Unsafe(f"HEED_ISSUERS: {error}") from None
 
 
 def private_folder(folder: Path) -> Path:

@@ -11,6 +11,7 @@ import orjson
 
 from commands.actors import command_request, system_actor
 from commands.house import house
+from commands.logs import plain
 from commands.progress import progress
 from crm.errors import Unsafe
 from crm.interchange import fhir_out, importer
@@ -51,7 +52,7 @@ async def import_fhir(
 
 def _say(file: Path, line: int, reject: Reject) -> None:
     place = f" {reject.path}" if reject.path else ""
-    print(f"{file}:{line}: rejected: {reject.reason.value}{place}", file=sys.stderr)
+    print(plain(f"{file}:{line}: rejected: {reject.reason.value}{place}"), file=sys.stderr)
 
 
 def summary_lines(summary: Summary) -> list[str]:
@@ -60,14 +61,15 @@ def summary_lines(summary: Summary) -> list[str]:
     rate = summary.records / summary.seconds if summary.seconds else 0.0
     lines = [f"{counts}; {summary.records} records in {summary.seconds:.1f} s ({rate:.0f} per second)"]
     if summary.by_reason:
-        lines.append("rejected: " + ", ".join(f"{reason} {count}" for reason, count in sorted(summary.by_reason.items())))
+        reasons = sorted(summary.by_reason.items())
+        lines.append("rejected: " + ", ".join(f"{reason} {count}" for reason, count in reasons))
     if summary.not_taken:
         lines.append("not taken: " + ", ".join(f"{path} {count}" for path, count in summary.not_taken.most_common(12)))
     return lines
 
 
 async def export_fhir(settings: Settings, output: Path | None, *, org: str) -> int:
-    """Writes every active patient as FHIR R4 NDJSON; returns how many. A patient is written once its event is durable."""
+    """Writes every active patient as FHIR R4 NDJSON, each once its event is durable; returns how many."""
     count = 0
     async with house(settings) as it:
         exports = Exports(it.services.store, system_actor(org), command_request("export"))
@@ -100,5 +102,9 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise Unsafe(f"cannot write {output}: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as stream:
-        yield stream
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+    except BaseException:
+        output.unlink(missing_ok=True)  # half an export looks like a whole one
+        raise

@@ -1,20 +1,20 @@
-"""The server process: the ASGI application over an opened house, and uvicorn around it."""
+"""One serving process: an opened house, the ASGI application over it, and uvicorn around that."""
 
 import asyncio
 import contextlib
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
-from uvicorn.supervisors import Multiprocess
 
+from auth.tokens import TokenVerifier
+from commands import logs
 from commands.house import House, house, verifier
 from crm.errors import Unsafe
-from crm.services import Services
 from crm.settings import Environment, Settings
 from schema.app import create_app
 from schema.settings import Limits
@@ -22,6 +22,16 @@ from schema.settings import Settings as Transport
 
 GRACE = 10
 """Seconds that requests in flight get to finish when the server is told to stop."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""The signals that end the serving."""
+
+Opened = Callable[[str], None]
+"""Told the server's address, such as `http://127.0.0.1:8000`, as soon as it answers there."""
+
+
+def silent(_address: str) -> None:
+    """Tells nobody."""
 
 
 def transport(settings: Settings) -> Transport:
@@ -38,81 +48,68 @@ def transport(settings: Settings) -> Transport:
     )
 
 
-class _Tenant:
-    """The use cases of a house that opens when the application's lifespan begins."""
-
-    def __init__(self) -> None:
-        self.house: House | None = None
-
-    def _services(self) -> Services:
-        if self.house is None:
-            raise RuntimeError("the application was asked before its lifespan began")
-        return self.house.services
-
-    profiles = property(lambda self: self._services().profiles)
-    changes = property(lambda self: self._services().changes)
-    access_log = property(lambda self: self._services().access_log)
+@contextlib.contextmanager
+def reserved(settings: Settings) -> Iterator[socket.socket]:
+    """A socket bound to the address of `settings`, on which nobody listens yet. Raises `Unsafe` when it is taken."""
+    host, port = settings.host, settings.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+        except OSError as error:
+            raise Unsafe(f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port") from None
+        yield bound
 
 
-def application(settings: Settings, opened: Callable[[House], None] = lambda _: None) -> Starlette:
-    """The ASGI application; its house opens and closes with its lifespan. `opened` is told when it is ready to serve."""
-    tokens = verifier(settings)
-    tenant = _Tenant()
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with house(settings) as it:
-            tenant.house = it
-            await tokens.refresh()
-            refreshing = asyncio.create_task(tokens.keep_fresh(settings.jwks_refresh), name="issuer keys")
-            opened(it)
-            try:
-                yield
-            finally:
-                refreshing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await refreshing
-
-    async def readiness() -> Mapping[str, bool]:
-        ready = await tenant.house.ready() if tenant.house else {}
-        return {**ready, "issuers": tokens.ready}
-
-    return create_app(tenant, tokens, transport(settings), readiness, lifespan=lifespan)
+def address_of(bound: socket.socket) -> str:
+    """Where a client of this machine finds a bound socket."""
+    host, port = bound.getsockname()[:2]
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not bound to
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def serve(settings: Settings, *, workers: int = 1, opened: Callable[[House], None] = lambda _: None) -> None:
-    """Serves until SIGINT or SIGTERM; what is in flight then gets `GRACE` seconds.
+def serve(settings: Settings, *, opened: Opened = silent) -> None:
+    """Serves in this process until SIGINT or SIGTERM; what is in flight then gets `GRACE` seconds.
 
-    Raises `Unsafe` before the port is opened when something is not in order.
+    Raises `Unsafe` or `StoreUnavailable` before anybody is answered when something is not in order.
     """
-    asyncio.run(_rehearse(settings))
-    with _listening(settings.host, settings.port) as listener:
-        if workers == 1:
-            _work(settings, opened, [listener])
-        else:
-            config = _config(settings, "commands.serving:application", workers)
-            Multiprocess(config, partial(_work, settings, opened), [listener]).run()
+    with reserved(settings) as bound:
+        run(settings, bound, opened)
 
 
-async def _rehearse(settings: Settings) -> None:
-    """Opens the house once, so that a refusal is one clear line instead of a dying worker."""
-    async with house(settings):
-        verifier(settings)
+def run(settings: Settings, bound: socket.socket, opened: Opened, stops: tuple[int, ...] = STOPS) -> None:
+    """Like `serve`, on a bound socket, which is closed when serving ends, until one of `stops`."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, bound, opened, stops))
 
 
-def _work(settings: Settings, opened: Callable[[House], None], sockets: list[socket.socket] | None = None) -> None:
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(_config(settings, application(settings, opened))).run(sockets)
+async def _serve(settings: Settings, bound: socket.socket, opened: Opened, stops: tuple[int, ...]) -> None:
+    asyncio.get_running_loop().set_exception_handler(logs.unhandled)
+    tokens = verifier(settings)
+    async with house(settings) as it:
+        refreshing = asyncio.create_task(tokens.keep_fresh(settings.jwks_refresh), name="issuer keys")
+        try:
+            application = _application(settings, it, tokens)
+            await _Server(_config(application), stops, lambda: opened(address_of(bound))).serve([bound])
+        finally:
+            refreshing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await refreshing
 
 
-def _config(settings: Settings, app: Starlette | str, workers: int = 1) -> uvicorn.Config:
+def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starlette:
+    async def readiness() -> Mapping[str, bool]:
+        return {**await it.ready(), "issuers": tokens.ready}
+
+    return create_app(it.services, tokens, transport(settings), readiness)
+
+
+def _config(application: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
-        workers=workers,
-        loop="uvloop",
+        application,
         http="httptools",
-        lifespan="on",
-        log_level=settings.log_level.value,
+        lifespan="off",
+        log_config=None,
         access_log=False,  # addresses and query strings are the audit log's business, which keeps no values
         server_header=False,
         date_header=False,
@@ -121,15 +118,25 @@ def _config(settings: Settings, app: Starlette | str, workers: int = 1) -> uvico
     )
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """A bound socket that worker processes may share. Raises `Unsafe` when the address is taken or not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Unsafe(f"cannot listen on {host} port {port}: {error.strerror}") from None
-    listener.set_inheritable(True)
-    return listener
+class _Server(uvicorn.Server):
+    """A server that stops on the given signals and does not raise them again, so that the process ends in order."""
+
+    def __init__(self, config: uvicorn.Config, stops: tuple[int, ...], opened: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stops = stops
+        self._opened = opened
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._opened()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for stop in self._stops:
+            loop.add_signal_handler(stop, self.handle_exit, stop, None)
+        try:
+            yield
+        finally:
+            for stop in self._stops:
+                loop.remove_signal_handler(stop)
