@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -61,6 +62,15 @@ class Client:
         found: dict[str, Any] = answer["data"]
         return found
 
+    async def watched(
+        self, query: str, role: Role | None = Role.FRONT_DESK, *, log: str = ORG, **more: Any
+    ) -> tuple[httpx.Response, list[dict[str, Any]]]:
+        """The raw answer, and the leaves that this one request left in the log of the organisation `log`."""
+        request_id = uuid4().hex
+        headers = {**more.pop("headers", {}), "x-request-id": request_id}
+        answer = await self.ask(query, role, headers=headers, **more)
+        return answer, await self.house.leaves(org=log, request=request_id)
+
     async def codes(self, query: str, role: Role | None = Role.FRONT_DESK, **more: Any) -> list[str]:
         """The error codes of an answer."""
         answer = (await self.ask(query, role, **more)).json()
@@ -68,11 +78,11 @@ class Client:
 
 
 @asynccontextmanager
-async def client(url: str, folder: Path, settings: Settings | None = None) -> AsyncIterator[Client]:
-    """A client of a service on the migrated database at `url`."""
+async def client(url: str, folder: Path, settings: Settings | None = None, **parts: Any) -> AsyncIterator[Client]:
+    """A client of a service on the migrated database at `url`; `parts` as `tests.house.house` takes them."""
     issuer = DevelopmentIssuer(folder)
     verifier = TokenVerifier([IssuerKeys(issuer.issuer, development=True)])
-    async with house(url, folder) as it:
+    async with house(url, folder, **parts) as it:
 
         async def ready() -> dict[str, bool]:
             return {"log": it.log.healthy}

@@ -8,16 +8,20 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import pytest_asyncio
 
 from tests.postgres import Postgres, running
+
+if TYPE_CHECKING:
+    from tests.client import Client
 
 ENGINES = ("sqlite", "postgresql")
 SHARED_DATA = Path(__file__).resolve().parents[1] / "../shared/data"
@@ -124,6 +128,29 @@ def database_url(engine: str, databases: Databases) -> Iterator[str]:
     """The URL of a fresh database with the newest tables, on each engine in turn."""
     url = databases.create(engine)
     yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def shared_engine(request: pytest.FixtureRequest) -> str:
+    """The engine of `served`: `sqlite`, then `postgresql`."""
+    return str(request.param)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(
+    shared_engine: str, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> "AsyncIterator[Client]":
+    """A client that all tests of one module share, on each engine in turn.
+
+    For modules with `pytestmark = pytest.mark.asyncio(loop_scope="module")`, whose tests leave each other's patients
+    alone.
+    """
+    from tests.client import client  # noqa: PLC0415 - tests of the rooms below need no server
+
+    url = databases.create(shared_engine)
+    async with client(url, tmp_path_factory.mktemp("served")) as one:
+        yield one
     databases.drop(url)
 
 

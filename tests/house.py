@@ -1,21 +1,31 @@
 """A whole service for tests: real database, real keys, the real log, and actors of every role. Nothing is patched."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import bindparam, select
+
 from auth.actor import Actor
 from auth.policy import Action
 from auth.purposes import Purpose
 from auth.roles import Role
-from crm.audit.writer import LogWriter
+from crm.audit.event import Act
+from crm.audit.writer import LogWriter, Sink
+from crm.catalogue import BY_NAME
+from crm.crypto.keyset import KeySet
+from crm.domain.values import parse
 from crm.services import Services, services
+from crm.services.changes import canonical
 from crm.services.request import Request
 from crm.store.database import Database, connect
-from crm.store.log import LogSink
+from crm.store.log import EventFilter, LogSink
+from crm.store.log import events as logged
+from crm.store.statements import prepare
+from crm.store.tables import outbox
 from crm.store.unit import Store
 from tests.keys import key_set
 
@@ -34,6 +44,12 @@ PURPOSES = {
     Role.INTEGRATION: Purpose.RECORDMGT,
     Role.OPERATOR: Purpose.HSYSADMIN,
 }
+
+_OUTBOX = prepare(
+    select(outbox.c.id, outbox.c.patient_id, outbox.c.version, outbox.c.changed)
+    .where(outbox.c.org == bindparam("org"))
+    .order_by(outbox.c.id)
+)
 
 REQUEST = Request("test-request", "Test")
 
@@ -85,9 +101,21 @@ class House:
     log: LogWriter
 
     async def register(self, values: dict[str, Any] | None = None, *, org: str = ORG) -> dict[str, Any]:
-        """A stored patient (Sam unless others are given), as registered by the integration role, which may write every field."""
+        """A stored patient (Sam unless others are given), registered by a role that may write every field."""
         clerk = actor(Role.INTEGRATION, org=org)
         return await self.services.changes.register(clerk, REQUEST, values or SAM, frozenset({"displayName"}))
+
+    async def store(self, values: dict[str, Any], *, org: str = ORG, lenient: dict[str, Any] | None = None) -> str:
+        """The id of a patient stored below the services: also what no mutation can set, such as `restricted`.
+
+        Values in `lenient` are held to the rules of imports only.
+        """
+        known = canonical({name: value for name, value in values.items() if name != "restricted"}, region="GB")
+        for name, value in (lenient or {}).items():
+            known[name] = parse(BY_NAME[name].kind, value, name, region="GB", lenient=True)
+        context = REQUEST.context(actor(Role.INTEGRATION, org=org))
+        async with self.services.store.writing(context, Act.CREATE) as unit:
+            return unit.create({**known, "restricted": values.get("restricted", False)}, "test").id
 
     async def events(self, org: str = ORG, **question: Any) -> list[dict[str, Any]]:
         """The organisation's access events, newest first, without the event of this look."""
@@ -95,20 +123,46 @@ class House:
         page = await self.services.access_log.events(officer, REQUEST, question, 1000, None)
         return [event for event in page.nodes if event["actor"]["subject"] != "officer"]
 
+    async def outbox(self, *, org: str = ORG) -> list[dict[str, Any]]:
+        """What waits to be told to others, oldest first."""
+        rows = await self.database.fetch(org, _OUTBOX)
+        return [dict(zip(("id", "patient_id", "version", "changed"), row, strict=True)) for row in rows]
+
+    async def leaves(self, *, org: str = ORG, **chosen: Any) -> list[dict[str, Any]]:
+        """What stands in an organisation's log, oldest first; `chosen` as in `EventFilter`. Looking leaves no trace."""
+        found = await logged(self.database, org, EventFilter(**chosen), 5000)
+        return [entry.content for entry in reversed(found)]
+
+
+def _as_it_is(part: Any) -> Any:
+    return part
+
 
 @asynccontextmanager
-async def house(url: str, folder: Path) -> AsyncIterator[House]:
-    """A service on the migrated database at `url`, with keys of its own in `folder`."""
-    database = connect(url, durable=False)
-    await database.open()
-    log = LogWriter(LogSink(database), node="test", clock=now)
+async def house(
+    url: str,
+    folder: Path,
+    *,
+    database: Callable[[Database], Database] = _as_it_is,
+    keys: Callable[[KeySet], KeySet] = _as_it_is,
+    sink: Callable[[Database], Sink] = LogSink,
+    deadline: float = 2.0,
+) -> AsyncIterator[House]:
+    """A service on the migrated database at `url`, with keys of its own in `folder`.
+
+    `database`, `keys` and `sink` may put something of their own in front of the real parts, such as a counter; the log
+    writes past what stands in front of the database. `deadline` is the log's, in seconds.
+    """
+    real = connect(url, durable=False)
+    await real.open()
+    log = LogWriter(sink(real), node="test", clock=now, deadline=deadline)
     await log.start()
     try:
-        store = Store(database, key_set(folder), log, now)
-        yield House(database, services(store, region="GB"), log)
+        store = Store(database(real), keys(key_set(folder)), log, now)
+        yield House(real, services(store, region="GB"), log)
     finally:
         await log.stop()
-        await database.close()
+        await real.close()
 
 
 __all__ = ["ORG", "OTHER_ORG", "REQUEST", "SAM", "Action", "House", "actor", "house", "now"]
