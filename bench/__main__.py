@@ -82,8 +82,8 @@ async def _engine(engine: str, folder: Path, given: argparse.Namespace) -> None:
             if given.deep:
                 print("\nthe same read with one layer more each time, one asker, in process:")
                 print(*await anatomy.ladder(it, inside, table, asked, given.rounds, given.seconds / 2), sep="\n")
-                print("\nprofile in process, processor time of the loop's thread (good for order, not for shares):")
-                print(*await anatomy.profile(inside, asked), sep="\n")
+                print("\nprofile in process, with a log that forgets (cProfile: good for order, not for shares):")
+                print(*await anatomy.profile(it, inside, asked), sep="\n")
 
 
 def _show(results: dict[tuple[str, str, int], list[reads.Pair]]) -> None:

@@ -165,27 +165,33 @@ async def group_commit(
     return lines
 
 
-async def profile(inside: Inside, asked: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Lines for each read: shares of this thread's processor time by room, then the functions that take most of it."""
+async def profile(house: House, inside: Inside, asked: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Lines for each read: shares of the time by room, then the functions that take most themselves."""
     lines: list[str] = []
-    for read, count in (("one", 1500), ("many", 60)):
-        ask = inside.asking(read, asked[read])
-        for number in range(10):
-            await ask(number)
-        profiler = cProfile.Profile(time.thread_time)
-        profiler.enable()
-        for number in range(count):
-            await ask(number)
-        profiler.disable()
-        found: Any = pstats.Stats(profiler)
-        rooms: Counter[str] = Counter()
-        for (file, _, name), (_, _, own, _, _) in found.stats.items():
-            rooms[_room(file, name)] += own
-        lines += [f"{read:<5}{own / rooms.total():6.1%}  {room}" for room, own in rooms.most_common(14)]
-        by_own = sorted(found.stats.items(), key=lambda each: -each[1][2])
-        for (file, line, name), (_, calls, own, _, _) in by_own[:25]:
-            place = f"{_short(file)}:{line} {name}"
-            lines.append(f"{read:<5}{own / count * 1e6:8.1f} µs {calls / count:8.1f} calls  {place}")
+    async with recording(house, Counting(None)) as forgetful:
+        for read, count in (("one", 1500), ("many", 60)):
+            ask = _engine(house, forgetful, inside).asking(read, asked[read])
+            lines += [f"{read:<5}{line}" for line in await _profile(ask, count)]
+    return lines
+
+
+async def _profile(ask: Ask, count: int) -> list[str]:
+    for number in range(10):
+        await ask(number)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for number in range(count):
+        await ask(number)
+    profiler.disable()
+    found: Any = pstats.Stats(profiler)
+    rooms: Counter[str] = Counter()
+    for (file, _, name), (_, _, own, _, _) in found.stats.items():
+        rooms[_room(file, name)] += own
+    lines = [f"{own / rooms.total():6.1%}  {room}" for room, own in rooms.most_common(14)]
+    by_own = sorted(found.stats.items(), key=lambda each: -each[1][2])
+    for (file, line, name), (_, calls, own, _, _) in by_own[:25]:
+        place = f"{_short(file)}:{line} {name}"
+        lines.append(f"{own / count * 1e6:8.1f} µs {calls / count:8.1f} calls  {place}")
     return lines
 
 

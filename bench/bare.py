@@ -129,6 +129,14 @@ async def filled(url: str, rows: Sequence[_Row]) -> None:
     await database.fill(rows)
 
 
+async def refresh_statistics(url: str) -> None:
+    """What autovacuum does by itself within a minute or so: until then PostgreSQL plans for empty tables."""
+    if not url.startswith("sqlite:///"):
+        connection = await asyncpg.connect(url)
+        await connection.execute("ANALYZE")
+        await connection.close()
+
+
 async def answer(table: Bare, asked: dict[str, Any]) -> bytes:
     """The body for `{"org", "id"}` or `{"org", "ids"}`, in the envelope in which GraphQL would have answered."""
     if "id" in asked:

