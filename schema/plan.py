@@ -85,7 +85,7 @@ def _page(arguments: Arguments, limits: Limits) -> int:
     return limits.page_default if first is None else max(first, 1)
 
 
-_CHANGE = _Rule(Action.READ, _target)
+_CHANGE = _Rule(Action.UPDATE, _target)
 _RULES: Mapping[str, _Rule] = {
     "viewer": _Rule(records=lambda _, __: 0),
     "me": _Rule(Action.SELF_READ),
@@ -94,14 +94,14 @@ _RULES: Mapping[str, _Rule] = {
     "patients": _Rule(Action.READ, lambda arguments: arguments["ids"], lambda arguments, _: len(arguments["ids"])),
     "searchPatients": _Rule(Action.SEARCH, records=_page),
     "accessEvents": _Rule(Action.AUDIT_READ, records=_page),
-    "registerPatient": _Rule(Action.READ),
+    "registerPatient": _Rule(Action.REGISTER),
     "updatePreferences": _CHANGE,
     "updateIdentity": _CHANGE,
     "addContactPoint": _CHANGE,
     "updateContactPoint": _CHANGE,
     "retireContactPoint": _CHANGE,
 }
-"""Every root field must stand here. Mutations are admitted as reads of what they answer."""
+"""Every root field must stand here. A mutation is admitted when its role may make it, and read what it answers."""
 
 
 def make_plan(

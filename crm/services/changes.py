@@ -36,7 +36,7 @@ class Changes:
         self, actor: Actor, request: Request, submitted: Mapping[str, Any], asked: frozenset[str]
     ) -> Profile:
         """A new patient. Raises `Invalid` with the path of the value to blame, or the policy's refusals."""
-        grant = await self._profiles.admit(actor, request, asked)
+        grant = await self._profiles.admit(actor, request, asked, action=Action.REGISTER)
         async with self._store.recording(request.context(actor), Act.CREATE):
             rule = _may_write(actor, _paths(submitted), Action.REGISTER)
             values = canonical(submitted, region=self._region)
@@ -58,7 +58,7 @@ class Changes:
         Raises `VersionRequired`, `VersionConflict`, `NotFound`, `Erased`, `RestrictedRecord`, `Invalid`, or what the
         policy refuses.
         """
-        grant = await self._profiles.admit(actor, request, asked, [patient_id])
+        grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.UPDATE)
         async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
             rule = _may_write(actor, _paths(submitted), Action.UPDATE)
             values = canonical(submitted, region=self._region)
@@ -143,7 +143,7 @@ class Changes:
         asked: frozenset[str],
         edit: Callable[[Points, str], Points],
     ) -> Profile:
-        grant = await self._profiles.admit(actor, request, asked, [patient_id])
+        grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.UPDATE)
         async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
             rule = _may_write(actor, ["contactPoints"], Action.UPDATE)
         context = request.context(actor, *{grant.rule, rule})
