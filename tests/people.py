@@ -4,7 +4,7 @@ from typing import Any
 
 from crm.catalogue import FIELDS
 
-__all__ = ["INPUTS", "WHOLE"]
+__all__ = ["INPUTS", "WHOLE", "camel"]
 
 WHOLE: dict[str, Any] = {
     "preferred_name": "Zoe",
@@ -59,3 +59,14 @@ INPUTS: dict[str, dict[str, Any]] = {
     "retireContactPoint": {},
 }
 """A small good input for every mutation, without the patient, the version and the contact point it is about."""
+
+
+def camel(value: Any) -> Any:
+    """The same value with its keys as GraphQL has them."""
+    if isinstance(value, list):
+        return [camel(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key.split("_")[0] + "".join(map(str.capitalize, key.split("_")[1:])): camel(of) for key, of in value.items()
+    }

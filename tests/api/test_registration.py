@@ -9,22 +9,11 @@ from crm.audit.event import rfc3339
 from tests.asking import EVERYTHING, question, whole
 from tests.client import Client
 from tests.house import ORG, now
-from tests.people import WHOLE
+from tests.people import WHOLE, camel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REGISTER = "mutation Register($input: RegisterPatientInput!) { registerPatient(input: $input) { id version } }"
-
-
-def camel(value: Any) -> Any:
-    """Keys as GraphQL has them."""
-    if isinstance(value, list):
-        return [camel(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key.split("_")[0] + "".join(map(str.capitalize, key.split("_")[1:])): camel(of) for key, of in value.items()
-    }
 
 
 async def test_a_front_desk_registers(served: Client) -> None:
