@@ -79,5 +79,8 @@ class AccessEventFilter(graphene.InputObjectType):
     purpose = enums.PurposeOfUse(description="Only events with this purpose of use.")
     act = graphene.String(name="action", description="Only events of this action, such as `read`.")
     request_id = graphene.String(description="Only events of the request with this X-Request-Id.")
+    unattributed = graphene.Boolean(
+        description="Instead of the organisation's events: attempts without a valid token, which belong to nobody."
+    )
     from_ = DateTime(name="from", description="Only events at this time or later.")
     to = DateTime(description="Only events before this time.")

@@ -39,8 +39,8 @@ class AccessLog:
         """Access events of the actor's organisation, newest first. The look itself is recorded, with its count.
 
         `question` may hold `patient_id`, `actor`, `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome`
-        (ok, partial, denied, error), `purpose` (HL7 code), `act` and `request_id`. Raises `Invalid` for a malformed
-        time or cursor.
+        (ok, partial, denied, error), `purpose` (HL7 code), `act` and `request_id`; with `unattributed` it is about the
+        attempts without a valid token, which belong to no organisation. Raises `Invalid` for a malformed time or cursor.
         """
         rule = await self.admit(actor, request)
         database = self._store.database
@@ -54,7 +54,8 @@ class AccessLog:
                 subject = (await subjects_of(fetch, actor.org, [patient_id])).get(patient_id)
             chosen = _filter(question, subject)
             if patient_id is None or subject is not None:
-                found = await log.events(database, actor.org, chosen, first + 1, position)
+                of = NOBODY if question.get("unattributed") else actor.org
+                found = await log.events(database, of, chosen, first + 1, position)
             shown = found[:first]
             contents = [entry.content for entry in shown]
             names = await patients_of(fetch, actor.org, {leaf["pat"] for leaf in contents if "pat" in leaf})

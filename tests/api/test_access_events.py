@@ -245,3 +245,17 @@ async def test_a_subject_that_is_no_plain_identifier(served: Client, day: Day) -
     [event] = await events(served, actor=subject)
     assert event["actor"]["subject"].startswith("sha256:")
     assert event["patientId"] == day.two
+
+
+async def test_attempts_without_a_token_are_found(served: Client) -> None:
+    """An officer can ask for attempts that no organisation owns; they hold a reason, and nothing of the token."""
+    before = len(await events(served, unattributed=True))
+    await served.ask("{ viewer { subject } }", None)
+    await served.ask("{ viewer { subject } }", None, headers={"authorization": "Bearer not.a.token"})
+    found = await events(served, unattributed=True)
+    assert len(found) == before + 2
+    assert [(each["action"], each["outcome"], each["actor"]["subject"], each["patientId"]) for each in found[:2]] == [
+        ("login", "DENIED", None, None)
+    ] * 2
+    query = "{ accessEvents(filter: {unattributed: true}) { edges { node { id } } } }"
+    assert await served.codes(query, Role.FRONT_DESK) == ["FORBIDDEN"]
