@@ -10,7 +10,6 @@ import asyncio
 import os
 import platform
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -123,7 +122,8 @@ def main() -> None:
                 runner.run(_engine(engine, Path(folder), given))
         with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
             runner.run(_fhir(Path(folder)))
-    print(f"\n{time.monotonic() - started:.0f} s in all", file=sys.stderr)
+    busy = f", load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    print(f"\n{time.monotonic() - started:.0f} s in all{busy}")
 
 
 if __name__ == "__main__":
