@@ -105,17 +105,25 @@ class House:
         clerk = actor(Role.INTEGRATION, org=org)
         return await self.services.changes.register(clerk, REQUEST, values or SAM, frozenset({"displayName"}))
 
-    async def store(self, values: dict[str, Any], *, org: str = ORG, lenient: dict[str, Any] | None = None) -> str:
+    async def store(
+        self,
+        values: dict[str, Any],
+        *,
+        org: str = ORG,
+        lenient: dict[str, Any] | None = None,
+        raw: dict[str, Any] | None = None,
+    ) -> str:
         """The id of a patient stored below the services: also what no mutation can set, such as `restricted`.
 
-        Values in `lenient` are held to the rules of imports only.
+        Values in `lenient` are held to the rules of imports only, those in `raw` to none.
         """
         known = canonical({name: value for name, value in values.items() if name != "restricted"}, region="GB")
         for name, value in (lenient or {}).items():
             known[name] = parse(BY_NAME[name].kind, value, name, region="GB", lenient=True)
         context = REQUEST.context(actor(Role.INTEGRATION, org=org))
         async with self.services.store.writing(context, Act.CREATE) as unit:
-            return unit.create({**known, "restricted": values.get("restricted", False)}, "test").id
+            known |= {"restricted": values.get("restricted", False), **(raw or {})}
+            return unit.create(known, "test").id
 
     async def events(self, org: str = ORG, **question: Any) -> list[dict[str, Any]]:
         """The organisation's access events, newest first, without the event of this look."""
