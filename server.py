@@ -79,13 +79,15 @@ def serve(
 
     Refuses to start on an unsafe one, with one line that says which and what to do.
     """
-    from commands import logs, serving
+    from commands import logs
     from crm.settings import load
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load(**given)
     logs.configure(settings.log_level)
     if workers == 1:
+        from commands import serving
+
         serving.serve(settings, opened=_serving)
     else:
         from commands import workers as crew

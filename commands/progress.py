@@ -5,9 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines."""
 
@@ -18,8 +15,11 @@ Advance = Callable[[int, int | None], None]
 @contextmanager
 def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[Advance]:
     """Shows `what` advances, on standard error; not at all when `quiet` and nobody watches."""
-    console = Console(stderr=True)
-    if console.is_terminal:
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(what, total=total)
