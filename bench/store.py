@@ -46,6 +46,7 @@ async def _fill(database: Database) -> None:
             "version": 1,
             "status": "active",
             "restricted": 0,
+            "classes": "[]",
             "audit_subject": str(number),
             "created_at": 0,
             "updated_at": 0,

@@ -43,6 +43,7 @@ def record(id: str, **other: Any) -> dict[str, Any]:
         "version": 1,
         "status": "active",
         "restricted": 0,
+        "classes": "[]",
         "audit_subject": f"subject-{id}",
         "created_at": 1,
         "updated_at": 1,

@@ -14,7 +14,7 @@ ENTITY = "patient"
 """The logical name of what all cells belong to; frozen, since stored cells are bound to it."""
 
 _PROVENANCE = lp("provenance")
-_RESTRICTED = lp("restricted")
+_RECORD = lp("record")
 _VERSIONS = 1 << 63
 
 
@@ -53,29 +53,29 @@ class DataKey(Secret):
         return envelope.open_cell(self._cipher, framed, self._owner, sealed)
 
     def seal_row(
-        self, version: int, cells: Mapping[int, bytes], provenance: bytes, *, restricted: bool = False
+        self, version: int, cells: Mapping[int, bytes], provenance: bytes, *, record: bytes = b""
     ) -> bytes:
         """A new seal, 28 octets, over the row's version, its cells (field number to envelope) and its clear columns.
 
-        `restricted` is the flag of the whole record: every row vouches for it, so that nobody can lift it in the clear.
+        `record` is what the clear row of the record says: every row vouches for it, so that nobody can edit it unseen.
         """
-        return seal.seal_row(self._cipher, self._covered(version, cells, provenance, restricted))
+        return seal.seal_row(self._cipher, self._covered(version, cells, provenance, record))
 
     def verify_row(
-        self, sealed: bytes, version: int, cells: Mapping[int, bytes], provenance: bytes, *, restricted: bool = False
+        self, sealed: bytes, version: int, cells: Mapping[int, bytes], provenance: bytes, *, record: bytes = b""
     ) -> None:
         """Raises Tampered unless this seal was made over exactly this row. Cells need not be opened for it."""
         if not 0 <= version < _VERSIONS:
             raise Tampered("row seal")
-        seal.verify_row(self._cipher, self._covered(version, cells, provenance, restricted), sealed)
+        seal.verify_row(self._cipher, self._covered(version, cells, provenance, record), sealed)
 
     def _foreign(self, field: Field) -> RuntimeError:
         return RuntimeError(f"{field.name} is not sealed under {self.key_class}")
 
-    def _covered(self, version: int, cells: Mapping[int, bytes], provenance: bytes, restricted: bool) -> bytes:
+    def _covered(self, version: int, cells: Mapping[int, bytes], provenance: bytes, record: bytes) -> bytes:
         """The cells by number, then the clear columns: a field that only a newer program knows is covered as well."""
         columns = [seal.sealed(_numbered(number), cells[number]) for number in sorted(cells)]
-        columns += (seal.clear(_PROVENANCE, provenance), seal.clear(_RESTRICTED, bytes((restricted,))))
+        columns += (seal.clear(_PROVENANCE, provenance), seal.clear(_RECORD, record))
         return seal.message(lp(self._org) + lp(ENTITY) + self._owner, version, columns)
 
 

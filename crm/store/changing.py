@@ -26,6 +26,9 @@ from crm.store.tables import blind_index, outbox, patient, patient_key, sealed_r
 
 FIRST_KEY = 1
 
+_Unlocked = tuple[DataKey, dict[int, bytes], bytes | None]
+"""A data key, the cells it opens by field number, and the key as it is stored."""
+
 _INSERT_PATIENT = prepare(insert(patient))
 _INSERT_KEY = prepare(insert(patient_key))
 _INSERT_SEALED = prepare(insert(sealed_row))
@@ -34,14 +37,14 @@ _INSERT_OUTBOX = prepare(insert(outbox))
 _UPDATE_PATIENT = prepare(
     update(patient)
     .where(patient.c.org == bindparam("org"), patient.c.id == bindparam("id_"))
-    .values(version=bindparam("version"), restricted=bindparam("restricted"), updated_at=bindparam("updated_at"))
+    .values({name: bindparam(name) for name in ("version", "restricted", "classes", "updated_at")})
 )
 _UPDATE_SEALED = prepare(
     update(sealed_row)
     .where(
         sealed_row.c.org == bindparam("org"),
         sealed_row.c.patient_id == bindparam("id_"),
-        sealed_row.c.key_class == bindparam("class_"),
+        sealed_row.c.key_class == bindparam("key_class"),
     )
     .values(
         version=bindparam("version"),
@@ -124,13 +127,7 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     record.version += 1
     record.updated_at = source.recorded_at
     after = {**before, **{name: values[name] for name in changed}}
-    restricted = bool(values["restricted"]) if "restricted" in changed else record.restricted
-    for key_class in CLASSES:
-        mine = {name: values[name] for name in changed if BY_NAME[name].key_class is key_class}
-        # Every row's seal vouches for the restriction, so all rows are sealed anew when it changes.
-        if mine or (restricted != record.restricted and key_class in record.rows):
-            _reseal(keys, writes, record, key_class, mine, source, restricted=restricted)
-    record.restricted = restricted
+    _reseal_all(keys, writes, record, {name: values[name] for name in changed}, source)
     for index in affected:
         if created or not set(changed).isdisjoint(index.fields):
             _reindex(keys, writes, record, index, after, fresh=created)
@@ -158,6 +155,7 @@ def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
                 "status": record.status,
                 "restricted": int(record.restricted),
                 "audit_subject": record.audit_subject,
+                "classes": record.stored_classes,
                 "created_at": record.created_at,
                 "updated_at": record.updated_at,
                 "merged_into": None,
@@ -170,24 +168,33 @@ def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
                 "id_": record.id,
                 "version": record.version,
                 "restricted": int(record.restricted),
+                "classes": record.stored_classes,
                 "updated_at": record.updated_at,
             }
         )
 
 
-def _reseal(
-    keys: KeySet,
-    writes: Writes,
-    record: Record,
-    key_class: KeyClass,
-    values: Mapping[str, Any],
-    source: Source,
-    *,
-    restricted: bool,
-) -> None:
-    """Seals the changed cells of one class and the row as a whole; a class without a row yet gets its data key here."""
-    old = record.rows.get(key_class)
-    key, cells, wrapped = _unlocked(keys, writes, record, key_class)
+def _reseal_all(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any], source: Source) -> None:
+    """Seals the rows of every class whose cells change, and all rows when the clear row changes that they vouch for."""
+    by_class = {
+        key_class: {name: value for name, value in values.items() if BY_NAME[name].key_class is key_class}
+        for key_class in CLASSES
+    }
+    filled = {key_class for key_class, cells in by_class.items() if cells}
+    restricted, classes = bool(values.get("restricted", record.restricted)), record.classes | filled
+    if (restricted, classes) != (record.restricted, record.classes):
+        filled = set(classes)
+    # Opened before the record changes: the present seals vouch for the present record.
+    opened = {key_class: _unlocked(keys, writes, record, key_class) for key_class in sorted(filled)}
+    record.restricted, record.classes = restricted, classes
+    for key_class, unlocked in opened.items():
+        _reseal(writes, record, unlocked, by_class[key_class], source)
+
+
+def _reseal(writes: Writes, record: Record, unlocked: _Unlocked, values: Mapping[str, Any], source: Source) -> None:
+    """Seals the changed cells of one class, and the row as a whole."""
+    key, cells, wrapped = unlocked
+    old = record.rows.get(key.key_class)
     notes = orjson.loads(old.provenance) if old else {}
     for name, value in values.items():
         entry = BY_NAME[name]
@@ -197,24 +204,21 @@ def _reseal(
         else:
             cells[entry.number] = key.seal(entry, encode(entry, value))
     provenance = orjson.dumps(notes, option=orjson.OPT_SORT_KEYS).decode()
-    seal = key.seal_row(record.version, cells, provenance.encode(), restricted=restricted)
+    seal = key.seal_row(record.version, cells, provenance.encode(), record=record.vouched)
     row = SealedRow(record.version, key.dek_no, pack(cells), seal, provenance, wrapped, LIVE)
-    record.rows[key_class] = row
+    record.rows[key.key_class] = row
+    place = {"org": record.org, "key_class": key.key_class.value}
     stored = {"version": row.version, "cells": row.box, "seal": row.seal, "provenance": row.provenance}
     if old is None:
-        place = {"org": record.org, "patient_id": record.id, "key_class": key_class.value, "dek_no": row.dek_no}
-        writes.sealed.append({**place, **stored})
+        writes.sealed.append({**place, "patient_id": record.id, "dek_no": row.dek_no, **stored})
     else:
-        writes.resealed.append({"org": record.org, "id_": record.id, "class_": key_class.value, **stored})
+        writes.resealed.append({**place, "id_": record.id, **stored})
 
 
-def _unlocked(
-    keys: KeySet, writes: Writes, record: Record, key_class: KeyClass
-) -> tuple[DataKey, dict[int, bytes], bytes | None]:
+def _unlocked(keys: KeySet, writes: Writes, record: Record, key_class: KeyClass) -> _Unlocked:
     """The data key of one class with its present cells and its wrapped form; a new one where there is none yet."""
-    row = record.rows.get(key_class)
-    if row is not None:
-        return *unlock(keys, record, key_class), row.wrapped
+    if key_class in record.classes:
+        return *unlock(keys, record, key_class), record.rows[key_class].wrapped
     key, new = keys.new_data_key(record.org, record.id, key_class, FIRST_KEY)
     writes.keys.append(
         {

@@ -12,23 +12,25 @@ from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
 from crm.errors import Erased, Tampered
 from crm.store.codec import decode
-from crm.store.record import LIVE, SHREDDED, Record, sources
+from crm.store.record import LIVE, SHREDDED, Record, classes_of, sources
 
 
 def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, dict[int, bytes]]:
     """The data key of one class and its cells by field number, after the row seal was checked.
 
     Raises `Erased` when the key was destroyed, `KeyUnavailable` when this process may not hold it, `Tampered` when the
-    row was moved or edited, one of its cells replaced by an older one, or the record's restriction lifted beside it.
+    row was moved or edited, one of its cells replaced by an older one, or the record's clear row edited beside it.
     """
-    row = record.rows[key_class]
+    row = record.rows.get(key_class)
+    if row is None:  # the record says that it has this class: somebody took it away
+        raise Tampered
     if row.key_state == SHREDDED:
         raise Erased
     if row.wrapped is None or row.key_state != LIVE or row.version > record.version:
         raise Tampered
     key = keys.data_key(record.org, record.id, key_class, row.dek_no, row.wrapped)
     cells = unpack(row.box)
-    key.verify_row(row.seal, row.version, cells, row.provenance.encode(), restricted=record.restricted)
+    key.verify_row(row.seal, row.version, cells, row.provenance.encode(), record=record.vouched)
     return key, cells
 
 
@@ -36,10 +38,7 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
     """Values by catalogue name; a field nobody filled in is absent. `on` (YYYY-MM-DD) is the day of today."""
     wanted = frozenset(names)
     needed = sources(wanted)
-    classes = {field.key_class for field in needed if field.key_class in record.rows}
-    if "provenance" in wanted:
-        classes |= record.rows.keys()
-    opened = {key_class: unlock(keys, record, key_class) for key_class in classes if key_class}
+    opened = {key_class: unlock(keys, record, key_class) for key_class in classes_of(wanted) & record.classes}
     values: dict[str, Any] = {}
     for field in needed:
         if field.key_class not in opened:

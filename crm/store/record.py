@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 
+import orjson
 from sqlalchemy import BigInteger, and_, bindparam, select
 
 from crm.catalogue import BY_NAME, CLASSES, Field, KeyClass
 from crm.store.database import Fetch, Row
 from crm.store.statements import Statement, any_of, prepare
 from crm.store.tables import patient, patient_key, sealed_row
+
+_BESIDE_EVERY_CLASS = frozenset({"provenance", "restricted"})
 
 LIVE = "live"
 SHREDDED = "shredded"
@@ -32,7 +35,10 @@ class SealedRow:
 
 @dataclass(slots=True)
 class Record:
-    """The clear row of a patient and the sealed rows that were asked for; times are microseconds since 1970, UTC."""
+    """The clear row of a patient and the sealed rows that were asked for; times are microseconds since 1970, UTC.
+
+    `classes` are those in which the record has a sealed row, loaded or not.
+    """
 
     org: str
     id: str
@@ -42,7 +48,18 @@ class Record:
     audit_subject: str | None
     created_at: int
     updated_at: int
+    classes: frozenset[KeyClass] = frozenset()
     rows: dict[KeyClass, SealedRow] = field(default_factory=dict)
+
+    @property
+    def vouched(self) -> bytes:
+        """What every row seal vouches for besides its own row: the clear columns that nobody may edit unseen."""
+        return orjson.dumps([self.status, self.restricted, self.audit_subject, self.created_at, sorted(self.classes)])
+
+    @property
+    def stored_classes(self) -> str:
+        """The column `classes`: a JSON list, sorted."""
+        return orjson.dumps(sorted(self.classes)).decode()
 
 
 def sources(names: Iterable[str]) -> list[Field]:
@@ -52,9 +69,12 @@ def sources(names: Iterable[str]) -> list[Field]:
 
 
 def classes_of(names: Iterable[str]) -> frozenset[KeyClass]:
-    """The key classes that must be loaded to open `names`; `provenance` stands beside the cells of every class."""
+    """The key classes that must be loaded to open `names`.
+
+    Provenance stands beside the cells of every class, and the restriction is believed only where a row vouches for it.
+    """
     wanted = frozenset(names)
-    if "provenance" in wanted:
+    if not wanted.isdisjoint(_BESIDE_EVERY_CLASS):
         return frozenset(CLASSES)
     return frozenset(row.key_class for row in sources(wanted) if row.key_class is not None)
 
@@ -67,6 +87,7 @@ _CLEAR = [
     patient.c.audit_subject,
     patient.c.created_at,
     patient.c.updated_at,
+    patient.c.classes,
 ]
 _SEALED = [
     sealed_row.c.key_class,
@@ -123,7 +144,7 @@ def _assemble(org: str, rows: Sequence[Row], sealed: bool) -> dict[str, Record]:
         if record is None:
             record = records[row["id"]] = Record(
                 org, row["id"], row["version"], row["status"], bool(row["restricted"]), row["audit_subject"],
-                row["created_at"], row["updated_at"],
+                row["created_at"], row["updated_at"], frozenset(map(KeyClass, orjson.loads(row["classes"]))),
             )  # fmt: skip
         if sealed and row["key_class"] is not None:
             record.rows[KeyClass(row["key_class"])] = SealedRow(

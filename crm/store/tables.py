@@ -83,6 +83,7 @@ patient = Table(
     Column("status", Text, nullable=False),
     Column("restricted", SmallInteger, nullable=False),
     Column("audit_subject", Key, nullable=False),
+    Column("classes", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("merged_into", Key),

@@ -122,6 +122,7 @@ def _patients() -> None:
         _text("status"),
         _small("restricted"),
         _key("audit_subject"),
+        _text("classes"),
         _big("created_at"),
         _big("updated_at"),
         _key("merged_into", nullable=True),
