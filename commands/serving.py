@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from auth.tokens import TokenVerifier
 from commands import logs
 from commands.house import House, house, verifier
+from commands.protocol import BoundedHttp
 from crm.errors import Unsafe
 from crm.settings import Environment, Settings
 from schema.app import create_app
@@ -107,14 +108,14 @@ def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starle
 def _config(application: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=BoundedHttp,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,  # addresses and query strings are the audit log's business, which keeps no values
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=GRACE,
-        h11_max_incomplete_event_size=16_384,
     )
 
 

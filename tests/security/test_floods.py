@@ -1,12 +1,27 @@
 """Floods: what anybody can send without a token, or many times with one, costs little and starves nobody."""
 
-import pytest
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
+import pytest
+import uvicorn
+
+from commands import serving
+from commands.protocol import BoundedHttp
 from schema import media
-from tests.speaking import code, speaking
+from schema.app import create_app
+from schema.settings import Settings
+from tests.speaking import FakeServices, Tokens, code, ready, speaking
 
 JSON = "application/json"
+POST = b"POST /graphql HTTP/1.1\r\nhost: heed.test\r\nauthorization: Bearer front_desk\r\ncontent-type: %b\r\n" % (
+    JSON.encode()
+)
 READ = '{ patient(id: "ann") { id displayName } }'
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.fixture
@@ -52,3 +67,123 @@ async def test_an_endless_content_type_is_not_parsed() -> None:
         response = await speaker.post({"query": READ}, content_type=f'{JSON}; a="' + ";" * 16_000 + '"')
     assert response.status_code == 415
     assert media._is_json.cache_info().misses == before
+
+
+# --- what HTTP itself would read forever -----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def listening(**bounds: float) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
+    """Opens connections to the application as it is really served; `bounds` replace those of the protocol."""
+    config = serving._config(create_app(FakeServices(), Tokens(), Settings(), ready))
+    config.http = type("Bounded", (BoundedHttp,), bounds)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server._serve([listener]))
+        opened: list[asyncio.StreamWriter] = []
+
+        async def connect() -> Connection:
+            reader, writer = await asyncio.open_connection(*address)
+            opened.append(writer)
+            return reader, writer
+
+        try:
+            yield connect
+        finally:
+            for writer in opened:
+                writer.close()
+            server.should_exit = True
+            await task
+
+
+async def poured(connection: Connection, start: bytes, rest: bytes, times: int) -> bytes:
+    """What the server says when `start` is followed by `rest` again and again, until it closes the connection."""
+    reader, writer = connection
+    writer.write(start)
+    answer = asyncio.create_task(everything(reader))
+    with suppress(OSError):
+        for _ in range(times):
+            writer.write(rest)
+            await writer.drain()
+    return await answer
+
+
+async def everything(reader: asyncio.StreamReader) -> bytes:
+    """All octets up to the end of the connection, however it ends."""
+    octets = b""
+    with suppress(OSError):
+        while piece := await reader.read(65_536):
+            octets += piece
+    return octets
+
+
+ENDLESS = {
+    "a header's value": (POST + b"x-a: ", b"a" * 65_536),
+    "headers": (POST, b"x-a: b\r\n" * 8_192),
+    "a header's name": (POST, b"a" * 65_536),
+    "a path": (b"GET /graphql?query=", b"a" * 65_536),
+    "a method": (b"", b"A" * 65_536),
+    "empty lines": (b"", b"\r\n" * 32_768),
+    "the size of a chunk": (POST + b"transfer-encoding: chunked\r\n\r\n1;a=", b"a" * 65_536),
+    "headers behind a body": (POST + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x-a: b\r\n" * 8_192),
+    "requests that nobody waits for": (b"", b"GET /healthz HTTP/1.1\r\n\r\n" * 4_096),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_nothing_is_read_without_end(what: str) -> None:
+    """The server closes the connection long before the flood ends, and answers the next caller."""
+    start, rest = ENDLESS[what]
+    async with listening() as connect:
+        said = await poured(await connect(), start, rest, 1_000)
+        assert b"HTTP/1.1 200" not in said or what.startswith("requests")
+        assert await asked(await connect()) == 200
+
+
+async def asked(connection: Connection, more: bytes = b"", body: bytes = b'{"query": "{ viewer { org } }"}') -> int:
+    """The status of a whole answer to a whole request."""
+    reader, writer = connection
+    writer.write(POST + more + b"content-length: %d\r\n\r\n" % len(body) + body)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    await reader.readexactly(int(length))
+    return int(head.split()[1])
+
+
+async def test_where_the_bound_is() -> None:
+    """A head of a little less than 16 KiB is fine, request after request; a larger one is 431 and the end."""
+    async with listening() as connect:
+        connection = await connect()
+        for _ in range(5):
+            assert await asked(connection, b"x-a: " + b"a" * 15_000 + b"\r\n") == 200
+        assert await asked(connection, body=b'{"query": "{ viewer { org } }"' + b" " * 90_000 + b"}") == 200
+        _, writer = connection
+        writer.write(POST + b"x-a: " + b"a" * 16_384)
+        said = await everything(connection[0])
+    assert said.startswith(b"HTTP/1.1 431 ")
+    assert b"connection: close" in said
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"", b""),
+        (b"GET /", b"HTTP/1.1 408 "),
+        (POST + b"x-a: ", b"HTTP/1.1 408 "),
+        (b"GET /nowhere HTTP/1.1\r\ncontent-length: 10\r\n\r\n1", b"HTTP/1.1 404 "),
+    ],
+    ids=["nothing", "half a path", "half a head", "a body behind its answer"],
+)
+async def test_nobody_is_waited_for_without_end(start: bytes, said: bytes) -> None:
+    """Whoever says nothing, or dribbles, loses the connection; the answer that came before stays."""
+    async with listening(patience=0.2) as connect:
+        reader, writer = await connect()
+        writer.write(start)
+        answer = asyncio.create_task(everything(reader))
+        while not answer.done():
+            if start:
+                writer.write(b"1")
+            await asyncio.sleep(0.05)
+        assert (await answer).startswith(said)
+        assert await asked(await connect()) == 200
