@@ -104,6 +104,7 @@ class _Crew:
                 told = True
                 self._opened(address_of(self._bound))
             for process in [sentinels[end] for end in ready if isinstance(end, int)]:
+                process.join()
                 _log.error("worker %s ended with status %s; another one takes its place", process.pid, process.exitcode)
                 self._processes.remove(process)
                 if wait([self._alarm], PAUSE):

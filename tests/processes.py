@@ -68,6 +68,7 @@ class Serving:
     address: str
     stdout: list[str] = field(default_factory=list)
     stderr: list[str] = field(default_factory=list)
+    readers: list[threading.Thread] = field(default_factory=list)
 
     def get(self, path: str) -> httpx.Response:
         """The answer to a GET."""
@@ -82,7 +83,10 @@ class Serving:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status after a signal."""
         self.process.send_signal(how)
-        return self.process.wait(PATIENCE)
+        status = self.process.wait(PATIENCE)
+        for reader in self.readers:
+            reader.join()
+        return status
 
     @property
     def said(self) -> str:
@@ -106,11 +110,11 @@ def started(words: Sequence[str], env: dict[str, str], address: str) -> Iterator
         words, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     running = Serving(process, address)
-    readers = [
+    running.readers = [
         threading.Thread(target=_collect, args=(stream, lines))
         for stream, lines in ((process.stdout, running.stdout), (process.stderr, running.stderr))
     ]
-    for reader in readers:
+    for reader in running.readers:
         reader.start()
     try:
         yield running
@@ -122,7 +126,7 @@ def started(words: Sequence[str], env: dict[str, str], address: str) -> Iterator
             except subprocess.TimeoutExpired:
                 process.kill()
         process.wait()
-        for reader in readers:
+        for reader in running.readers:
             reader.join()
 
 
