@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
+from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, and_, bindparam, select
+from sqlalchemy import BigInteger, Select, and_, bindparam, select, true
 
 from crm.catalogue import BY_NAME, CLASSES, Field, KeyClass
 from crm.store.database import Fetch, Row
@@ -89,16 +90,13 @@ _CLEAR = [
     patient.c.updated_at,
     patient.c.classes,
 ]
+_ROW = {name: name for name in ("key_class", "dek_no", "cells", "seal", "provenance")} | {"version": "row_version"}
+_KEY = {"wrapped": "wrapped", "state": "key_state"}
 _SEALED = [
-    sealed_row.c.key_class,
-    sealed_row.c.version.label("row_version"),
-    sealed_row.c.dek_no,
-    sealed_row.c.cells,
-    sealed_row.c.seal,
-    sealed_row.c.provenance,
-    patient_key.c.wrapped,
-    patient_key.c.state.label("key_state"),
+    *(sealed_row.c[name].label(label) for name, label in _ROW.items()),
+    *(patient_key.c[name].label(label) for name, label in _KEY.items()),
 ]
+"""Columns of the two joined tables, by the name under which `_assemble` finds them."""
 
 
 @cache
@@ -119,8 +117,41 @@ def _select(classes: frozenset[KeyClass], single: bool) -> Statement:
         patient_key.c.key_class == sealed_row.c.key_class,
         patient_key.c.dek_no == sealed_row.c.dek_no,
     )
-    tables = patient.outerjoin(sealed_row, row).outerjoin(patient_key, key)
-    return prepare(select(*_CLEAR, *_SEALED).select_from(tables).where(here))
+    joined = patient.outerjoin(sealed_row, row).outerjoin(patient_key, key)
+    plain = select(*_CLEAR, *_SEALED).select_from(joined).where(here)
+    return prepare(plain, postgresql=_select_by_loops(sorted(classes)).where(here))
+
+
+def _select_by_loops(classes: Sequence[KeyClass]) -> Select[Any]:
+    """The same for PostgreSQL, as loops over the primary keys and nothing else.
+
+    A plan that was made while the tables were empty is kept; without the limits, which forbid to turn the loops into
+    joins, it would go through all rows of the organisation for as long as nobody analysed the tables.
+    """
+    row = (
+        select(*(column for column in sealed_row.c if column.name != "org"))
+        .where(
+            sealed_row.c.org == patient.c.org,
+            sealed_row.c.patient_id == patient.c.id,
+            sealed_row.c.key_class.in_(classes),
+        )
+        .limit(len(CLASSES))
+        .lateral("sealed")
+    )
+    key = (
+        select(patient_key.c.wrapped, patient_key.c.state)
+        .where(
+            patient_key.c.org == patient.c.org,
+            patient_key.c.patient_id == patient.c.id,
+            patient_key.c.key_class == row.c.key_class,
+            patient_key.c.dek_no == row.c.dek_no,
+        )
+        .limit(1)
+        .lateral("key")
+    )
+    opened = [row.c[name].label(label) for name, label in _ROW.items()]
+    columns = [*_CLEAR, *opened, *(key.c[name].label(label) for name, label in _KEY.items())]
+    return select(*columns).select_from(patient.outerjoin(row, true()).outerjoin(key, true()))
 
 
 _ACTIVE_IDS = prepare(
@@ -137,6 +168,12 @@ _LOCK = prepare(
 )
 
 
+@cache
+def _classes(stored: str) -> frozenset[KeyClass]:
+    """The column `classes`, of which there are few different ones."""
+    return frozenset(map(KeyClass, orjson.loads(stored)))
+
+
 def _assemble(org: str, rows: Sequence[Row], sealed: bool) -> dict[str, Record]:
     records: dict[str, Record] = {}
     for row in rows:
@@ -144,7 +181,7 @@ def _assemble(org: str, rows: Sequence[Row], sealed: bool) -> dict[str, Record]:
         if record is None:
             record = records[row["id"]] = Record(
                 org, row["id"], row["version"], row["status"], bool(row["restricted"]), row["audit_subject"],
-                row["created_at"], row["updated_at"], frozenset(map(KeyClass, orjson.loads(row["classes"]))),
+                row["created_at"], row["updated_at"], _classes(row["classes"]),
             )  # fmt: skip
         if sealed and row["key_class"] is not None:
             record.rows[KeyClass(row["key_class"])] = SealedRow(

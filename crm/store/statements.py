@@ -58,10 +58,11 @@ def _json_list(values: list[Any]) -> str:
 class Statement:
     """A statement of the program, written once with SQLAlchemy, compiled when an engine first needs it."""
 
-    __slots__ = ("_element", "postgresql_form", "sqlite_form")
+    __slots__ = ("_element", "_on_postgresql", "postgresql_form", "sqlite_form")
 
-    def __init__(self, element: ClauseElement) -> None:
+    def __init__(self, element: ClauseElement, on_postgresql: ClauseElement) -> None:
         self._element = element
+        self._on_postgresql = on_postgresql
         self.sqlite_form: Form | None = None
         self.postgresql_form: Form | None = None
 
@@ -76,22 +77,25 @@ class Statement:
         """The form for asyncpg (`$1`)."""
         form = self.postgresql_form
         if form is None:
-            form = self.postgresql_form = _compile(self._element, _POSTGRESQL, json_lists=False)
+            form = self.postgresql_form = _compile(self._on_postgresql, _POSTGRESQL, json_lists=False)
         return form
 
 
-def prepare(statement: ClauseElement) -> Statement:
+def prepare(statement: ClauseElement, *, postgresql: ClauseElement | None = None) -> Statement:
     """Make a statement of the program; call it at import, never with a value of a request inside.
 
     Every `bindparam("name")` becomes a required parameter; `insert(table)` without values takes every column.
+    `postgresql` is the same statement for PostgreSQL where that has to be put differently.
     RuntimeError when it touches a table of organisations without a parameter `org`: on SQLite that is the wall.
     """
-    prepared = Statement(statement)
+    prepared = Statement(statement, statement if postgresql is None else postgresql)
     touched = {part for part in visitors.iterate(statement) if isinstance(part, Table)}
     if isinstance(target := getattr(statement, "table", None), Table):
         touched.add(target)
     if touched & tables.SCOPED and "org" not in prepared.sqlite().names:
         raise RuntimeError(f"a statement on {sorted(table.name for table in touched)} has no parameter org")
+    if postgresql is not None and set(prepared.postgresql().names) != set(prepared.sqlite().names):
+        raise RuntimeError("the two forms of a statement have different parameters")
     return prepared
 
 

@@ -125,7 +125,7 @@ patient_key = Table(
     _named(),
     CheckConstraint("state IN ('live', 'shredded')", name="state"),
     CheckConstraint("(state = 'live') = (wrapped IS NOT NULL)", name="wrapped"),
-    Index("ix_patient_key_epoch", "org", "key_class", "epoch"),
+    Index("ix_patient_key_epoch", "epoch", "key_class", "org"),
 )
 """Data keys, wrapped. Refers to no other table, because the keystore may be a database of its own."""
 

@@ -164,7 +164,7 @@ def _keys() -> None:
         _check("patient_key", "wrapped", "(state = 'live') = (wrapped IS NOT NULL)"),
         key=("org", "patient_id", "key_class", "dek_no"),
     )
-    op.create_index("ix_patient_key_epoch", "patient_key", ["org", "key_class", "epoch"])
+    op.create_index("ix_patient_key_epoch", "patient_key", ["epoch", "key_class", "org"])
     _create(
         "blind_index",
         _key("org"),
