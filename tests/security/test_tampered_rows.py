@@ -110,11 +110,9 @@ async def test_a_record_carried_over_the_wall(scene: Scene) -> None:
     """All rows of a patient, moved to another organisation in SQL, are found there and open to nobody."""
     one = await scene.person(OTHER_ORG)
     url = scene.intruder
-    columns = "version, status, restricted, created_at, updated_at"
+    columns = "id, version, status, restricted, classes, audit_subject, created_at, updated_at"
     await url.run(
-        f"INSERT INTO patient (org, id, audit_subject, {columns}) "
-        f"SELECT 'north-clinic', id, '{'0' * 32}', {columns} FROM patient WHERE id = ?",
-        one,
+        f"INSERT INTO patient (org, {columns}) SELECT 'north-clinic', {columns} FROM patient WHERE id = ?", one
     )
     for table, names in (
         ("sealed_row", "patient_id, key_class, version, dek_no, cells, seal, provenance"),
@@ -243,6 +241,31 @@ async def test_a_restriction_is_not_lifted_in_sql(scene: Scene, key_class: str) 
         assert (leaf["out"], leaf["why"]) == ("error", "TAMPERED")
         await scene.intruder.run(f"UPDATE patient SET restricted = {int(before)} WHERE id = ?", one)
         await whole_again(scene, one)
+
+
+CLEAR_EDITS = {
+    "status": "UPDATE patient SET status = 'merged' WHERE id = ?",
+    "age": "UPDATE patient SET created_at = created_at - 1 WHERE id = ?",
+    "name in the log": f"UPDATE patient SET audit_subject = '{'e' * 32}' WHERE id = ?",
+    "one class less": """UPDATE patient SET classes = '["identity","preference","sensitive"]' WHERE id = ?""",
+    "no classes": "UPDATE patient SET classes = '[]' WHERE id = ?",
+}
+
+
+@pytest.mark.parametrize("name", CLEAR_EDITS)
+async def test_an_edited_clear_row(scene: Scene, name: str) -> None:
+    """The clear row decides who is written to, restricted, found and logged: every sealed row vouches for it."""
+    one = await scene.person()
+    await scene.intruder.run(CLEAR_EDITS[name], one)
+    await refused(scene, one)
+
+
+@pytest.mark.parametrize("key_class", CLASSES)
+async def test_a_row_that_was_taken_away(scene: Scene, key_class: str) -> None:
+    """A telephone number that vanished with its row is an error, not a person without a telephone."""
+    one = await scene.person()
+    await scene.intruder.run(f"DELETE FROM sealed_row WHERE key_class = '{key_class}' AND patient_id = ?", one)
+    await refused(scene, one)
 
 
 async def test_a_restriction_is_set_and_lifted_by_the_rules(scene: Scene) -> None:
