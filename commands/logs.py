@@ -8,24 +8,32 @@ import logging
 import re
 import sys
 import traceback
-from typing import Any
+from typing import Any, TextIO
 
 from crm.settings import LogLevel
 
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LINKS = 8
+_FRAMES = 8
 _log = logging.getLogger("heed.process")
 
 
 def configure(level: LogLevel) -> None:
     """Makes all loggers of this process speak in one form. Libraries speak only of what goes wrong."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain(_LINE))
     chosen = level.value.upper()
-    logging.basicConfig(handlers=[handler], level=max(logging.getLevelName(chosen), logging.WARNING), force=True)
+    logging.basicConfig(
+        handlers=[speaker(sys.stderr)], level=max(logging.getLevelName(chosen), logging.WARNING), force=True
+    )
     for ours in ("heed", "auth", "crm", "schema"):
         logging.getLogger(ours).setLevel(chosen)
+
+
+def speaker(stream: TextIO) -> logging.Handler:
+    """The one handler of a process: a line for each record, on `stream`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Plain(_LINE))
+    return handler
 
 
 def plain(text: str) -> str:
@@ -38,7 +46,7 @@ def places(error: BaseException) -> str:
     found: list[str] = []
     link: BaseException | None = error
     while link is not None and len(found) < _LINKS:
-        frames = traceback.extract_tb(link.__traceback__)
+        frames = traceback.extract_tb(link.__traceback__)[-_FRAMES:]
         where = " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
         found.append(f"{type(link).__name__} at {where or 'unknown place'}")
         link = link.__cause__ or link.__context__
