@@ -266,6 +266,11 @@ async def test_a_row_that_was_taken_away(scene: Scene, key_class: str) -> None:
     one = await scene.person()
     await scene.intruder.run(f"DELETE FROM sealed_row WHERE key_class = '{key_class}' AND patient_id = ?", one)
     await refused(scene, one)
+    # Nor when every trace of the class is removed: the other rows know that it was there.
+    await scene.intruder.run(f"DELETE FROM patient_key WHERE key_class = '{key_class}' AND patient_id = ?", one)
+    left = "[" + ",".join(f'"{other}"' for other in sorted(CLASSES) if other != key_class) + "]"
+    await scene.intruder.run("UPDATE patient SET classes = ? WHERE id = ?", left, one)
+    await refused(scene, one)
 
 
 async def test_a_restriction_is_set_and_lifted_by_the_rules(scene: Scene) -> None:
