@@ -170,7 +170,7 @@ async def test_naughty_strings_elsewhere(both: list[Client]) -> None:
     queries = (
         "query Q($t: ID!) { patient(id: $t) { id } }",
         "query Q($t: ID!) { patients(ids: [$t]) { ... on Refusal { code } } }",
-        "query Q($t: String!) { patientByIdentifier(system: $t, value: $t) { id } }",
+        "query Q($t: String!) { patientByIdentifier(system: $t, value: $t) { version } }",
         "query Q($t: String!) { searchPatients(by: {phone: $t}) { edges { cursor } } }",
         "query Q($t: String!) { searchPatients(by: {email: $t}) { edges { cursor } } }",
         """query Q($t: String!) { searchPatients(by: {email: "a@example.test"}, after: $t) { edges { cursor } } }""",
