@@ -95,11 +95,15 @@ class Grant:
 
 
 class ReadGrant(NamedTuple):
-    """A yes to a read: the `rule` that said so, and which of the asked paths come in `clear` and which `masked`."""
+    """A yes to a read: the `rule` that said so, and which of the asked paths come in `clear` and which `masked`.
+
+    `groups` are all that the actor may read this way, asked or not: what is said *about* other groups is not for them.
+    """
 
     rule: str
     clear: frozenset[str]
     masked: frozenset[str]
+    groups: frozenset[Group] = frozenset()
 
 
 class WriteGrant(NamedTuple):
@@ -258,11 +262,11 @@ def decide_read(actor: Actor, groups: Mapping[str, Group], action: Action = Acti
     ruling = _ruling(actor, action)
     clear = frozenset(path for path, group in groups.items() if group in ruling.read)
     if len(clear) == len(groups):
-        return ReadGrant(ruling.rule, clear, frozenset())
+        return ReadGrant(ruling.rule, clear, frozenset(), ruling.read | ruling.masked)
     masked = frozenset(path for path, group in groups.items() if group in ruling.masked)
     if refused := groups.keys() - clear - masked:
         raise ForbiddenField(refused)
-    return ReadGrant(ruling.rule, clear, masked)
+    return ReadGrant(ruling.rule, clear, masked, ruling.read | ruling.masked)
 
 
 def decide_write(actor: Actor, groups: Mapping[str, Group], action: Action) -> WriteGrant:

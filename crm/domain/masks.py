@@ -37,8 +37,15 @@ def contact_points(value: Sequence[Mapping[str, Any]] | None) -> list[dict[str, 
 
 
 def identifiers(value: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Each value as its last two characters; system, use and type stay."""
-    return _tails(value)
+    """Each value as its last two characters, with its system, use and type code; texts may name the person, and go."""
+    if value is None:
+        return None
+    return [
+        {key: row[key] for key in ("system", "use") if key in row}
+        | ({"type": {"code": row["type"]["code"]}} if "code" in row.get("type", {}) else {})
+        | {"value": _tail(row["value"])}
+        for row in value
+    ]
 
 
 def _tails(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from auth import policy
 from auth.actor import Actor
+from auth.errors import AuthError
 from auth.policy import Action, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME
@@ -62,10 +63,11 @@ class Changes:
         async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
             rule = _may_write(actor, _paths(submitted), Action.UPDATE)
             values = canonical(submitted, region=self._region)
+            may_forget = _may_forget_reasons(actor)
         context = request.context(actor, *{grant.rule, rule})
 
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
-            return _with_kept_reasons(unit, record, values)
+            return _with_kept_reasons(unit, record, values, forget=may_forget)
 
         return await self._edit(actor, context, patient_id, expected_version, grant, frozenset(values), change)
 
@@ -240,12 +242,14 @@ def _states_reason(need: Mapping[str, Any]) -> bool:
     return need.get("kind") is not None or need.get("detail") is not None
 
 
-def _with_kept_reasons(unit: WritingUnit, record: Record, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_kept_reasons(
+    unit: WritingUnit, record: Record, changes: Mapping[str, Any], *, forget: bool
+) -> Mapping[str, Any]:
     """A need that states no reason keeps its own, so that staff who may not know it can edit the rest.
 
-    A need that is gone takes its reason along.
+    A need that is gone takes its reason along, but only if the actor may write reasons: with `forget` false it stays.
     """
-    if "cultural_need_handling" not in changes:
+    if "cultural_need_handling" not in changes or not forget:
         return changes
     stored = unit.current(record, ["cultural_need_detail"]).get("cultural_need_detail") or []
     reasons = {reason["id"]: reason for reason in [*stored, *(changes.get("cultural_need_detail") or [])]}
@@ -268,6 +272,15 @@ def _paths(submitted: Mapping[str, Any]) -> list[str]:
 def _may_write(actor: Actor, paths: Sequence[str], action: Action) -> str:
     """The rule that lets `actor` change these paths. Raises the policy's refusals."""
     return policy.decide_write(actor, groups(paths), action).rule
+
+
+def _may_forget_reasons(actor: Actor) -> bool:
+    """Whether the actor may write why a cultural need is there, and so also remove it."""
+    try:
+        policy.decide_write(actor, groups(BY_NAME["cultural_need_detail"].paths), Action.UPDATE)
+    except AuthError:
+        return False
+    return True
 
 
 def _one(points: Points, contact_point_id: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def view(grant: ReadGrant, actor: Actor, *, restricted: bool) -> View:
     """The view that a grant gives on one record, less what a restricted record withholds from this actor."""
     hidden = policy.withheld_when_restricted(actor) if restricted else frozenset()
     withheld = frozenset(path for path in grant.clear | grant.masked if BY_PATH[path].group in hidden)
-    return View(grant.clear - withheld, grant.masked - grant.clear - withheld, withheld)
+    return View(grant.clear - withheld, grant.masked - grant.clear - withheld, withheld, grant.groups - hidden)
 
 
 class Profiles:
@@ -162,7 +162,7 @@ class Profiles:
         if masked := filtered & grant.masked:
             async with self._store.recording(context, Act.QUERY):
                 raise ForbiddenField(masked)
-        shown = ReadGrant(grant.rule, grant.clear & asked, grant.masked & asked)
+        shown = grant._replace(clear=grant.clear & asked, masked=grant.masked & asked)
         async with self._store.reading(context, Act.QUERY) as unit:
             # One more than is answered, to know whether there are more; that one is not opened for the answer.
             matches = await self._matches(unit, actor, query, position, first + 1, _names(asked))

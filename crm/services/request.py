@@ -26,4 +26,9 @@ class Request:
             jti=actor.token_id,
         )
         purpose = actor.purpose.value if actor.purpose else None
-        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, rules)
+        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, _single(rules))
+
+
+def _single(rules: tuple[str, ...]) -> tuple[str, ...]:
+    """The rules one by one: several roles of a token decide together, as `a/PURPOSE+b/PURPOSE`."""
+    return tuple(sorted({part for rule in rules for part in rule.split("+")}))

@@ -332,3 +332,9 @@ def _append_only_on_sqlite() -> None:
             f"CREATE TRIGGER audit_event_no_{event.lower()} BEFORE {event} ON audit_event "
             "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
         )
+    # INSERT OR REPLACE deletes without asking the trigger above, unless the connection wishes for it.
+    op.execute(
+        "CREATE TRIGGER audit_event_no_replace BEFORE INSERT ON audit_event "
+        "WHEN EXISTS (SELECT 1 FROM audit_event WHERE org = NEW.org AND (seq = NEW.seq OR id = NEW.id)) "
+        "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
+    )

@@ -1,0 +1,95 @@
+"""What stands in clear beside the sealed cells: nobody edits it, or takes a class away, without being noticed."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auth.roles import Role
+from crm.errors import Tampered
+from tests.conftest import Databases
+from tests.house import REQUEST, actor, house
+
+ASKED = frozenset({"displayName", "interpreterNeeded", "contactPoints", "restricted"})
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE patient SET restricted = 1 - restricted",
+        "UPDATE patient SET status = 'merged'",
+        "UPDATE patient SET created_at = created_at - 1",
+        "UPDATE patient SET audit_subject = 'ffffffffffffffffffffffffffffffff'",
+        """UPDATE patient SET classes = '["identity"]'""",
+        "DELETE FROM sealed_row WHERE key_class = 'preference'",
+        "DELETE FROM sealed_row",
+        "DELETE FROM patient_key WHERE key_class = 'contact'",
+        "UPDATE sealed_row SET provenance = '{}' WHERE key_class = 'contact'",
+    ],
+)
+async def test_an_edit_beside_the_cells_is_no_answer(databases: Databases, tmp_path: Path, edit: str) -> None:
+    """After each of these edits the record is not answered, neither with values nor as if it were empty."""
+    url = databases.create("sqlite")
+    async with house(url, tmp_path) as it:
+        patient = (await it.register())["id"]
+        clerk = actor(Role.FRONT_DESK)
+        assert (await it.services.profiles.read(clerk, REQUEST, patient, ASKED))["display_name"] == "Sam"
+        _edit(url, edit)
+        with pytest.raises(Tampered):
+            await it.services.profiles.read(clerk, REQUEST, patient, ASKED)
+        assert (await it.events())[0]["outcome"] == "error"
+    databases.drop(url)
+
+
+async def test_the_log_is_not_replaced(databases: Databases, tmp_path: Path) -> None:
+    """INSERT OR REPLACE is refused by the table itself, whatever the connection was told about triggers."""
+    url = databases.create("sqlite")
+    async with house(url, tmp_path) as it:
+        await it.register()
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            _edit(url, "INSERT OR REPLACE INTO audit_event SELECT * FROM audit_event WHERE seq = 0")
+    databases.drop(url)
+
+
+def _edit(url: str, statement: str) -> None:
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    try:
+        with connection:
+            connection.execute("PRAGMA recursive_triggers = OFF")
+            connection.execute(statement)
+    finally:
+        connection.close()
+
+
+async def test_provenance_tells_of_readable_groups_only(databases: Databases, tmp_path: Path) -> None:
+    """Who filled in a group, and when, is told to those who may read the group; on a restricted record to fewer."""
+    url = databases.create("sqlite")
+    async with house(url, tmp_path) as it:
+        patient = (await it.register())["id"]
+
+        async def groups(role: Role) -> set[Any]:
+            profile = await it.services.profiles.read(actor(role), REQUEST, patient, frozenset({"provenance"}))
+            return {entry["group"] for entry in profile["provenance"]}
+
+        assert {"CULTURE", "CONTACT"} <= await groups(Role.CLINICIAN)
+        assert "CULTURE" not in await groups(Role.FRONT_DESK)
+        assert "CONTACT" in await groups(Role.FRONT_DESK)
+    databases.drop(url)
+
+
+async def test_whoever_may_not_know_a_reason_cannot_remove_it(databases: Databases, tmp_path: Path) -> None:
+    """The front desk may clear what staff should do; why stays until somebody clears it who may know."""
+    url = databases.create("sqlite")
+    async with house(url, tmp_path) as it:
+        patient = (await it.register())["id"]
+        changed = {"cultural_needs": None}
+        await it.services.changes.update(actor(Role.FRONT_DESK), REQUEST, patient, 1, changed, frozenset())
+        asked = frozenset({"culturalNeeds.handling", "culturalNeeds.detail"})
+        seen = await it.services.profiles.read(actor(Role.CLINICIAN), REQUEST, patient, asked)
+        assert "cultural_need_handling" not in seen
+        assert seen["cultural_need_detail"][0]["detail"] == "After a death in the family."
+        await it.services.changes.update(actor(Role.CLINICIAN), REQUEST, patient, 2, changed, frozenset())
+        seen = await it.services.profiles.read(actor(Role.CLINICIAN), REQUEST, patient, asked)
+        assert "cultural_need_detail" not in seen
+    databases.drop(url)
