@@ -73,7 +73,11 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         await log.start()
         try:
             store = Store(database, keys, log, clock)
-            yield House(settings, database, services(store, region=settings.default_region), log)
+            opened = services(store, region=settings.default_region)
+            try:
+                yield House(settings, database, opened, log)
+            finally:
+                await opened.access_log.close()
         finally:
             await log.stop()
     finally:

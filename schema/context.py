@@ -99,13 +99,14 @@ class Changes(Protocol):
 
 
 class AccessLog(Protocol):
-    """Reading the log, and recording attempts that never became an actor (`crm.services.access_log`)."""
+    """Reading the log, and recording attempts that never became a use case (`crm.services.access_log`)."""
 
     async def events(
         self, actor: Actor, request: Request, filter: Mapping[str, Any], first: int, after: str | None
     ) -> Page: ...
     async def admit(self, actor: Actor, request: Request) -> Any: ...
     async def refused(self, reason: str, request: Request, actor: Actor | None = ...) -> None: ...
+    async def unasked(self, reason: str, actor: Actor, request: Request, count: int | None) -> None: ...
 
 
 class Services(Protocol):

@@ -27,10 +27,10 @@ from schema.errors import Code, Refused
 from schema.limits import check, parse_within
 from schema.settings import Limits
 
-__all__ = ["Document", "Documents", "Invalidities"]
+__all__ = ["Document", "Documents", "Invalidities", "label_of"]
 
-overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
-"""A tenth of graphql-core's own budget: what honest documents need lies far below, and what attacks need, above."""
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
+"""A fiftieth of graphql-core's own budget: honest documents need far less, and attacks cost no more than they."""
 
 MAX_REPORTED = 20
 MAX_MESSAGE = 200
@@ -69,20 +69,45 @@ class Invalidities(Exception):
         super().__init__(len(public))
         self.public = public
 
+    @property
+    def too_costly(self) -> bool:
+        """Whether all that was found is that validation would take too much."""
+        return all(each.code is Code.QUERY_TOO_COSTLY for each in self.public)
+
+
+def label_of(text: str) -> str:
+    """How the access log names a document that has no operation to name: by its digest."""
+    return f"sha256:{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
 
 class Documents:
-    """Validated documents by text, the least recently used forgotten first. Refused ones are not kept."""
+    """Validated documents by text, the least recently used forgotten first.
 
-    def __init__(self, schema: GraphQLSchema, limits: Limits, *, count: int, size: int) -> None:
+    Of those that validation refused only digest and problems are kept, apart from the others, so that the same document
+    costs its validation once and nobody pushes out honest ones by being refused.
+    """
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits, *, count: int, size: int, refused: int) -> None:
         self._schema = schema
         self._limits = limits
         self._count = count
         self._size = size
         self._used = 0
         self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._most_refused = refused
+        self._refused: OrderedDict[str, list[Refused]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    @property
+    def refused(self) -> int:
+        """How many refused documents are remembered."""
+        return len(self._refused)
 
     def get(self, text: str) -> Document:
         """The document of `text`. Raises Refused when it cannot be parsed or is too much, else Invalidities."""
@@ -90,7 +115,12 @@ class Documents:
         if kept is not None:
             self._kept.move_to_end(text)
             return kept
-        document = self._prepare(text)
+        digest = _digest(text)
+        problems = self._refused.get(digest)
+        if problems is not None:
+            self._refused.move_to_end(digest)
+            raise Invalidities(problems)
+        document = self._prepare(text, digest)
         if len(text) <= self._size:
             self._kept[text] = document
             self._used += len(text)
@@ -99,12 +129,18 @@ class Documents:
                 self._used -= len(forgotten)
         return document
 
-    def _prepare(self, text: str) -> Document:
+    def _refuse(self, digest: str, problems: list[Refused]) -> Invalidities:
+        self._refused[digest] = problems
+        while len(self._refused) > self._most_refused:
+            self._refused.popitem(last=False)
+        return Invalidities(problems)
+
+    def _prepare(self, text: str, digest: str) -> Document:
         tree = parse_within(text, self._limits)
         check(tree, self._limits)
         errors = validate(self._schema, tree, max_errors=MAX_REPORTED, hide_suggestions=True)
         if errors:
-            raise Invalidities([_public(error) for error in errors])
+            raise self._refuse(digest, [_public(error) for error in errors])
         operations: dict[str | None, OperationDefinitionNode] = {}
         fragments: dict[str, FragmentDefinitionNode] = {}
         for definition in tree.definitions:
@@ -112,7 +148,6 @@ class Documents:
                 operations[definition.name.value if definition.name else None] = definition
             elif isinstance(definition, FragmentDefinitionNode):
                 fragments[definition.name.value] = definition
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return Document(tree, operations, fragments, digest)
 
 

@@ -16,7 +16,7 @@ from graphql import GraphQLError
 from auth import errors as auth_errors
 from crm import errors as crm_errors
 
-__all__ = ["DESCRIPTIONS", "TABLE", "Code", "Problem", "Refused", "code_of", "internal", "problem_of"]
+__all__ = ["DESCRIPTIONS", "TABLE", "Code", "Problem", "RateLimited", "Refused", "code_of", "internal", "problem_of"]
 
 _log = logging.getLogger("heed.schema")
 
@@ -118,6 +118,13 @@ class Refused(Exception):
         self.locations = tuple(locations)
 
 
+class RateLimited(Refused):
+    """One caller has more requests at work than is one caller's share."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.RATE_LIMITED)
+
+
 TABLE: Mapping[type[BaseException], Code] = {
     auth_errors.Unauthenticated: Code.UNAUTHENTICATED,
     auth_errors.Forbidden: Code.FORBIDDEN,
@@ -129,7 +136,6 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.VersionRequired: Code.VERSION_REQUIRED,
     crm_errors.VersionConflict: Code.VERSION_CONFLICT,
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
-    crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
     crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
     crm_errors.Erased: Code.ERASED,
     crm_errors.KeyUnavailable: Code.KEY_UNAVAILABLE,

@@ -49,7 +49,10 @@ class AccessEvent(graphene.ObjectType):
     fields_refused = _names("Paths that were asked for and refused.")
     fields_masked = _names("Paths of those that were masked or withheld.")
     fields_changed = _names("Paths of the fields that were changed.")
-    count = graphene.Int(description="How many patients were found, taken in or given out.")
+    count = graphene.Int(
+        description="How many patients were found, taken in, given out or asked for at once; or how many attempts "
+        "without a valid token the event stands for."
+    )
     record_version = graphene.Int(description="The version of the record that was read or written.")
     flags = _names("Circumstances worth a second look, such as `restricted` or `break_glass`.")
     policy_rules = _names("The rules that decided, such as `front_desk/PATADMIN`.")

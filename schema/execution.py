@@ -14,14 +14,15 @@ from auth import policy
 from auth.actor import Actor
 from auth.errors import AuthError
 from auth.policy import Action
+from crm.errors import AuditUnavailable, Invalid
 from crm.services.request import Request
-from schema.context import Context, Services
-from schema.documents import Document, Documents, Invalidities
-from schema.errors import UNAVAILABLE, Code, Problem, Refused, problem_of
+from schema.context import AccessLog, Context, Services
+from schema.documents import Document, Documents, Invalidities, label_of
+from schema.errors import UNAVAILABLE, Code, Problem, Refused, code_of, problem_of
 from schema.plan import Plan, make_plan
 from schema.settings import Settings
 
-__all__ = ["Answer", "Engine", "Parameters"]
+__all__ = ["Answer", "Engine", "MutationByGet", "Parameters", "record_unasked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ class Answer:
         return entries
 
 
+UNASKED = frozenset({Code.QUERY_TOO_COSTLY, Code.BATCH_TOO_LARGE})
+"""Codes of questions that may have named patients and were never put to the policy."""
+
+
 class _Strict(ExecutionContext):
     """graphql-core's executor; a field that is awaited is one of the few roots, so the check for that is cheap here."""
 
@@ -67,26 +72,39 @@ class Engine:
         self._schema = schema
         self._services = services
         self._settings = settings
-        self.documents = Documents(schema, settings.limits, count=settings.documents, size=settings.documents_size)
+        self.documents = Documents(
+            schema,
+            settings.limits,
+            count=settings.documents,
+            size=settings.documents_size,
+            refused=settings.refused_documents,
+        )
 
     async def answer(self, actor: Actor, request_id: str, parameters: Parameters, *, reading: bool = False) -> Answer:
         """The response to one request; whatever goes wrong is told in it. `reading` (GET) raises MutationByGet."""
+        request: Request | None = None
         try:
             document = self.documents.get(parameters.query)
             operation = document.operation(parameters.operation_name)
+            request = Request(request_id, document.label(operation))
             if reading and operation.operation is not OperationType.QUERY:
                 raise MutationByGet
             plan = make_plan(self._schema, operation, document.fragments, parameters.variables, self._settings.limits)
-            request = Request(request_id, document.label(operation))
             await self._admit(actor, request, plan)
         except MutationByGet:
             raise
-        except Invalidities as found:
-            return Answer(self._shown(actor, found))
         except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
-            return Answer([problem_of(error)])
+            return await self._refusal(actor, request or Request(request_id, label_of(parameters.query)), error)
         context = Context(actor, request, self._services, plan, self._settings.limits)
         return await self._execute(document, plan, context, parameters)
+
+    async def _refusal(self, actor: Actor, request: Request, error: Exception) -> Answer:
+        """The answer to an operation that is not executed; what asked for too much is recorded before it is told."""
+        try:
+            await record_unasked(self._services.access_log, actor, request, error)
+        except AuditUnavailable as unavailable:
+            error = unavailable
+        return Answer(self._shown(actor, error) if isinstance(error, Invalidities) else [problem_of(error)])
 
     def may_introspect(self, actor: Actor) -> bool:
         """Whether `actor` may see the schema, by introspection or through what validation says about a document."""
@@ -100,7 +118,7 @@ class Engine:
 
     def _shown(self, actor: Actor, found: Invalidities) -> list[Problem]:
         """What validation found; for those who may not see the schema, only that it found something."""
-        if self.may_introspect(actor) or all(each.code is Code.QUERY_TOO_COSTLY for each in found.public):
+        if self.may_introspect(actor) or found.too_costly:
             return [problem_of(each) for each in found.public]
         return [problem_of(Refused(Code.GRAPHQL_VALIDATION_FAILED))]
 
@@ -129,6 +147,19 @@ class Engine:
             if problem.code in UNAVAILABLE or problem.code is Code.RATE_LIMITED:
                 return Answer([problem])  # nothing derived from patient data may stand beside it
         return Answer(problems, result.data, executed=True)
+
+
+async def record_unasked(log: AccessLog, actor: Actor, request: Request, error: Exception) -> None:
+    """Records a refusal that came before the question could be put to the policy: too much, or too long a criterion.
+
+    Malformed requests, and documents that do not fit the schema, name no patient and are not recorded.
+    """
+    too_costly = isinstance(error, Invalidities) and error.too_costly
+    if too_costly or isinstance(error, Invalid) or code_of(error) in UNASKED:
+        why = (
+            "INVALID" if isinstance(error, Invalid) else (Code.QUERY_TOO_COSTLY if too_costly else code_of(error)).value
+        )
+        await log.unasked(why, actor, request, getattr(error, "ids", None))
 
 
 class MutationByGet(Exception):

@@ -22,8 +22,9 @@ from schema import graphiql, media
 from schema.body import parameters_of_json, parameters_of_query, read_json
 from schema.context import Services, Verifier
 from schema.errors import FORBIDDEN, UNAVAILABLE, Code, Problem, Refused, problem_of
-from schema.execution import Answer, Engine, MutationByGet, Parameters
+from schema.execution import Answer, Engine, MutationByGet, Parameters, record_unasked
 from schema.metrics import Metrics
+from schema.places import Places
 from schema.settings import Settings
 
 __all__ = ["GraphQLEndpoint", "Reply", "refusal"]
@@ -102,7 +103,8 @@ class GraphQLEndpoint:
         self._verifier = verifier
         self._settings = settings
         self._metrics = metrics
-        self._in_flight = 0
+        self._readers = Places(4 * settings.in_flight)
+        self._places = Places(settings.in_flight)
         self._methods = ("POST", "OPTIONS", *(("GET", "HEAD") if settings.graphql_get or settings.development else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,10 +120,7 @@ class GraphQLEndpoint:
 
     async def _reply(self, incoming: _Incoming, request_id: str, receive: Receive) -> Reply:
         wanted = media.JSON
-        self._in_flight += 1
         try:
-            if self._in_flight > self._settings.in_flight:
-                raise Overloaded
             if incoming.method == "OPTIONS":
                 return Reply(204, headers={"allow": ", ".join(self._methods)})
             if self._wants_page(incoming):
@@ -129,9 +128,7 @@ class GraphQLEndpoint:
             wanted = self._negotiate(incoming)
             async with asyncio.timeout(self._settings.deadline):
                 actor = await self._authenticate(incoming, request_id)
-                parameters = await self._parameters(incoming, receive)
-                answer = await self._engine.answer(actor, request_id, parameters, reading=incoming.method != "POST")
-            return _written(answer, wanted)
+            return _written(await self._answer(actor, incoming, request_id, receive), wanted)
         except _Turned as turned:
             return refusal(turned.error, status=turned.status, wanted=wanted, headers=turned.headers)
         except MutationByGet:
@@ -141,8 +138,19 @@ class GraphQLEndpoint:
             return refusal(Overloaded(), wanted=wanted)
         except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
             return refusal(error, wanted=wanted)
-        finally:
-            self._in_flight -= 1
+
+    async def _answer(self, actor: Actor, incoming: _Incoming, request_id: str, receive: Receive) -> Answer:
+        """The engine's answer. Who is still sending has no place among those who are answered."""
+        try:
+            with self._readers.taken(actor):
+                parameters = await self._parameters(incoming, receive)
+        except _Turned as turned:
+            request = Request(request_id, OPERATION)
+            await record_unasked(self._services.access_log, actor, request, turned.error)
+            raise
+        with self._places.taken(actor):
+            async with asyncio.timeout(self._settings.deadline):
+                return await self._engine.answer(actor, request_id, parameters, reading=incoming.method != "POST")
 
     def _wants_page(self, incoming: _Incoming) -> bool:
         """Whether a browser asks for the page to try queries with, which only development serves."""
@@ -195,7 +203,11 @@ class GraphQLEndpoint:
         if (incoming.one("content-encoding") or "identity").lower() != "identity":
             text = "Send the body without a content encoding."
             raise _Turned(415, Refused(Code.VALIDATION_FAILED, text, field="content-encoding"))
-        body = await self._body(incoming, receive)
+        try:
+            async with asyncio.timeout(min(self._settings.deadline, self._settings.body_deadline)):
+                body = await self._body(incoming, receive)
+        except TimeoutError:
+            raise _Turned(408, Overloaded(), {"connection": "close"}) from None
         try:
             return parameters_of_json(read_json(body, depth))
         except Refused as error:
@@ -205,7 +217,7 @@ class GraphQLEndpoint:
         """The octets of the body, refused as soon as they are too many."""
         limit = self._settings.body
         declared = incoming.one("content-length") or "0"
-        if declared.isdigit() and int(declared[:12]) > limit:
+        if declared.isdecimal() and int(declared[:12]) > limit:
             raise _too_large()
         octets = bytearray()
         while True:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graphene.utils.str_converters import to_camel_case
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
@@ -23,7 +24,7 @@ from graphql import (
 from graphql.utilities import coerce_input_value
 
 from auth.policy import Action
-from crm.errors import BatchTooLarge
+from crm.errors import BatchTooLarge, Invalid
 from schema import selection
 from schema.errors import Code, Refused
 from schema.settings import Limits
@@ -31,6 +32,22 @@ from schema.settings import Limits
 __all__ = ["Plan", "RootField", "coerce_variables", "make_plan"]
 
 Arguments = Mapping[str, Any]
+
+
+class TooManyIds(BatchTooLarge):
+    """More ids in one call than the limit; `ids` is how many there were, for the access log."""
+
+    def __init__(self, limit: int, ids: int) -> None:
+        super().__init__(limit)
+        self.ids = ids
+
+
+class TooManyRecords(Refused):
+    """An operation that may touch more records than the limit; `ids` is how many it names, for the access log."""
+
+    def __init__(self, ids: int) -> None:
+        super().__init__(Code.QUERY_TOO_COSTLY, "The operation may touch too many records.")
+        self.ids = ids or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +82,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How a root field touches patients: by which action, which ones, and how many records at most."""
+    """How a root field touches patients: by which action, which ones, and how many records at most; what it seeks."""
 
     action: Action | None = None
     ids: Callable[[Arguments], Sequence[str]] = lambda _: ()
     records: Callable[[Arguments, Limits], int] = lambda _, __: 1
+    sought: tuple[str, ...] = ()
 
 
 def _one(arguments: Arguments) -> Sequence[str]:
@@ -90,9 +108,9 @@ _RULES: Mapping[str, _Rule] = {
     "viewer": _Rule(records=lambda _, __: 0),
     "me": _Rule(Action.SELF_READ),
     "patient": _Rule(Action.READ, _one),
-    "patientByIdentifier": _Rule(Action.SEARCH),
+    "patientByIdentifier": _Rule(Action.SEARCH, sought=("system", "value")),
     "patients": _Rule(Action.READ, lambda arguments: arguments["ids"], lambda arguments, _: len(arguments["ids"])),
-    "searchPatients": _Rule(Action.SEARCH, records=_page),
+    "searchPatients": _Rule(Action.SEARCH, records=_page, sought=("by",)),
     "accessEvents": _Rule(Action.AUDIT_READ, records=_page),
     "registerPatient": _Rule(Action.REGISTER),
     "updatePreferences": _CHANGE,
@@ -113,7 +131,8 @@ def make_plan(
 ) -> Plan:
     """The plan of a validated operation.
 
-    Raises Refused: VALIDATION_FAILED for variables that do not fit, QUERY_TOO_COSTLY; and BatchTooLarge.
+    Raises Refused: VALIDATION_FAILED for variables that do not fit, QUERY_TOO_COSTLY; BatchTooLarge; and Invalid for
+    a criterion of a search that is too long.
     """
     root_type = schema.mutation_type if operation.operation is OperationType.MUTATION else schema.query_type
     if root_type is None or operation.operation is OperationType.SUBSCRIPTION:
@@ -131,15 +150,26 @@ def make_plan(
         definition = root_type.fields[name]
         arguments = _arguments(definition, nodes[0], variables)
         rule = _RULES[name]
+        for argument in rule.sought:
+            _check_length(arguments[argument], argument, limits.criterion)
         ids = tuple(rule.ids(arguments))
         if len(ids) > limits.batch:
-            raise BatchTooLarge(limits.batch)
+            raise TooManyIds(limits.batch, len(ids))
         asked = selection.asked(schema, nodes, get_named_type(definition.type), fragments, variables)
         roots[key] = RootField(name, asked, rule.action, ids, rule.records(arguments, limits))
     plan = Plan(operation, roots, variables)
     if plan.records > limits.records:
-        raise Refused(Code.QUERY_TOO_COSTLY, "The operation may touch too many records.")
+        raise TooManyRecords(sum(len(root.ids) for root in roots.values()))
     return plan
+
+
+def _check_length(criterion: Any, path: str, limit: int) -> None:
+    """Bound what a search looks for before anything compares, folds or parses it. Raises `Invalid`."""
+    if isinstance(criterion, Mapping):
+        for name, value in criterion.items():
+            _check_length(value, f"{path}.{to_camel_case(name)}", limit)
+    elif isinstance(criterion, str) and len(criterion) > limit:
+        raise Invalid(path, "too_long")
 
 
 def _arguments(definition: Any, node: FieldNode, variables: Mapping[str, Any]) -> dict[str, Any]:

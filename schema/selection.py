@@ -7,6 +7,8 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLDirective,
+    GraphQLError,
     GraphQLIncludeDirective,
     GraphQLNamedType,
     GraphQLObjectType,
@@ -20,6 +22,7 @@ from graphql import (
 )
 
 from crm.catalogue import BY_PATH
+from schema.errors import Code, Refused
 from schema.types import CLEAR
 
 __all__ = ["asked", "fields_of"]
@@ -43,11 +46,18 @@ class _Walk:
         """Whether @skip and @include leave the selection in (GraphQL specification, section 3.13)."""
         if not node.directives:
             return True
-        skip = get_directive_values(GraphQLSkipDirective, node, self.variables)
+        skip = self._values(GraphQLSkipDirective, node)
         if skip and skip["if"]:
             return False
-        include = get_directive_values(GraphQLIncludeDirective, node, self.variables)
+        include = self._values(GraphQLIncludeDirective, node)
         return not include or bool(include["if"])
+
+    def _values(self, directive: GraphQLDirective, node: Any) -> dict[str, Any] | None:
+        """A directive's arguments. A variable with a default may still be null, which validation cannot see."""
+        try:
+            return get_directive_values(directive, node, self.variables)
+        except GraphQLError:
+            raise Refused(Code.VALIDATION_FAILED, "A condition must be true or false.", field=directive.name) from None
 
     def fields(
         self, selection_set: SelectionSetNode, parent: GraphQLNamedType | None

@@ -10,7 +10,8 @@ class Limits:
     """The most that one document may hold; all are enforced before validation, `records` before any row is read.
 
     Counts follow fragments: a fragment spread twice counts twice. Directives and aliases are counted in the whole
-    document, `depth` for each operation. `introspection_depth` holds below `__schema` and `__type` only, where the
+    document, `depth` for each operation. `introspection_depth` holds below `__schema` and `__type` only, where tools
+    ask deeper than anybody asks about patients. `criterion` is in characters, for each text that a search looks for.
     """
 
     source: int = 50_000
@@ -28,6 +29,7 @@ class Limits:
     page: int = 100
     page_default: int = 25
     variables_depth: int = 16
+    criterion: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,21 @@ class Settings:
     `development` serves GraphiQL. `open_introspection` lets every authenticated caller ask for the schema, and be told
     what in a document does not fit it; else only those whom the policy grants `schema:read`. `graphql_get` accepts
     queries by GET.
-    `deadline` is in seconds and covers reading the body and answering; `body` is in octets; `in_flight` is how many
-    requests may be worked on at once before the next is refused as OVERLOADED. The cache of validated documents holds
-    at most `documents` of them and `documents_size` characters of text.
+    `deadline` is in seconds and covers answering; a body must have come within `body_deadline` or that, whichever is
+    shorter. `body` is in octets. `in_flight` is how many requests may be worked on at once before the next is refused
+    as OVERLOADED, and four times as many may be sending their bodies; a single caller gets a quarter of either, and
+    then RATE_LIMITED. The cache of validated documents holds at most `documents` of them and `documents_size`
+    characters of text; of refused ones the problems of `refused_documents` are kept.
     """
 
     development: bool = False
     open_introspection: bool = False
     graphql_get: bool = False
     deadline: float = 10.0
+    body_deadline: float = 5.0
     body: int = 102_400
     in_flight: int = 256
     documents: int = 1_000
     documents_size: int = 4_000_000
+    refused_documents: int = 250
     limits: Limits = field(default_factory=Limits)

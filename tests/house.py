@@ -167,7 +167,9 @@ async def house(
     await log.start()
     try:
         store = Store(database(real), keys(key_set(folder)), log, now)
-        yield House(real, services(store, region="GB"), log)
+        opened = services(store, region="GB")
+        yield House(real, opened, log)
+        await opened.access_log.close()
     finally:
         await log.stop()
         await real.close()

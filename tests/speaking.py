@@ -36,16 +36,17 @@ ANN: dict[str, Any] = {
 
 
 class Tokens:
-    """Takes `Bearer ROLE` for a token of that role, in the role's ordinary purpose."""
+    """Takes `Bearer ROLE` or `Bearer ROLE@SUBJECT` for a token of that role, in the role's ordinary purpose."""
 
     def verify(self, authorization: str | None, purpose: str | None = None) -> Actor:
         """The actor, or the refusal a real verifier would raise."""
         if authorization is None:
             raise Unauthenticated("missing")
-        name = authorization.removeprefix("Bearer ")
+        name, _, subject = authorization.removeprefix("Bearer ").partition("@")
         if name not in list(Role):
             raise Unauthenticated("signature")
-        bearer = replace(actor(Role(name), patient_id="ann" if name in PERSONAL else None), expires_at=4_000_000_000)
+        bearer = actor(Role(name), patient_id="ann" if name in PERSONAL else None, subject=subject or "u-1")
+        bearer = replace(bearer, expires_at=4_000_000_000)
         if purpose is None:
             return bearer
         if purpose not in list(Purpose):
@@ -191,6 +192,12 @@ class _Log:
         """An empty page."""
         await self.services._note("events", frozenset(), (question, first, after))
         return Page([], [], has_next_page=False)
+
+    async def unasked(self, why: str, actor: Actor, request: Request, count: int | None = None) -> None:
+        """Remembers a question refused before it was put to the policy, with the number of ids."""
+        self.services.refusals.append((why, request.operation, f"{actor.subject}, {count} ids"))
+        if self.services.before:
+            await self.services.before()
 
     async def refused(self, why: str, request: Request, actor: Actor | None = None) -> None:
         """Remembers an attempt that got no further than its token."""

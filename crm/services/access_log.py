@@ -7,19 +7,16 @@ from typing import Any
 
 from auth import policy
 from auth.actor import Actor
-from auth.policy import POLICY_VERSION, Action
-from crm.audit.event import EPOCH, Act, Who
+from auth.policy import Action
+from crm.audit.event import EPOCH, Act, Outcome, Who
 from crm.errors import Invalid
 from crm.services.profiles import Page, decode_cursor, encode_cursor
+from crm.services.refusals import NOBODY, Refusals
 from crm.services.request import Request
 from crm.store import log
-from crm.store.context import Context
 from crm.store.log import EventFilter, LoggedEvent
 from crm.store.subjects import patients_of, subjects_of
-from crm.store.unit import Store
-
-NOBODY = "_"
-"""The log of attempts that belong to no organisation, because their token proved nothing."""
+from crm.store.unit import Store, event
 
 
 class AccessLog:
@@ -27,6 +24,7 @@ class AccessLog:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._nobody = Refusals(store)
 
     async def admit(self, actor: Actor, request: Request) -> str:
         """The rule that lets the actor read the log; a refusal is recorded and raised."""
@@ -40,7 +38,8 @@ class AccessLog:
 
         `question` may hold `patient_id`, `actor`, `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome`
         (ok, partial, denied, error), `purpose` (HL7 code), `act` and `request_id`; with `unattributed` it is about the
-        attempts without a valid token, which belong to no organisation. Raises `Invalid` for a malformed time or cursor.
+        attempts without a valid token, which belong to no organisation. Raises `Invalid` for a malformed time or
+        cursor.
         """
         rule = await self.admit(actor, request)
         database = self._store.database
@@ -67,11 +66,22 @@ class AccessLog:
     async def refused(self, why: str, request: Request, actor: Actor | None = None) -> None:
         """Records an attempt that got no further than its token: a reason code, and nothing of the token itself.
 
-        `actor` is known where the token was good but its purpose was not.
+        `actor` is known where the token was good but its purpose was not. Floods of the others are summed.
         """
-        nobody = Context(NOBODY, Who(), request.operation, request.id, None, POLICY_VERSION)
-        context = request.context(actor) if actor else nobody
-        await self._store.refuse(context, Act.LOGIN, [], why=why)
+        if actor is None:
+            await self._nobody.refuse(why, request)
+        else:
+            await self._store.refuse(request.context(actor), Act.LOGIN, [], why=why)
+
+    async def unasked(self, why: str, actor: Actor, request: Request, count: int | None = None) -> None:
+        """Records a question refused before it was put to the policy; `count` is how many ids it named, where known."""
+        act = Act.QUERY if count is None else Act.READ
+        refusal = event(request.context(actor), act=act, out=Outcome.DENIED, why=why, cnt=count)
+        await self._store.log.append(actor.org, [refusal])
+
+    async def close(self) -> None:
+        """Makes durable what is summed but not yet recorded; to be called before the log is stopped."""
+        await self._nobody.close()
 
 
 def _filter(question: Mapping[str, Any], subject: str | None) -> EventFilter:

@@ -220,10 +220,11 @@ async def test_too_many_at_once() -> None:
         await gate.wait()
 
     async with speaking(Settings(in_flight=2), FakeServices(before=wait)) as speaker:
-        held = [asyncio.create_task(speaker.ask(READ)) for _ in range(2)]
+        held = [asyncio.create_task(speaker.ask(READ, f"front_desk@{name}")) for name in ("ada", "bo")]
         await full.wait()
         response = await speaker.post({"query": READ})
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert code(response.json()) == "OVERLOADED"
         gate.set()
         assert [status for status, _ in await asyncio.gather(*held)] == [200, 200]
 

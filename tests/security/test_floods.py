@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import uvicorn
@@ -12,6 +13,8 @@ from commands import serving
 from commands.protocol import BoundedHttp
 from schema import media
 from schema.app import create_app
+from schema.documents import Documents, Invalidities
+from schema.sdl import build_schema
 from schema.settings import Settings
 from tests.speaking import FakeServices, Tokens, code, ready, speaking
 
@@ -73,9 +76,11 @@ async def test_an_endless_content_type_is_not_parsed() -> None:
 
 
 @asynccontextmanager
-async def listening(**bounds: float) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
+async def listening(
+    settings: Settings | None = None, **bounds: float
+) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
     """Opens connections to the application as it is really served; `bounds` replace those of the protocol."""
-    config = serving._config(create_app(FakeServices(), Tokens(), Settings(), ready))
+    config = serving._config(create_app(FakeServices(), Tokens(), settings or Settings(), ready))
     config.http = type("Bounded", (BoundedHttp,), bounds)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
@@ -127,7 +132,6 @@ ENDLESS = {
     "empty lines": (b"", b"\r\n" * 32_768),
     "the size of a chunk": (POST + b"transfer-encoding: chunked\r\n\r\n1;a=", b"a" * 65_536),
     "headers behind a body": (POST + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x-a: b\r\n" * 8_192),
-    "requests that nobody waits for": (b"", b"GET /healthz HTTP/1.1\r\n\r\n" * 4_096),
 }
 
 
@@ -137,7 +141,7 @@ async def test_nothing_is_read_without_end(what: str) -> None:
     start, rest = ENDLESS[what]
     async with listening() as connect:
         said = await poured(await connect(), start, rest, 1_000)
-        assert b"HTTP/1.1 200" not in said or what.startswith("requests")
+        assert b"HTTP/1.1 200" not in said
         assert await asked(await connect()) == 200
 
 
@@ -187,3 +191,128 @@ async def test_nobody_is_waited_for_without_end(start: bytes, said: bytes) -> No
             await asyncio.sleep(0.05)
         assert (await answer).startswith(said)
         assert await asked(await connect()) == 200
+
+
+async def test_a_pipeline_has_an_end() -> None:
+    """Requests sent without waiting for answers do not queue up: the connection is closed long before all are taken."""
+    async with listening() as connect:
+        said = await poured(await connect(), b"", b"GET /healthz HTTP/1.1\r\n\r\n" * 4_096, 50)
+    assert said.count(b"HTTP/1.1 200") < 4_096
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+async def test_senders_of_bodies_take_no_place_from_others() -> None:
+    """Bodies that dribble are waited for apart from requests at work, and give up sooner: 408, connection closed."""
+    settings = Settings(in_flight=4, body_deadline=0.5)
+    half = POST.replace(b"front_desk", b"front_desk@slow") + b"content-length: 100\r\n\r\n{"
+    async with listening(settings) as connect:
+        slow = [await connect() for _ in range(4)]
+        for _, writer in slow:
+            writer.write(half)
+        assert await asked(await connect()) == 200
+        said = await everything(slow[0][0])
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in said
+    assert b'"OVERLOADED"' in said
+
+
+async def test_one_caller_gets_a_quarter() -> None:
+    """One token cannot take all places: RATE_LIMITED for its caller, an answer for the others."""
+    gate = asyncio.Event()
+    full = asyncio.Barrier(3)
+
+    async def wait() -> None:
+        await full.wait()
+        await gate.wait()
+
+    async with speaking(Settings(in_flight=8), FakeServices(before=wait)) as speaker:
+        held = [asyncio.create_task(speaker.ask(READ, "front_desk@ada")) for _ in range(2)]
+        await full.wait()
+        speaker.services.before = None
+        response = await speaker.post({"query": READ}, "front_desk@ada")
+        assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+        assert code(response.json()) == "RATE_LIMITED"
+        assert (await speaker.ask(READ, "front_desk@bo"))[0] == 200
+        gate.set()
+        assert [status for status, _ in await asyncio.gather(*held)] == [200, 200]
+        assert (await speaker.ask(READ, "front_desk@ada"))[0] == 200
+
+
+async def test_bodies_have_shares_too() -> None:
+    """A caller's quarter holds for bodies on their way as well."""
+    settings = Settings(in_flight=1, body_deadline=60)
+    async with listening(settings) as connect:
+        slow = await connect()
+        slow[1].write(POST + b"content-length: 100\r\n\r\n{")
+        while await asked(await connect()) == 200:  # noqa: ASYNC110 - until the half request has arrived
+            await asyncio.sleep(0)
+        assert await asked(await connect()) == 429
+
+
+# --- what looks small ------------------------------------------------------------------------------------------------
+
+LONG = "x" * 201
+CROSSED = "query Crossed { viewer { " + "org " * 390 + "} }"
+CRITERIA = [
+    ({"phone": LONG}, "by.phone"),
+    ({"email": LONG}, "by.email"),
+    ({"fullName": LONG}, "by.fullName"),
+    ({"familyName": LONG, "birthDate": "1980"}, "by.familyName"),
+    ({"familyName": "x", "birthDate": LONG}, "by.birthDate"),
+    ({"identifier": {"system": LONG, "value": "x"}}, "by.identifier.system"),
+    ({"identifier": {"system": "x", "value": LONG}}, "by.identifier.value"),
+]
+
+
+@pytest.mark.parametrize(("by", "field"), CRITERIA)
+async def test_long_criteria_are_not_looked_at(by: dict[str, Any], field: str) -> None:
+    """No folding, no parsing: refused by its length, by name, on record, and before any service is asked."""
+    query = "query Find($by: PatientSearch!) { searchPatients(by: $by) { edges { cursor } } }"
+    async with speaking() as speaker:
+        _, answer = await speaker.ask(query, variables={"by": by})
+        assert answer["errors"][0]["extensions"] == {"code": "VALIDATION_FAILED", "field": field, "rule": "too_long"}
+        assert speaker.services.calls == []
+        assert speaker.services.refusals == [("INVALID", "Find", "u-1, None ids")]
+
+
+async def test_long_criteria_in_literals_and_identifiers() -> None:
+    """It does not matter how a criterion comes; 200 characters are fine."""
+    by_identifier = 'query ($v: String!) { patientByIdentifier(system: "urn:x", value: $v) { id } }'
+    async with speaking() as speaker:
+        _, answer = await speaker.ask(f'{{ searchPatients(by: {{ phone: "{LONG}" }}) {{ edges {{ cursor }} }} }}')
+        assert answer["errors"][0]["extensions"]["field"] == "by.phone"
+        _, answer = await speaker.ask(by_identifier, variables={"v": LONG})
+        assert answer["errors"][0]["extensions"]["field"] == "value"
+        _, answer = await speaker.ask(by_identifier, variables={"v": LONG[:200]})
+        assert "errors" not in answer
+
+
+async def test_a_refused_document_is_validated_once() -> None:
+    """Its problems are remembered; only so many, by digest, and apart from the documents that passed."""
+    documents = Documents(build_schema(), Settings().limits, count=2, size=10_000, refused=3)
+    documents.get("{ __typename }")
+    with pytest.raises(Invalidities) as first:
+        documents.get(CROSSED)
+    with pytest.raises(Invalidities) as second:
+        documents.get(CROSSED)
+    assert second.value.public is first.value.public
+    assert second.value is not first.value
+    for number in range(10):
+        with pytest.raises(Invalidities):
+            documents.get(f"{{ x{number} }}")
+    assert (len(documents), documents.refused) == (1, 3)
+
+
+@pytest.mark.parametrize("directive", ["include", "skip"])
+@pytest.mark.parametrize("query", ["{ patient(id: $id) { id @%s(if: $x) } }", "{ __typename @%s(if: $x) }"])
+async def test_a_condition_that_is_null(query: str, directive: str) -> None:
+    """A default lets a nullable variable through validation; null in it is the caller's mistake, not ours."""
+    text = 'query Q($x: Boolean = true, $id: ID = "ann") ' + query % directive
+    if "$id" not in query:
+        text = text.replace(', $id: ID = "ann"', "")
+    async with speaking() as speaker:
+        _, answer = await speaker.ask(text, variables={"x": None})
+        assert answer["errors"][0]["extensions"] == {"code": "VALIDATION_FAILED", "field": directive}
+        assert "data" not in answer
