@@ -1,4 +1,4 @@
-"""An import service in memory: stores what it is given and recognises records by the rule of docs/decisions/0012."""
+"""An import service in memory: stores what it is given and recognises records by the house's own rule."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from typing import Any
 
 from crm.errors import VersionConflict
 from crm.services.imports import Draft, Incoming, Known, Outcome
+from crm.services.recognition import Candidate, Person, named, recognise
 
 
 def bare(values: dict[str, Any]) -> dict[str, Any]:
@@ -26,12 +27,6 @@ class Patient:
         self.version = 0
         self.values: dict[str, Any] = {}
         self.restricted = False
-        self.source_ids: set[tuple[str, str]] = set()
-
-    @property
-    def identifiers(self) -> set[tuple[str, str]]:
-        entries = self.values.get("identifiers", ())
-        return {(entry["system"], entry["value"]) for entry in entries if "system" in entry}
 
 
 class MemoryTarget:
@@ -45,6 +40,9 @@ class MemoryTarget:
 
     def digest(self, material: bytes) -> bytes:
         return hashlib.sha256(b"test key" + material).digest()
+
+    async def said(self, incoming: Sequence[Incoming]) -> list[bytes]:
+        return [self.slots.get((entry.source, entry.key), ("", b""))[1] for entry in incoming]
 
     async def known(self, incoming: Sequence[Incoming]) -> list[Known | None]:
         return [self._known(entry) for entry in incoming]
@@ -60,31 +58,28 @@ class MemoryTarget:
         return [self._store(draft, known) for draft, known in drafts]
 
     def _known(self, entry: Incoming) -> Known | None:
-        slot = self.slots.get((entry.source, entry.slot))
-        if slot is not None:
-            return Known(slot[0], self.patients[slot[0]].version, slot[1])
-        found = next((patient for patient in self.patients.values() if self._same(entry, patient)), None)
-        return Known(found.id, found.version, b"") if found else None
-
-    def _same(self, entry: Incoming, patient: Patient) -> bool:
-        if entry.heed_id == patient.id:
-            return True
-        mine, theirs = set(entry.identifiers), patient.identifiers
-        if entry.source_id is None:
-            return bool(mine) and entry.identifiers[0] in theirs
-        named = (entry.source, entry.source_id) in patient.source_ids
-        return named and (not mine or not theirs or bool(mine & theirs))
+        reported, digest = self.slots.get((entry.source, entry.key), ("", b""))
+        again = reported if digest == self.digest(entry.digest_material) else ""
+        candidates = [
+            Candidate(one.id, Person.of(one.values), named(one.values, entry), one.id == again)
+            for one in self.patients.values()
+        ]
+        found = recognise(entry, candidates)
+        if not isinstance(found, Candidate):
+            return Known("", 0, digest, obstacle=found) if found else None
+        patient = self.patients[found.patient_id]
+        return Known(patient.id, patient.version, digest, patient.restricted)
 
     def _store(self, draft: Draft, known: Known | None) -> Outcome:
         entry = draft.incoming
         patient = self.patients[known.patient_id] if known else Patient(len(self.patients))
         self.patients[patient.id] = patient
-        if entry.source_id is not None:
-            patient.source_ids.add((entry.source, entry.source_id))
-        self.slots[entry.source, entry.slot] = patient.id, self.digest(entry.digest_material)
+        self.slots[entry.source, entry.key] = patient.id, self.digest(entry.digest_material)
         values = dict(draft.values)
-        if known and bare(patient.values) == bare(values) and patient.restricted == draft.restricted:
+        values["source_records"] = patient.values["source_records"] if known else [entry.source_record]
+        restricted = draft.restricted or patient.restricted
+        if known and bare(patient.values) == bare(values) and patient.restricted == restricted:
             return Outcome.UNCHANGED
-        patient.values, patient.restricted = values, draft.restricted
+        patient.values, patient.restricted = values, restricted
         patient.version += 1
         return Outcome.UPDATED if known else Outcome.CREATED

@@ -17,6 +17,7 @@ from crm.interchange.identity import incoming_of
 from crm.interchange.left_behind import LeftBehind
 from crm.interchange.rejects import Reason, Refused, Reject
 from crm.services.imports import Draft
+from crm.services.recognition import Person
 
 __all__ = ["draft_of", "preferred_name_of"]
 
@@ -95,7 +96,7 @@ class _Reading:
         for name, (value, path) in read_extensions(resource.get("extension", ()), self._values, self._left).items():
             self._take(name, value, path)
         restricted = self._restricted()
-        incoming = incoming_of(resource, org=org, source=source)
+        incoming = incoming_of(resource, org=org, source=source, person=Person.of(self._values))
         return Draft(incoming, self._values, restricted, self._left.paths())
 
     def _take(self, name: str, value: Any, path: str, places: Sequence[int] | None = None) -> None:

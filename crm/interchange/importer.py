@@ -6,12 +6,14 @@ It is the only place that sees both the file and the store. It logs nothing and 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from crm.errors import Invalid, Unsafe, VersionConflict
+from crm.errors import Erased, Invalid, Tampered, Unsafe, VersionConflict
 from crm.interchange.fhir_in import draft_of
+from crm.interchange.histories import Histories
 from crm.interchange.identity import incoming_of
 from crm.interchange.reader import Record, read
 from crm.interchange.rejects import Reason, Reject
@@ -36,6 +38,8 @@ class Target(Protocol):
     """What an import needs of the store: `crm.services.imports.Imports`, or a fake of it."""
 
     def digest(self, material: bytes) -> bytes: ...
+
+    async def said(self, incoming: Sequence[Incoming]) -> list[bytes]: ...
 
     async def known(self, incoming: Sequence[Incoming]) -> list[Known | None]: ...
 
@@ -126,6 +130,9 @@ class _Meaning:
             return record.content
         return draft_of(record.content, org=self.org, source=self.source, region=self.region)
 
+    def accepts(self, record: Record) -> bool:
+        return isinstance(self.draft(record), Draft)
+
     def incoming(self, record: Record) -> Incoming | None:
         """The keys of a record that may be a Patient, without looking whether it is a valid one."""
         if isinstance(record.content, Reject) or record.content.get("resourceType") != "Patient":
@@ -138,9 +145,15 @@ class _Meaning:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    """A record to apply. `content` is the digest of it alone; its draft's covers what the run said before, too."""
+
     file: Path
     record: Record
     draft: Draft
+    content: bytes = field(repr=False)
+
+
+_Pair = tuple[_Waiting, Known | None]
 
 
 class _Run:
@@ -152,85 +165,100 @@ class _Run:
         self._meaning = meaning
         self._refused = refused
         self._on_reject = on_reject
-        self._last: dict[int, bytes] = {}
+        self._histories = Histories()
         self._chunk: list[_Waiting] = []
-        self._marks: set[str] = set()
+        self._keys: set[str] = set()
 
     def survey(self, files: Sequence[Path]) -> int:
-        """The number of all records, and for `take` what each slot says at its last acceptable occurrence.
-
-        A slot that occurs once is not worth the work of checking it twice, so only a repeated one is looked at closely.
-        """
+        """The number of all records; notes for `take` what each key will have said at the end."""
         total = 0
         for record in (record for file in files for record in read(file)):
             total += 1
             incoming = self._meaning.incoming(record)
-            if incoming is None:
-                continue
-            slot, material = hash(incoming.slot), incoming.digest_material
-            before = self._last.setdefault(slot, material)
-            if before != material and isinstance(self._meaning.draft(record), Draft):
-                self._last[slot] = material
+            if incoming is not None:
+                acceptable = partial(self._meaning.accepts, record)
+                self._histories.survey(incoming.key, incoming.digest_material, acceptable)
         return total
 
     async def take(self, file: Path, record: Record) -> bool:
         """Puts one record into the chunk, or among the rejects; True when a chunk was applied."""
         draft = self._meaning.draft(record)
         if isinstance(draft, Reject):
+            refused = self._meaning.incoming(record)
+            if refused is not None:
+                self._histories.take(refused.key, refused.digest_material, acceptable=False)
             self._reject(file, record, draft)
             return False
         self.summary.not_taken.update(draft.not_taken)
-        marks = draft.incoming.marks
+        key, content = draft.incoming.key, draft.incoming.digest_material
         # Two records that may be one patient never meet in a transaction: the second has to find the first.
-        full = len(self._chunk) >= CHUNK or not self._marks.isdisjoint(marks)
+        full = len(self._chunk) >= CHUNK or key in self._keys
         if full:
             await self.flush()
-        self._chunk.append(_Waiting(file, record, draft))
-        self._marks |= marks
+        said = self._histories.take(key, content, acceptable=True)
+        draft = replace(draft, incoming=replace(draft.incoming, digest_material=said)) if said != content else draft
+        self._chunk.append(_Waiting(file, record, draft, content))
+        self._keys.add(key)
         return full
 
     async def flush(self) -> None:
-        """Applies the chunk."""
-        chunk, self._chunk, self._marks = self._chunk, [], set()
+        """Applies the chunk, without what the store already holds."""
+        chunk, self._chunk, self._keys = self._chunk, [], set()
         if not chunk:
             return
-        known = await self._target.known([waiting.draft.incoming for waiting in chunk])
-        pairs = list(zip(chunk, known, strict=True))
-        news = [pair for pair in pairs if not self._said_already(*pair)]
-        self.summary.unchanged += len(pairs) - len(news)
-        for batch in _apart(news):
+        said = await self._target.said([waiting.draft.incoming for waiting in chunk])
+        # What the whole run says was said before; only a restriction may be missing since then.
+        news = [one for one, last in zip(chunk, said, strict=True) if one.draft.restricted or not self._says(one, last)]
+        known = await self._target.known([waiting.draft.incoming for waiting in news]) if news else []
+        pairs = [
+            (waiting, found)
+            for waiting, found in zip(news, known, strict=True)
+            if not (found and found.restricted and self._says(waiting, found.digest))
+        ]
+        self.summary.unchanged += len(chunk) - len(pairs)
+        for batch in _apart(pairs):
             await self._apply(batch)
 
-    def _said_already(self, waiting: _Waiting, known: Known | None) -> bool:
-        """Whether the store holds what this record's slot says at the end of this run."""
-        if known is None:
-            return False
-        incoming = waiting.draft.incoming
-        last = self._last.get(hash(incoming.slot), incoming.digest_material)
-        return known.digest == self._target.digest(last)
+    def _says(self, waiting: _Waiting, said: bytes) -> bool:
+        """Whether `said` is what this record's key says at the end of this run."""
+        return said == self._target.digest(self._histories.whole(waiting.draft.incoming.key, waiting.content))
 
-    async def _apply(self, batch: list[tuple[_Waiting, Known | None]]) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
+    async def _apply(self, batch: list[_Pair]) -> None:
+        """Stores a batch in one transaction; where one record stands in the way of that, each in one of its own."""
+        reject = Reject(Reason.PATIENT_BUSY)
+        for _ in range(_ATTEMPTS):
+            batch = self._without_obstacles(batch)
+            if not batch:
+                return
             try:
                 outcomes = await self._target.apply([(waiting.draft, known) for waiting, known in batch])
             except VersionConflict:
                 # Somebody changed one of the patients since `known`: look again.
-                if attempt == _ATTEMPTS:
-                    raise
-                again = await self._target.known([waiting.draft.incoming for waiting, _ in batch])
-                batch = [(waiting, known) for (waiting, _), known in zip(batch, again, strict=True)]
-            except Invalid as fault:
-                if len(batch) > 1:
-                    for pair in batch:
-                        await self._apply([pair])
-                else:
-                    waiting = batch[0][0]
-                    self._reject(waiting.file, waiting.record, Reject(Reason.NOT_STORABLE, fault.field))
-                return
+                waiting = [one for one, _ in batch]
+                batch = list(
+                    zip(waiting, await self._target.known([one.draft.incoming for one in waiting]), strict=True)
+                )
+            except (Invalid, Erased, Tampered) as fault:
+                reject = _refusal(fault)
+                break
             else:
                 for outcome in outcomes:
                     setattr(self.summary, outcome.value, getattr(self.summary, outcome.value) + 1)
                 return
+        if len(batch) == 1:
+            self._reject(batch[0][0].file, batch[0][0].record, reject)
+            return
+        for pair in batch:
+            await self._apply([pair])
+
+    def _without_obstacles(self, batch: list[_Pair]) -> list[_Pair]:
+        free = []
+        for waiting, known in batch:
+            if known is not None and known.obstacle is not None:
+                self._reject(waiting.file, waiting.record, Reject(Reason(known.obstacle.value)))
+            else:
+                free.append((waiting, known))
+        return free
 
     def _reject(self, file: Path, record: Record, reject: Reject) -> None:
         self.summary.rejected += 1
@@ -240,15 +268,25 @@ class _Run:
             self._on_reject(file, record.line, reject)
 
 
-def _apart(pairs: list[tuple[_Waiting, Known | None]]) -> Iterator[list[tuple[_Waiting, Known | None]]]:
+def _refusal(fault: Invalid | Erased | Tampered) -> Reject:
+    match fault:
+        case Invalid():
+            return Reject(Reason.NOT_STORABLE, fault.field)
+        case Erased():
+            return Reject(Reason.PATIENT_ERASED)
+        case Tampered():
+            return Reject(Reason.PATIENT_DAMAGED)
+
+
+def _apart(pairs: list[_Pair]) -> Iterator[list[_Pair]]:
     """`pairs` in batches of which none holds one stored patient twice."""
-    batch: list[tuple[_Waiting, Known | None]] = []
+    batch: list[_Pair] = []
     seen: set[str] = set()
     for waiting, known in pairs:
         if known is not None and known.patient_id in seen:
             yield batch
             batch, seen = [], set()
-        if known is not None:
+        if known is not None and known.patient_id:
             seen.add(known.patient_id)
         batch.append((waiting, known))
     if batch:

@@ -185,12 +185,16 @@ def _of_text(number: int, text: bytes) -> Iterator[Record]:
 
 
 def _of_bundle(number: int, bundle: Mapping[str, Any]) -> Iterator[Record]:
-    """The entries of a Bundle of any type; what a transaction asks to do with a resource is not looked at."""
+    """The entries of a Bundle of any type; what a transaction asks to do with a resource is not looked at.
+
+    A history stands newest first (FHIR 4.0.1, http.html#history) and is read from its end, so that the newest counts.
+    """
     entries = bundle.get("entry", [])
     if not isinstance(entries, list):
         yield Record(number, None, Reject(Reason.BAD_TYPE, "entry"), _compact(bundle))
         return
-    for place, entry in enumerate(entries):
+    numbered = list(enumerate(entries))
+    for place, entry in reversed(numbered) if bundle.get("type") == "history" else numbered:
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if isinstance(resource, dict):
             yield Record(number, place, resource, _compact(resource))

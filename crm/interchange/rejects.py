@@ -38,6 +38,12 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     TOO_MANY = "too_many"
     NOT_STORABLE = "not_storable"
+    # The stored patient.
+    IDENTITY_CONFLICT = "identity_conflict"
+    PATIENT_MERGED = "patient_merged"
+    PATIENT_ERASED = "patient_erased"
+    PATIENT_DAMAGED = "patient_damaged"
+    PATIENT_BUSY = "patient_busy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ Everything is collected in `Writes` and flushed table by table, so that many imp
 Nothing here decides who may change what, or which version was expected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, delete, insert, update
@@ -19,7 +19,7 @@ from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
 from crm.store.codec import encode
 from crm.store.database import Connection
-from crm.store.opening import reveal, unlock
+from crm.store.opening import provenance, reveal, unlock
 from crm.store.record import LIVE, Record, SealedRow
 from crm.store.statements import prepare
 from crm.store.tables import blind_index, outbox, patient, patient_key, sealed_row
@@ -62,17 +62,29 @@ _DELETE_INDEX = prepare(
 )
 
 
+class Origin(NamedTuple):
+    """Who speaks for a field group: an application (channel `api`) or a source whose files are imported (`import`).
+
+    Both choose their own names, so a name alone does not tell them apart.
+    """
+
+    channel: str
+    system: str
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a change comes from: the source system, the subject who recorded it, and when (microseconds, UTC)."""
+    """Where a change comes from: who speaks, the subject who recorded it, and when (microseconds, UTC)."""
 
-    system: str
+    origin: Origin
     recorded_by: str
     recorded_at: int
 
     def note(self) -> dict[str, str]:
-        """The clear provenance note of a field group."""
-        return {"source": self.system, "recorded_by": self.recorded_by, "recorded_at": rfc3339(self.recorded_at)}
+        """The clear provenance note of a field group; without `channel` it is the API's."""
+        when = rfc3339(self.recorded_at)
+        note = {"source": self.origin.system, "recorded_by": self.recorded_by, "recorded_at": when}
+        return note if self.origin.channel == "api" else {**note, "channel": self.origin.channel}
 
 
 @dataclass(slots=True)
@@ -114,24 +126,27 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     """Puts the new record's rows into `writes`, advances `record` to it, and names the fields that really changed.
 
     `values` maps catalogue names to canonical values (None clears). Fields whose value stays the same are left alone;
-    when nothing changes, nothing is written and the version stays.
+    when nothing changes, nothing is written and the version stays. A person who confirms what an import said speaks for
+    it from then on: that is a change of `provenance`.
     """
     on = rfc3339(source.recorded_at)[:10]
     affected = [index for index in INDEXES if not values.keys().isdisjoint(index.fields)]
     needed = set(values) | {name for index in affected for name in index.fields}
     before = reveal(keys, record, needed, on)
     changed = [name for name, value in values.items() if before.get(name) != value]
-    if not changed and record.version:
+    confirmed = [] if source.origin.channel == "import" else _imported(record, values.keys() - set(changed))
+    if not (changed or confirmed) and record.version:
         return []
     created = record.version == 0
     record.version += 1
     record.updated_at = source.recorded_at
     after = {**before, **{name: values[name] for name in changed}}
-    _reseal_all(keys, writes, record, {name: values[name] for name in changed}, source)
+    _reseal_all(keys, writes, record, {name: values[name] for name in (*changed, *confirmed)}, source)
     for index in affected:
         if created or not set(changed).isdisjoint(index.fields):
             _reindex(keys, writes, record, index, after, fresh=created)
     _write_clear_row(writes, record, created)
+    changed += ["provenance"] if confirmed else []
     writes.outbox.append(
         {
             "id": str(uuid7()),
@@ -143,6 +158,12 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
         }
     )
     return changed
+
+
+def _imported(record: Record, names: Iterable[str]) -> list[str]:
+    """Those of `names` whose group was last filled by an import."""
+    groups = {note["group"] for note in provenance(record) if note.get("channel") == "import"}
+    return sorted(name for name in names if BY_NAME[name].group.value in groups)
 
 
 def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:

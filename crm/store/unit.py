@@ -36,7 +36,7 @@ from crm.errors import (
 )
 from crm.store import changing, imported, opening, search
 from crm.store import record as records
-from crm.store.changing import Source, Writes
+from crm.store.changing import Origin, Source, Writes
 from crm.store.context import Context
 from crm.store.database import Connection, Database, Fetch
 from crm.store.log import stage_rows
@@ -119,9 +119,11 @@ class Unit:
         """Values that a decision or change of the service itself needs; none of them may be answered to anyone."""
         return opening.reveal(self._keys, record, names, self.today)
 
-    def sources(self, record: Record) -> dict[str, str]:
-        """For each field group somebody filled in: the source system that did so last."""
-        return {note["group"]: note["source"] for note in opening.provenance(record)}
+    def origins(self, record: Record) -> dict[str, Origin]:
+        """For each field group somebody filled in: who did so last."""
+        return {
+            note["group"]: Origin(note.get("channel", "api"), note["source"]) for note in opening.provenance(record)
+        }
 
     def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
@@ -190,7 +192,8 @@ class WritingUnit(Unit):
         return self._change(record, values, system, Act.UPDATE)
 
     def _change(self, record: Record, values: Mapping[str, Any], system: str, act: Act) -> list[str]:
-        source = Source(system, self.context.who.sub, self.now)
+        channel = "import" if self._act is Act.IMPORT else "api"
+        source = Source(Origin(channel, system), self.context.who.sub, self.now)
         changed = changing.apply(self._keys, self.writes, record, values, source)
         note = self._note(record)
         note.act = act

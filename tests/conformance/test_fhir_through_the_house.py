@@ -92,7 +92,8 @@ async def assert_reads_back(it: House, file: Path, org: str) -> int:
     known = await imports.known([draft.incoming for draft in said])
     last = {entry.patient_id: draft for draft, entry in zip(said, known, strict=True) if entry}
     assert len(last) == len({entry.patient_id for entry in known if entry})
-    assert all(known)
+    # A bare record whose id several people bear is about nobody in particular, once its run is over.
+    assert all(entry or not draft.incoming.identifiers for draft, entry in zip(said, known, strict=True))
     for patient_id, draft in last.items():
         profile = await Exports(it.services.store, clerk(org), REQUEST).patient(patient_id)
         for name, value in draft.values.items():
