@@ -13,7 +13,8 @@ from typing import Any
 from auth.roles import PERSONAL, Role
 from commands import logs, tokens
 from commands.actors import command_request, system_actor
-from commands.house import DEFAULT_ORG, house, private_folder
+from commands.folders import private_folder
+from commands.house import DEFAULT_ORG, house
 from commands.progress import progress
 from commands.serving import address_of, reserved
 from commands.serving import run as serve

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys, UnsafeIssuer
@@ -131,9 +130,3 @@ def verifier(settings: Settings) -> TokenVerifier:
         return TokenVerifier(IssuerKeys(issuer, download, development=development) for issuer in issuers)
     except UnsafeIssuer as error:
         raise Unsafe(f"HEED_ISSUERS: {error}") from None
-
-
-def private_folder(folder: Path) -> Path:
-    """The folder, created for its owner only."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder

@@ -1,6 +1,6 @@
 """The key ring's first day."""
 
-from commands.house import private_folder
+from commands.folders import private_folder
 from crm.crypto.keyring import KeyRing
 from crm.settings import Settings
 

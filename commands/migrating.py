@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from commands.house import private_folder
+from commands.folders import private_folder
 from crm.settings import Settings
 from crm.store import migrations
 
