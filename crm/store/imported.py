@@ -1,6 +1,7 @@
 """What other systems last reported, as keyed digests: how an import knows a record again, and that nothing changed.
 
-A slot is a line of reports about one thing (`crm.services.imports.Incoming.slot`), known here by its keyed digest only.
+A slot is all that one source says under one key (`crm.services.recognition.Incoming.key`), known here by its keyed
+digest only. The patient is the one whom the last of it was about.
 """
 
 from collections.abc import Collection, Mapping

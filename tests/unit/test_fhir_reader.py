@@ -58,6 +58,13 @@ def test_a_bundle_gives_its_entries(tmp_path: Path, kind: str, indent: int | Non
     assert json.loads(records[2].raw or b"") == BEN
 
 
+def test_a_history_is_read_from_its_end(tmp_path: Path) -> None:
+    """FHIR puts the newest version first; here the last word counts. The entry still says where it stood."""
+    bundle = {"resourceType": "Bundle", "type": "history", "entry": [{"resource": ADA}, {"resource": BEN}]}
+    records = _read(tmp_path, _line(bundle))
+    assert (_what(records), [record.entry for record in records]) == (["ben", "ada"], [1, 0])
+
+
 def test_a_bundle_may_be_a_line_among_others(tmp_path: Path) -> None:
     """NDJSON of Bundles: the line and the entry say where a record stood."""
     records = _read(tmp_path, _line(ADA) + b"\n" + _line({"resourceType": "Bundle", "entry": [{"resource": BEN}]}))
