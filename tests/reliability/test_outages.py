@@ -114,6 +114,7 @@ def test_postgresql_goes_away(server: Durable, postgres_place: dict[str, Any]) -
         it.assert_silent()
 
 
+@pytest.mark.slow
 def test_several_workers(postgres_place: dict[str, Any]) -> None:
     """Two processes answer on one port; one that is killed is replaced; SIGTERM ends all of them."""
     with clinic(postgres_place, "--workers", 2) as it:

@@ -96,7 +96,7 @@ def no_database(place: Place) -> None:
         (without_ring, "is missing", "keys init"),
         (readable_ring, "is open to other users", "chmod 600"),
         (broken_ring, "is malformed", "restore it"),
-        (other_ring, "does not fit this database", "that `keys init` made for this database"),
+        (other_ring, "does not fit this database", "that `keys init` made for"),
         (unmigrated, "has no tables yet", "server.py migrate"),
         (newer, "this program is older than the database", "or a newer one"),
         (no_database, "not a SQLite database", ""),
