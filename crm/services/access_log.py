@@ -11,7 +11,7 @@ from auth.policy import Action
 from crm.audit.event import EPOCH, Act, Outcome, Who
 from crm.errors import Invalid
 from crm.services.profiles import Page, decode_cursor, encode_cursor
-from crm.services.refusals import NOBODY, Refusals
+from crm.services.refusals import EACH_SECOND, NOBODY, Refusals
 from crm.services.request import Request
 from crm.store import log
 from crm.store.log import EventFilter, LoggedEvent
@@ -20,11 +20,14 @@ from crm.store.unit import Store, event
 
 
 class AccessLog:
-    """The use cases around the log of access events."""
+    """The use cases around the log of access events.
 
-    def __init__(self, store: Store) -> None:
+    `each_second` is how many attempts without a valid token are recorded one by one before the rest is summed.
+    """
+
+    def __init__(self, store: Store, *, each_second: int = EACH_SECOND) -> None:
         self._store = store
-        self._nobody = Refusals(store)
+        self._nobody = Refusals(store, each_second)
 
     async def admit(self, actor: Actor, request: Request) -> str:
         """The rule that lets the actor read the log; a refusal is recorded and raised."""

@@ -15,7 +15,7 @@ from crm.services.request import Request
 from crm.store.context import Context
 from crm.store.unit import Store, event
 
-__all__ = ["NOBODY", "Refusals"]
+__all__ = ["EACH_SECOND", "NOBODY", "Refusals"]
 
 NOBODY = "_"
 """The log of attempts that belong to no organisation, because their token proved nothing."""
@@ -33,8 +33,9 @@ class Refusals:
     does not take them they are kept and tried again. A process that is killed loses the sums of its last second.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, each_second: int = EACH_SECOND) -> None:
         self._store = store
+        self._each_second = each_second
         self._second = 0
         self._seen = 0
         self._sums: Counter[str] = Counter()
@@ -47,7 +48,7 @@ class Refusals:
         if second != self._second:
             self._second, self._seen = second, 0
         self._seen += 1
-        if self._seen <= EACH_SECOND:
+        if self._seen <= self._each_second:
             await self._append([_refusal(why, request)])
         else:
             self._sums[why] += 1
