@@ -125,7 +125,7 @@ class Query(graphene.ObjectType):
         """The profile the token is bound to."""
         here: Context = info.context
         own = scope(here.actor)
-        if own is None:
+        if own is None:  # cannot be: only callers bound to a record are admitted to `me`
             raise NotFound
         return await here.services.profiles.read(here.actor, here.request, own, here.asked(info))
 
