@@ -156,10 +156,8 @@ async def record_unasked(log: AccessLog, actor: Actor, request: Request, error: 
     """
     too_costly = isinstance(error, Invalidities) and error.too_costly
     if too_costly or isinstance(error, Invalid) or code_of(error) in UNASKED:
-        why = (
-            "INVALID" if isinstance(error, Invalid) else (Code.QUERY_TOO_COSTLY if too_costly else code_of(error)).value
-        )
-        await log.unasked(why, actor, request, getattr(error, "ids", None))
+        why = Code.QUERY_TOO_COSTLY if too_costly else code_of(error)
+        await log.unasked(why.value, actor, request, getattr(error, "ids", None))
 
 
 class MutationByGet(Exception):

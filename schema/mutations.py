@@ -15,8 +15,7 @@ _VERSIONED = "VERSION_CONFLICT if it has changed since `expectedVersion`; nothin
 
 def _change(kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
     return graphene.Field(
-        Patient,
-        required=True,
+        Patient,  # nullable, so that an error does not take the answers of earlier changes along
         input=graphene.Argument(kind, required=True, description="What to change."),
         description=f"{text} Answers the record as it is now stored.",
     )

@@ -135,4 +135,4 @@ def _paths(walk: _Walk, node: FieldNode) -> set[str]:
     if node.selection_set is None:
         raise RuntimeError(f"Patient.{name} has no parts")
     parts = {f"{name}.{part.name.value}" for _, part in walk.fields(node.selection_set, None)}
-    return {path for path in parts if path in BY_PATH} | {SPLIT[name]}
+    return {path for path in parts if path in BY_PATH} or {SPLIT[name]}

@@ -216,7 +216,8 @@ def _unwrapped(provider: KeyProvider, env: str, row: StoredKey) -> bytes:
     except (KeyUnavailable, Tampered):
         raise Unsafe(
             f"the {provider.name} does not fit this database: it cannot unwrap the {row.kind} key {row.no} for "
-            f"{row.use} in environment {env}; give the {provider.name} that `keys init` made for this database"
+            f"{row.use}. Give the {provider.name} that `keys init` made for it, and the HEED_ENV in which it was first "
+            f"started (now: {env})"
         ) from None
     return secret
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 from uuid_utils import uuid7
 
 from auth.errors import AuthError
+from auth.policy import Group
 from crm.audit.event import Act, Event, Outcome, rfc3339
 from crm.audit.writer import LogWriter
 from crm.catalogue import BY_NAME, BY_PATH, Index
@@ -46,11 +47,15 @@ from crm.store.subjects import subjects_of
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the policy grants on one record: public paths opened as they are, opened masked, or withheld unopened."""
+    """What the policy grants on one record: public paths opened as they are, opened masked, or withheld unopened.
+
+    `groups` are those of which the provenance may be told.
+    """
 
     clear: frozenset[str]
     masked: frozenset[str] = frozenset()
     withheld: frozenset[str] = frozenset()
+    groups: frozenset[Group] = frozenset()
 
 
 @dataclass(slots=True)
@@ -103,6 +108,8 @@ class Unit:
         values = opening.reveal(self._keys, record, masked | {BY_PATH[path].name for path in view.clear}, self.today)
         for name in masked & values.keys():
             values[name] = BY_NAME[name].mask(values[name])
+        if "provenance" in values:
+            values["provenance"] = [entry for entry in values["provenance"] if entry["group"] in view.groups]
         note.returned |= view.clear | view.masked
         note.masked |= view.masked | view.withheld
         return {"id": record.id, "version": record.version, **values}
@@ -217,7 +224,8 @@ class Store:
         unit = Unit(fetch, self.keys, context, act, self.clock())
         async with self.recording(context, act, subjects):
             yield unit
-        await self._append(context.org, unit.events())
+            events = unit.events()
+        await self._append(context.org, events)
 
     @asynccontextmanager
     async def writing(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[WritingUnit]:
@@ -293,6 +301,8 @@ async def _refusals(fetch: Fetch, context: Context, ids: Sequence[str], facts: M
 
 def reason(failure: Exception) -> str:
     """The reason code of a refusal: the class's name in capitals for our own errors, one word for everything else."""
+    if isinstance(failure, Invalid):
+        return "VALIDATION_FAILED"
     if isinstance(failure, CrmError | AuthError):
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).upper()
     return "INTERNAL"

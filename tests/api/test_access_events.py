@@ -181,7 +181,7 @@ async def test_a_time_is_a_point_in_time(served: Client, moment: str) -> None:
     answer, [leaf] = await served.watched(EVENTS, Role.COMPLIANCE_OFFICER, variables=variables)
     expected = {"code": "VALIDATION_FAILED", "field": "filter.from", "rule": "date_time"}
     assert answer.json()["errors"][0]["extensions"] == expected
-    assert (leaf["act"], leaf["out"], leaf["why"]) == ("audit.read", "denied", "INVALID")
+    assert (leaf["act"], leaf["out"], leaf["why"]) == ("audit.read", "denied", "VALIDATION_FAILED")
 
 
 async def test_pages_meet(served: Client, day: Day) -> None:

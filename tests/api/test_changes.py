@@ -90,7 +90,7 @@ async def test_a_version_is_required(served: Client) -> None:
     patient = await served.house.register()
     answer, [leaf] = await served.watched(PREFERENCES, variables=preferences(patient["id"], None, preferredName="No"))
     [error] = answer.json()["errors"]
-    assert (error["extensions"], answer.json()["data"]) == ({"code": "VERSION_REQUIRED"}, None)
+    assert (error["extensions"], answer.json()["data"]) == ({"code": "VERSION_REQUIRED"}, {"updatePreferences": None})
     assert (leaf["act"], leaf["out"], leaf["why"]) == ("update", "denied", "VERSION_REQUIRED")
     assert (await profile(served, patient["id"], "version preferredName")) == {"version": 1, "preferredName": "Sam"}
 
@@ -103,7 +103,8 @@ async def test_a_stale_version_conflicts(served: Client, version: int) -> None:
         PREFERENCES, variables=preferences(patient["id"], version, preferredName="No", pronouns="xe/xem")
     )
     [error] = answer.json()["errors"]
-    assert (error["extensions"], answer.json()["data"]) == ({"code": "VERSION_CONFLICT", "currentVersion": 1}, None)
+    assert error["extensions"] == {"code": "VERSION_CONFLICT", "currentVersion": 1}
+    assert answer.json()["data"] == {"updatePreferences": None}
     assert (leaf["act"], leaf["out"], leaf["why"], "chg" in leaf) == ("update", "denied", "VERSION_CONFLICT", False)
     assert "xe/xem" not in answer.text
     stored = await profile(served, patient["id"], "version preferredName pronouns")
@@ -217,7 +218,7 @@ async def test_each_kind_of_bad_value(served: Client, case: str) -> None:
     [error] = answer.json()["errors"]
     assert error["extensions"] == {"code": "VALIDATION_FAILED", "field": field, "rule": rule}
     assert error["message"] == "A submitted value breaks a rule of its field."
-    assert (leaf["act"], leaf["out"], leaf["why"]) == ("update", "denied", "INVALID")
+    assert (leaf["act"], leaf["out"], leaf["why"]) == ("update", "denied", "VALIDATION_FAILED")
     assert (await profile(served, patient["id"], "version"))["version"] == 1
 
 
@@ -231,7 +232,7 @@ async def test_the_reason_of_a_need_is_blamed_by_its_place(served: Client) -> No
 
 
 async def test_needs_keep_their_reasons(served: Client) -> None:
-    """The front desk may edit what to do without knowing why: reasons stay with their needs, and go with them."""
+    """The front desk may edit what to do without knowing why, and cannot remove why; whoever may know it can."""
     two = [
         {"kind": "DIET", "handling": "Ask.", "detail": "Fasting."},
         {"kind": "MODESTY", "handling": "Chaperone.", "detail": "Private."},
@@ -241,10 +242,10 @@ async def test_needs_keep_their_reasons(served: Client) -> None:
     first, second = (await profile(served, patient["id"], asked))["culturalNeeds"]
     edited = [{"id": first["id"], "handling": "Ask twice."}, {"handling": "Quiet room."}]
     await served.data(PREFERENCES, variables=preferences(patient["id"], 1, culturalNeeds=edited))
-    kept, new = (await profile(served, patient["id"], asked))["culturalNeeds"]
+    kept, new, left = (await profile(served, patient["id"], asked))["culturalNeeds"]
     assert kept == {"id": first["id"], "kind": "DIET", "handling": "Ask twice.", "detail": "Fasting."}
     assert {**new, "id": ""} == {"id": "", "kind": None, "handling": "Quiet room.", "detail": None}
-    assert second["id"] not in {kept["id"], new["id"]}
+    assert left == {**second, "handling": None}
 
     changed = [{"id": first["id"], "kind": "PRAYER_OR_RITUAL", "handling": "Ask."}]
     await served.data(PREFERENCES, Role.CLINICIAN, variables=preferences(patient["id"], 2, culturalNeeds=changed))
@@ -252,6 +253,9 @@ async def test_needs_keep_their_reasons(served: Client) -> None:
         {"id": first["id"], "kind": "PRAYER_OR_RITUAL", "handling": "Ask.", "detail": None}
     ]
     await served.data(PREFERENCES, variables=preferences(patient["id"], 3, culturalNeeds=None))
+    [left] = (await profile(served, patient["id"], asked))["culturalNeeds"]
+    assert (left["kind"], left["handling"]) == ("PRAYER_OR_RITUAL", None)
+    await served.data(PREFERENCES, Role.CLINICIAN, variables=preferences(patient["id"], 4, culturalNeeds=None))
     assert (await profile(served, patient["id"], asked))["culturalNeeds"] is None
 
 

@@ -68,7 +68,7 @@ async def test_bad_values_store_nothing(served: Client, values: dict[str, Any], 
     before = len(await served.house.outbox())
     answer, [leaf] = await served.watched(REGISTER, variables={"input": {"preferredName": "No", **values}})
     assert answer.json()["errors"][0]["extensions"] == {"code": "VALIDATION_FAILED", "field": field, "rule": rule}
-    assert (leaf["act"], leaf["out"], leaf["why"], "pat" in leaf) == ("create", "denied", "INVALID", False)
+    assert (leaf["act"], leaf["out"], leaf["why"], "pat" in leaf) == ("create", "denied", "VALIDATION_FAILED", False)
     assert len(await served.house.outbox()) == before
 
 

@@ -91,7 +91,7 @@ async def test_one_criterion_at_a_time(served: Client, by: dict[str, Any]) -> No
     answer, [leaf] = await served.watched(SEARCH, variables={"by": by})
     extensions = answer.json()["errors"][0]["extensions"]
     assert extensions == {"code": "VALIDATION_FAILED", "field": "by", "rule": "exactly_one"}
-    assert (leaf["act"], leaf["out"], leaf["why"]) == ("query", "denied", "INVALID")
+    assert (leaf["act"], leaf["out"], leaf["why"]) == ("query", "denied", "VALIDATION_FAILED")
 
 
 @pytest.mark.parametrize("term", ["+44", "%", "the front desk"])

@@ -77,7 +77,7 @@ def test_mutations_take_one_input_and_answer_the_patient(mutation: str) -> None:
     assert schema.mutation_type is not None
     field = schema.mutation_type.fields[mutation]
     assert list(field.args) == ["input"]
-    assert str(field.type) == "Patient!"
+    assert str(field.type) == "Patient"
     submitted: Any = getattr(field.args["input"].type, "of_type")  # noqa: B009 - NonNull, which mypy does not see
     if mutation != "registerPatient":
         assert str(submitted.fields["patientId"].type) == "ID!"

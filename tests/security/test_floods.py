@@ -274,7 +274,7 @@ async def test_long_criteria_are_not_looked_at(by: dict[str, Any], field: str) -
         _, answer = await speaker.ask(query, variables={"by": by})
         assert answer["errors"][0]["extensions"] == {"code": "VALIDATION_FAILED", "field": field, "rule": "too_long"}
         assert speaker.services.calls == []
-        assert speaker.services.refusals == [("INVALID", "Find", "u-1, None ids")]
+        assert speaker.services.refusals == [("VALIDATION_FAILED", "Find", "u-1, None ids")]
 
 
 async def test_long_criteria_in_literals_and_identifiers() -> None:

@@ -35,7 +35,7 @@ def told(profile: Mapping[str, Any]) -> set[str]:
     for field, value in profile.items():
         if field == "culturalNeeds":
             parts = {f"{field}.{part}" for need in value or () for part in need} & BY_PATH.keys()
-            found |= parts | {"culturalNeeds.id"}
+            found |= parts or {"culturalNeeds.id"}
         elif field in BY_PATH:
             found.add(field)
     return found
@@ -123,11 +123,11 @@ SHAPES: dict[str, tuple[str, list[set[str]]]] = {
     ),
     "parts of a need": (
         "{ patient(id: $id) { culturalNeeds { handling } } }",
-        [{"culturalNeeds.id", "culturalNeeds.handling"}],
+        [{"culturalNeeds.handling"}],
     ),
     "aliased parts of a need": (
         "{ patient(id: $id) { a: culturalNeeds { handling } b: culturalNeeds { why: kind } } }",
-        [{"culturalNeeds.id", "culturalNeeds.handling", "culturalNeeds.kind"}],
+        [{"culturalNeeds.handling", "culturalNeeds.kind"}],
     ),
     "only typename of a need": ("{ patient(id: $id) { culturalNeeds { __typename } } }", [{"culturalNeeds.id"}]),
     "one member of an entry": ("{ patient(id: $id) { contactPoints { rank } } }", [{"contactPoints"}]),
