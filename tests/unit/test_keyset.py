@@ -122,7 +122,7 @@ def test_ring_of_another_database_is_refused(rows: list[StoredKey], tmp_path: Pa
     other = KeyRing.create(tmp_path / "other.json")
     with pytest.raises(Unsafe, match="does not fit this database"):
         KeySet.load(other, ENV, rows)
-    with pytest.raises(Unsafe, match="in environment production"):
+    with pytest.raises(Unsafe, match="now: production"):
         KeySet.load(KeyRing.load(tmp_path / "keyring.json"), "production", rows)
 
 
