@@ -205,6 +205,9 @@ def load(**given: Any) -> Settings:
     Raises `crm.errors.Unsafe` with one line when a variable is unknown or malformed, or unsafe in production.
     """
     _refuse_unknown(os.environ)
+    declared = os.environ.get(f"{PREFIX}ENV")
+    if declared == Environment.PRODUCTION and given.get("env", declared) != declared:
+        raise Unsafe("HEED_ENV is production: this command is for development only")
     try:
         settings = Settings(**given)
     except SettingsError:

@@ -226,3 +226,17 @@ def test_every_setting_is_used() -> None:
 def test_page_is_generated_from_the_settings() -> None:
     """`docs/settings.md` is what the code says; `make generate` writes it."""
     assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == page()
+
+
+def test_no_command_loosens_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment says production, a development command such as the demo refuses to run."""
+    monkeypatch.setenv("HEED_ENV", "production")
+    with pytest.raises(Unsafe, match="for development only"):
+        load(env=Environment.DEVELOPMENT)
+
+
+def test_a_region_is_a_country_with_telephones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A region that no number can be read in is refused."""
+    monkeypatch.setenv("HEED_DEFAULT_REGION", "XX")
+    with pytest.raises(Unsafe, match="HEED_DEFAULT_REGION"):
+        load()
