@@ -21,7 +21,7 @@ from tests.processes import Serving, call, command, environment, free_port, star
 def demo(folder: Path, *more: str) -> Iterator[Serving]:
     """A demo of a few patients whose page is printed; the environment is that of somebody with a real service."""
     port = free_port()
-    env = environment(env="production", database_url="postgresql://db.test/real", keyring="/real/keyring.json")
+    env = environment(database_url="postgresql://db.test/real", keyring="/real/keyring.json")
     words = call("demo", "--port", port, "--data", folder, "--patients", 12, *more)
     with started(words, env, f"http://127.0.0.1:{port}") as running:
         wait_until(lambda: "Ctrl-C stops.\n" in running.stdout, running)
@@ -110,3 +110,12 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         r"heed: cannot listen on 127\.0\.0\.1 port \d+: Address already in use; .*--port\n", ended.stderr
     )
     assert not (tmp_path / "demo").exists()
+
+
+def test_not_where_the_environment_says_production(tmp_path: Path) -> None:
+    """In production the demo, which prints tokens for everybody, refuses in one line and makes nothing."""
+    folder = tmp_path / "demo"
+    done = command("demo", "--data", folder, env="production")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "heed: HEED_ENV is production: this command is for development only"
+    assert not folder.exists()
