@@ -52,9 +52,7 @@ class DataKey(Secret):
             raise self._foreign(field)
         return envelope.open_cell(self._cipher, framed, self._owner, sealed)
 
-    def seal_row(
-        self, version: int, cells: Mapping[int, bytes], provenance: bytes, *, record: bytes = b""
-    ) -> bytes:
+    def seal_row(self, version: int, cells: Mapping[int, bytes], provenance: bytes, *, record: bytes = b"") -> bytes:
         """A new seal, 28 octets, over the row's version, its cells (field number to envelope) and its clear columns.
 
         `record` is what the clear row of the record says: every row vouches for it, so that nobody can edit it unseen.

@@ -82,8 +82,7 @@ async def test_every_field_reads_back(served: Client) -> None:
 
 
 async def test_provenance_names_the_source_of_each_group(served: Client) -> None:
-    """Source system, subject and time of each group of fields; a later change moves only the groups it touched, and what
-    the caller may not read is not mentioned."""
+    """Source, subject and time of each group that the caller may read; a change moves only the groups it touched."""
     patient = await served.house.register()
     change = """mutation Change($id: ID!) {
       updatePreferences(input: {patientId: $id, expectedVersion: 1, interpreterNeeded: NO}) {

@@ -11,7 +11,7 @@ FROZEN = Path(__file__).parent / "vectors/catalogue.json"
 
 
 def test_stored_names_and_numbers_never_change() -> None:
-    """Every field and index that was ever released keeps its number, name, class, codec and width; new ones are added."""
+    """Every field and index ever released keeps its number, name, class, codec and width; new ones are added."""
     frozen = json.loads(FROZEN.read_text("utf-8"))
     fields = {
         row.name: [row.number, row.key_class and row.key_class.value, int(row.codec)] for row in FIELDS if row.key_class

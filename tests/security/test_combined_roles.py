@@ -8,8 +8,10 @@ import pytest
 
 from auth.errors import AuthError
 from auth.policy import GRANTS, Action
-from auth.roles import PERSONAL
+from auth.purposes import Purpose
+from auth.roles import PERSONAL, Role
 from crm.errors import NotFound
+from tests.conftest import Databases
 from tests.house import REQUEST, actor, house
 
 PAIRS = sorted(
@@ -30,7 +32,7 @@ def test_there_are_pairs() -> None:
 
 @pytest.mark.parametrize(("roles", "purpose"), PAIRS, ids=["+".join(sorted(roles)) + f"/{why}" for roles, why in PAIRS])
 async def test_what_two_roles_may_is_recorded_with_both_rules(
-    databases, tmp_path: Path, roles: frozenset, purpose
+    databases: Databases, tmp_path: Path, roles: frozenset[Role], purpose: Purpose
 ) -> None:
     """A read, a refusal and a look that finds nobody each leave their event, naming the rules that decided."""
     url = databases.create("sqlite")

@@ -56,7 +56,10 @@ LONGEST_FUNCTION = 50
 
 
 def _sources() -> dict[str, str]:
-    files = [ROOT / "server.py", *(file for room in ("auth", "crm", "schema", "commands") for file in (ROOT / room).rglob("*.py"))]
+    files = [
+        ROOT / "server.py",
+        *(file for room in ("auth", "crm", "schema", "commands") for file in (ROOT / room).rglob("*.py")),
+    ]
     return {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in files if file.exists()}
 
 

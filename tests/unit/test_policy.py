@@ -18,7 +18,6 @@ from auth.policy import (
     Action,
     Grant,
     Group,
-    ReadGrant,
     decide,
     decide_read,
     decide_write,
