@@ -90,13 +90,10 @@ _CLEAR = [
     patient.c.updated_at,
     patient.c.classes,
 ]
-_ROW = {name: name for name in ("key_class", "dek_no", "cells", "seal", "provenance")} | {"version": "row_version"}
-_KEY = {"wrapped": "wrapped", "state": "key_state"}
-_SEALED = [
-    *(sealed_row.c[name].label(label) for name, label in _ROW.items()),
-    *(patient_key.c[name].label(label) for name, label in _KEY.items()),
-]
-"""Columns of the two joined tables, by the name under which `_assemble` finds them."""
+_ROW = ("key_class", "version", "dek_no", "cells", "seal", "provenance")
+_KEY = ("wrapped", "state")
+_SEALED = [*(sealed_row.c[name] for name in _ROW), *(patient_key.c[name] for name in _KEY)]
+"""Columns of the two joined tables; `_assemble` relies on the order."""
 
 
 @cache
@@ -149,8 +146,7 @@ def _select_by_loops(classes: Sequence[KeyClass]) -> Select[Any]:
         .limit(1)
         .lateral("key")
     )
-    opened = [row.c[name].label(label) for name, label in _ROW.items()]
-    columns = [*_CLEAR, *opened, *(key.c[name].label(label) for name, label in _KEY.items())]
+    columns = [*_CLEAR, *(row.c[name] for name in _ROW), *(key.c[name] for name in _KEY)]
     return select(*columns).select_from(patient.outerjoin(row, true()).outerjoin(key, true()))
 
 
@@ -168,6 +164,9 @@ _LOCK = prepare(
 )
 
 
+_CLASSES = {key_class.value: key_class for key_class in KeyClass}
+
+
 @cache
 def _classes(stored: str) -> frozenset[KeyClass]:
     """The column `classes`, of which there are few different ones."""
@@ -175,19 +174,19 @@ def _classes(stored: str) -> frozenset[KeyClass]:
 
 
 def _assemble(org: str, rows: Sequence[Row], sealed: bool) -> dict[str, Record]:
+    """Records by id, from rows in the order of `_CLEAR` and `_SEALED`: by position, since names cost four times more."""
     records: dict[str, Record] = {}
-    for row in rows:
-        record = records.get(row["id"])
+    width = len(_CLEAR)
+    for row in map(tuple, rows):
+        clear, opened = row[:width], row[width:]
+        record = records.get(clear[0])
         if record is None:
-            record = records[row["id"]] = Record(
-                org, row["id"], row["version"], row["status"], bool(row["restricted"]), row["audit_subject"],
-                row["created_at"], row["updated_at"], _classes(row["classes"]),
-            )  # fmt: skip
-        if sealed and row["key_class"] is not None:
-            record.rows[KeyClass(row["key_class"])] = SealedRow(
-                row["row_version"], row["dek_no"], row["cells"], row["seal"], row["provenance"], row["wrapped"],
-                row["key_state"],
-            )  # fmt: skip
+            patient_id, version, status, restricted, subject, created_at, updated_at, classes = clear
+            record = records[patient_id] = Record(
+                org, patient_id, version, status, bool(restricted), subject, created_at, updated_at, _classes(classes)
+            )
+        if sealed and opened[0] is not None:
+            record.rows[_CLASSES[opened[0]]] = SealedRow(*opened[1:])
     return records
 
 
