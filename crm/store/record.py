@@ -174,7 +174,7 @@ def _classes(stored: str) -> frozenset[KeyClass]:
 
 
 def _assemble(org: str, rows: Sequence[Row], sealed: bool) -> dict[str, Record]:
-    """Records by id, from rows in the order of `_CLEAR` and `_SEALED`: by position, since names cost four times more."""
+    """Records by id, from rows in the order of `_CLEAR` and `_SEALED`: by position, since names cost more."""
     records: dict[str, Record] = {}
     width = len(_CLEAR)
     for row in map(tuple, rows):
