@@ -11,7 +11,7 @@ import pytest
 from auth.roles import Role
 from crm.errors import Tampered
 from tests.conftest import Databases
-from tests.house import REQUEST, actor, house
+from tests.house import REQUEST, SAM, actor, house
 
 ASKED = frozenset({"displayName", "interpreterNeeded", "contactPoints", "restricted"})
 
@@ -78,6 +78,9 @@ async def test_provenance_tells_of_readable_groups_only(database_url: str, tmp_p
         assert {"CULTURE", "CONTACT"} <= await groups(Role.CLINICIAN)
         assert "CULTURE" not in await groups(Role.FRONT_DESK)
         assert "CONTACT" in await groups(Role.FRONT_DESK)
+        patient = await it.store({**SAM, "restricted": True})
+        assert "CONTACT" not in await groups(Role.FRONT_DESK)
+        assert "CONTACT" in await groups(Role.PRIVACY_OFFICER)
 
 
 async def test_whoever_may_not_know_a_reason_cannot_remove_it(database_url: str, tmp_path: Path) -> None:

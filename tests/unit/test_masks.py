@@ -51,6 +51,20 @@ def test_short_values_show_nothing() -> None:
     assert masks.identifiers([{"system": "urn:x", "value": "123456"}]) == [{"system": "urn:x", "value": "•••56"}]
 
 
+def test_texts_beside_an_identifier_are_hidden() -> None:
+    """Whoever gave it out, what its type is called and since when may name the person; only codes stay."""
+    told = {
+        "system": "urn:x",
+        "value": "123456",
+        "use": "USUAL",
+        "type": {"system": "urn:types", "code": "MR", "text": "NHS 943 476 5919"},
+        "assigner": "Ann Smith's GP",
+        "period": {"start": "2020"},
+    }
+    masked = {"system": "urn:x", "value": "•••56", "use": "USUAL", "type": {"code": "MR"}}
+    assert masks.identifiers([told]) == [masked]
+
+
 def test_nothing_stays_nothing() -> None:
     """A value that is not there is not there behind a mask either."""
     assert masks.contact_points(None) is None
