@@ -54,8 +54,27 @@ class Erased(CrmError):
     """The patient's keys were destroyed on request; nothing is left to read."""
 
 
+class LegalHold(CrmError):
+    """The record is under a legal hold, and nothing of it may be erased until that is lifted."""
+
+
 class KeyUnavailable(CrmError):
-    """This process holds no key for the class or epoch that the record needs."""
+    """A key that the record needs is not to be had in this process; the subclasses say why.
+
+    Raised as it is when this process was not given the keys of a class at all.
+    """
+
+
+class UnknownKey(KeyUnavailable):
+    """Stored octets name an epoch or version that the key store does not list, even when asked again."""
+
+
+class KeyDestroyed(KeyUnavailable):
+    """The wrap or root key was destroyed on purpose: what was sealed under it, such as an old copy, stays sealed."""
+
+
+class ProviderUnavailable(KeyUnavailable):
+    """The keeper of the root keys does not answer, or refuses for now; a later try may succeed."""
 
 
 class Tampered(CrmError):

@@ -98,6 +98,44 @@ class Settings(BaseSettings):
         description="The key-ring file, created by `server.py keys init`; only its owner may read it (mode 0600).",
     )
 
+    keys_refresh: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=300,
+        description="Seconds between two looks at the key store, by which a process learns of new and destroyed keys "
+        "and says which it has.",
+    )
+    keys_max_age: float = Field(
+        default=900.0,
+        ge=1,
+        le=86_400,
+        description="Seconds without a successful look after which a process changes no record any more "
+        "(`KEY_UNAVAILABLE`). A rotation waits this long for a replica that has gone silent.",
+    )
+    wrap_days: int = Field(
+        default=30,
+        ge=1,
+        le=3_650,
+        description="Days after which the keys that wrap patients' keys are due for rotation.",
+    )
+    index_days: int = Field(default=365, ge=1, le=3_650, description="Days after which the index key is due.")
+    root_days: int = Field(
+        default=365, ge=1, le=3_650, description="Days after which the provider's root keys are due."
+    )
+    backup_days: int = Field(
+        default=30,
+        ge=0,
+        le=3_650,
+        description="Days that copies of the database are kept. A retired key is destroyed this long after nothing "
+        "needed it any more: from then on older copies cannot be read, by anyone.",
+    )
+    erasure_journal: Path = Field(
+        default=Path(),
+        json_schema_extra={"shown": "`erasures.ndjson` in `HEED_DATA_DIR`"},
+        description="The file that repeats the erasure ledger outside the database, so that a database put back from "
+        "an old copy does not bring erased patients back.",
+    )
+
     # --- who may ask ---
     issuers: tuple[Issuer, ...] = Field(
         default=(),
@@ -196,6 +234,7 @@ class Settings(BaseSettings):
         values.setdefault("database_url", f"sqlite:///{folder / 'heed.db'}")
         values.setdefault("keystore_url", values["database_url"])
         values.setdefault("keyring", folder / "keyring.json")
+        values.setdefault("erasure_journal", folder / "erasures.ndjson")
         return values
 
 

@@ -39,6 +39,7 @@ class Code(StrEnum):
     RESTRICTED_RECORD = "RESTRICTED_RECORD"
     BREAK_GLASS_REQUIRED = "BREAK_GLASS_REQUIRED"
     ERASED = "ERASED"
+    LEGAL_HOLD = "LEGAL_HOLD"
     AUDIT_UNAVAILABLE = "AUDIT_UNAVAILABLE"
     KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
     OVERLOADED = "OVERLOADED"
@@ -62,7 +63,8 @@ MESSAGES: Mapping[Code, str] = {
     Code.RATE_LIMITED: "Too many requests; try again later.",
     Code.RESTRICTED_RECORD: "This record is restricted.",
     Code.BREAK_GLASS_REQUIRED: "This needs a break-glass grant.",
-    Code.ERASED: "This record was erased.",
+    Code.ERASED: "This was erased.",
+    Code.LEGAL_HOLD: "This record is under a legal hold.",
     Code.AUDIT_UNAVAILABLE: "The access log cannot be written, so nothing is answered; try again later.",
     Code.KEY_UNAVAILABLE: "A key that this record needs is not available; try again later.",
     Code.OVERLOADED: "The server has too much to do, or took too long; try again later.",
@@ -138,6 +140,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
     crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
     crm_errors.Erased: Code.ERASED,
+    crm_errors.LegalHold: Code.LEGAL_HOLD,
     crm_errors.KeyUnavailable: Code.KEY_UNAVAILABLE,
     crm_errors.AuditUnavailable: Code.AUDIT_UNAVAILABLE,
     crm_errors.Overloaded: Code.OVERLOADED,
