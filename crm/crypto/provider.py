@@ -30,7 +30,7 @@ class Destruction:
 
 
 class KeyProvider(Protocol):
-    """A keeper of root keys, such as the key-ring file. Its calls may block: they load or rotate keys, and answer nobody.
+    """A keeper of root keys, such as the key-ring file. Calls may block: they load or rotate keys, and answer nobody.
 
     `context` names what is wrapped (`app`, `env`, `purpose`, `use`, `no`); the same context must be given to unwrap.
     Every call may raise ProviderUnavailable (try again later) and KeyUnavailable (it holds no key for that use).
