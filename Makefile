@@ -61,7 +61,8 @@ bench: setup ## the table of medians and ratios against the bare read
 lock: ## resolve the dependencies of pyproject.toml anew and pin them (needs uv; ARGS=--upgrade takes newer ones)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(COMPILE) --output-file requirements.txt
-	$(COMPILE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --all-extras --constraint requirements.txt --output-file requirements-extras.txt
+	$(COMPILE) --all-extras --group dev --constraint requirements-extras.txt --output-file requirements-dev.txt
 
 UV ?= uv
 COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
