@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from auth.development import DevelopmentIssuer
@@ -13,11 +13,15 @@ from auth.tokens import TokenVerifier
 from crm.audit.writer import LogWriter
 from crm.crypto.keyring import KeyRing
 from crm.crypto.keyset import KeySet
+from crm.crypto.provider import KeyProvider
 from crm.errors import Unsafe
 from crm.services import Services, services
-from crm.settings import Environment, KeyProvider, Settings
-from crm.store import keystore, migrations, organisations
+from crm.settings import Environment, Settings
+from crm.settings import KeyProvider as Provider
+from crm.store import migrations, organisations
 from crm.store.database import Database, connect
+from crm.store.keyroom import KeyRoom
+from crm.store.keystore import bootstrap, stored_keys
 from crm.store.log import LogSink
 from crm.store.unit import Store
 
@@ -31,6 +35,8 @@ class House:
 
     settings: Settings
     database: Database
+    keystore: Database
+    provider: KeyProvider
     services: Services
     log: LogWriter
 
@@ -56,51 +62,60 @@ async def house(settings: Settings) -> AsyncIterator[House]:
     Raises `Unsafe` when database, keys or durability are not in order, with what to do, and `StoreUnavailable`.
     """
     provider = _provider(settings)
-    migrations.check(settings.database_url)
-    database = connect(settings.database_url, pool_size=settings.database_connections)
-    await database.open()
-    try:
-        keys = await _keys(settings, provider, database)
+    async with AsyncExitStack() as opened:
+        database = await opened.enter_async_context(_opened(settings.database_url, settings.database_connections))
+        keystore = database
+        if settings.keystore_url != settings.database_url:
+            keystore = await opened.enter_async_context(_opened(settings.keystore_url, 2))
+        keys = await _founded(settings, provider, database, keystore)
+        keyroom = KeyRoom(
+            keystore,
+            provider,
+            settings.env.value,
+            keys,
+            node=f"{_node()}-{os.urandom(4).hex()}",
+            clock=clock,
+            refresh=settings.keys_refresh,
+            max_age=settings.keys_max_age,
+        )
+        await keyroom.start()
+        opened.push_async_callback(keyroom.stop)
         log = LogWriter(
             LogSink(database),
-            node=f"{os.uname().nodename}-{os.getpid()}",
+            node=_node(),
             clock=clock,
             deadline=settings.audit_deadline,
             queue=settings.audit_queue,
             batch=settings.audit_batch,
         )
         await log.start()
-        try:
-            store = Store(database, keys, log, clock)
-            opened = services(store, region=settings.default_region)
-            try:
-                yield House(settings, database, opened, log)
-            finally:
-                await opened.access_log.close()
-        finally:
-            await log.stop()
+        opened.push_async_callback(log.stop)
+        use_cases = services(Store(database, keys, log, clock, keyroom.renew), region=settings.default_region)
+        opened.push_async_callback(use_cases.access_log.close)
+        yield House(settings, database, keystore, provider, use_cases, log)
+
+
+@asynccontextmanager
+async def _opened(url: str, connections: int) -> AsyncIterator[Database]:
+    """A database that has the newest tables. Raises Unsafe, StoreUnavailable."""
+    migrations.check(url)
+    database = connect(url, pool_size=connections)
+    await database.open()
+    try:
+        yield database
     finally:
         await database.close()
 
 
-async def _keys(settings: Settings, provider: KeyRing, database: Database) -> KeySet:
-    """The key set, unwrapped by the provider from the rows of the key store, which may be another database."""
-    if settings.keystore_url == settings.database_url:
-        return await _founded(settings, provider, database, database)
-    migrations.check(settings.keystore_url)
-    store = connect(settings.keystore_url, pool_size=2)
-    await store.open()
-    try:
-        return await _founded(settings, provider, database, store)
-    finally:
-        await store.close()
+def _node() -> str:
+    return f"{os.uname().nodename}-{os.getpid()}"
 
 
-async def _founded(settings: Settings, provider: KeyRing, database: Database, store: Database) -> KeySet:
+async def _founded(settings: Settings, provider: KeyProvider, database: Database, store: Database) -> KeySet:
     """The stored keys; new ones only where nothing was ever recorded, since new keys would open none of it."""
     # In this order: another replica that founds the house at this moment stores its keys before its first event.
     in_use = await organisations.any_founded(database)
-    stored = await keystore.stored_keys(store)
+    stored = await stored_keys(store)
     environment = settings.env.value
     if not stored:
         if in_use:
@@ -108,13 +123,13 @@ async def _founded(settings: Settings, provider: KeyRing, database: Database, st
                 "the database holds records, but the key store holds no keys for them: restore the table crypto_key, "
                 "or point HEED_KEYSTORE_URL to the database that has it"
             )
-        stored = await keystore.bootstrap(store, lambda: KeySet.bootstrap(provider, environment), clock())
+        stored = await bootstrap(store, lambda: KeySet.bootstrap(provider, environment), clock())
     return KeySet.load(provider, environment, stored)
 
 
-def _provider(settings: Settings) -> KeyRing:
+def _provider(settings: Settings) -> KeyProvider:
     match settings.key_provider:
-        case KeyProvider.KEYRING:
+        case Provider.KEYRING:
             return KeyRing.load(settings.keyring)
         case other:
             raise Unsafe(f"HEED_KEY_PROVIDER: this version has no provider {other}")

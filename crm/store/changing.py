@@ -129,6 +129,7 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     when nothing changes, nothing is written and the version stays. A person who confirms what an import said speaks for
     it from then on: that is a change of `provenance`.
     """
+    keys.check_age()
     on = rfc3339(source.recorded_at)[:10]
     affected = [index for index in INDEXES if not values.keys().isdisjoint(index.fields)]
     needed = set(values) | {name for index in affected for name in index.fields}
@@ -250,6 +251,8 @@ def _unlocked(keys: KeySet, writes: Writes, record: Record, key_class: KeyClass)
             "epoch": new.epoch,
             "wrapped": new.wrapped,
             "state": LIVE,
+            "created_at": record.updated_at,
+            "shredded_at": None,
         }
     )
     return key, {}, new.wrapped
@@ -263,15 +266,19 @@ def _reindex(
         writes.stale_terms.append({"org": record.org, "id_": record.id, "code_": index.code})
     present = {name: value for name, value in values.items() if value is not None}
     # Two terms may share a truncated value; the row is then needed once.
-    hashed = {keys.index_value(record.org, index.name, index.bits, term) for term in index.terms(present)}
+    hashed = {
+        (version, keys.index_value(record.org, index.name, index.bits, term, version))
+        for version in keys.index_versions_written()
+        for term in index.terms(present)
+    }
     writes.terms.extend(
         {
             "org": record.org,
             "index_code": index.code,
-            "key_ver": keys.index_version,
+            "key_ver": version,
             "value": value,
             "patient_id": record.id,
             "row_id": record.id,
         }
-        for value in sorted(hashed)
+        for version, value in sorted(hashed)
     )

@@ -1,7 +1,8 @@
 """What other systems last reported, as keyed digests: how an import knows a record again, and that nothing changed.
 
 A slot is all that one source says under one key (`crm.services.recognition.Incoming.key`), known here by its keyed
-digest only. The patient is the one whom the last of it was about.
+digest only. The patient is the one whom the last of it was about. When the index key is rotated the digests of the old
+one are forgotten; then an import finds the patient through the record itself and compares values.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,13 +30,13 @@ async def load(fetch: Fetch, org: str, slots: Collection[bytes]) -> dict[bytes, 
     return {bytes(row["slot"]): (row["patient_id"], bytes(row["digest"])) for row in rows}
 
 
-async def store(connection: Connection, org: str, reports: Mapping[bytes, tuple[str, bytes]]) -> None:
-    """Replaces what is known of these slots, in the caller's transaction."""
+async def store(connection: Connection, org: str, reports: Mapping[bytes, tuple[str, bytes]], key_version: int) -> None:
+    """Replaces what is known of these slots, in the caller's transaction; `key_version` made the digests."""
     if not reports:
         return
     await connection.execute_many(_DELETE, [{"org": org, "slot": slot} for slot in reports])
     rows = [
-        {"org": org, "slot": slot, "patient_id": patient_id, "digest": digest}
+        {"org": org, "slot": slot, "patient_id": patient_id, "digest": digest, "key_ver": key_version}
         for slot, (patient_id, digest) in reports.items()
     ]
     await connection.execute_many(_INSERT, rows)

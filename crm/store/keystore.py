@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from crm.crypto.keyset import StoredKey
+from crm.crypto.stored_key import StoredKey
 from crm.store.database import NO_ORG, Database
 from crm.store.statements import prepare
 from crm.store.tables import crypto_key
@@ -52,7 +52,10 @@ async def bootstrap(database: Database, make: Callable[[], Sequence[StoredKey]],
                 key_ref=key.key_ref,
                 wrapped=key.wrapped,
                 created_at=now,
-                activated_at=now,
+                activated_at=now if key.state == "active" else None,
                 destroyed_at=None,
+                wrapped_at=None,
+                retired_at=None,
+                drained_at=None,
             )
     return await stored_keys(database)

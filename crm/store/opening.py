@@ -10,9 +10,9 @@ from crm.catalogue import BY_NAME, KeyClass
 from crm.crypto.box import unpack
 from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
-from crm.errors import Erased, Tampered
+from crm.errors import Erased, KeyUnavailable, Tampered
 from crm.store.codec import decode
-from crm.store.record import LIVE, SHREDDED, Record, classes_of, sources
+from crm.store.record import LIVE, SHREDDED, Record, sources
 
 
 def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, dict[int, bytes]]:
@@ -40,7 +40,7 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
     needed = sources(wanted)
     if record.rows.keys() - record.classes:  # somebody made the record forget a class that it still has
         raise Tampered
-    opened = {key_class: unlock(keys, record, key_class) for key_class in classes_of(wanted) & record.classes}
+    opened = {key_class: unlock(keys, record, key_class) for key_class in _to_open(keys, record, wanted)}
     values: dict[str, Any] = {}
     for field in needed:
         if field.key_class not in opened:
@@ -50,6 +50,22 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
         if envelope is not None:
             values[field.name] = decode(field, key.open(field, envelope))
     return _answer(record, wanted, values, on)
+
+
+def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[KeyClass]:
+    """The classes whose rows must be verified for `wanted`.
+
+    Provenance stands beside the cells of every class. Any one row vouches for the restriction, so those that this
+    process was given are enough. Raises `KeyUnavailable` where it was given none of them.
+    """
+    needed = frozenset(row.key_class for row in sources(wanted) if row.key_class is not None) & record.classes
+    if "provenance" in wanted:
+        return record.classes
+    if "restricted" in wanted and record.classes:
+        needed |= record.classes & keys.held
+        if not needed:
+            raise KeyUnavailable("no key of a class that vouches for the record")
+    return needed
 
 
 def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: str) -> dict[str, Any]:

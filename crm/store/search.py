@@ -18,8 +18,8 @@ _CANDIDATES = prepare(
     .where(
         blind_index.c.org == bindparam("org"),
         blind_index.c.index_code == bindparam("code"),
-        blind_index.c.key_ver == bindparam("key_ver"),
-        blind_index.c.value == bindparam("value"),
+        any_of(blind_index.c.key_ver, "versions"),
+        any_of(blind_index.c.value, "hashes"),
         blind_index.c.patient_id > bindparam("after"),
     )
     .distinct()
@@ -29,15 +29,13 @@ _CANDIDATES = prepare(
 
 
 async def candidates(fetch: Fetch, keys: KeySet, org: str, index: Index, term: bytes, after: str) -> list[str]:
-    """Ids greater than `after`, ascending, whose truncated index value equals the term's; some may be false hits."""
-    rows = await fetch(
-        _CANDIDATES,
-        org=org,
-        code=index.code,
-        key_ver=keys.index_version,
-        value=keys.index_value(org, index.name, index.bits, term),
-        after=after,
-    )
+    """Ids greater than `after`, ascending, whose truncated index value equals the term's; some may be false hits.
+
+    Looked for under every version of the index key, since a rotation moves the values little by little.
+    """
+    versions = _versions(keys)
+    hashes = [keys.index_value(org, index.name, index.bits, term, version) for version in versions]
+    rows = await fetch(_CANDIDATES, org=org, code=index.code, versions=versions, hashes=hashes, after=after)
     return [row["patient_id"] for row in rows]
 
 
@@ -45,7 +43,7 @@ _HOLDERS = prepare(
     select(blind_index.c.value, blind_index.c.patient_id).where(
         blind_index.c.org == bindparam("org"),
         blind_index.c.index_code == bindparam("code"),
-        blind_index.c.key_ver == bindparam("key_ver"),
+        any_of(blind_index.c.key_ver, "versions"),
         any_of(blind_index.c.value, "hashes"),
     )
 )
@@ -53,13 +51,21 @@ _HOLDERS = prepare(
 
 async def holders(fetch: Fetch, keys: KeySet, org: str, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
     """For each of many terms the ids that may hold it, in one statement."""
-    hashes = {term: keys.index_value(org, index.name, index.bits, term) for term in terms}
+    versions = _versions(keys)
+    hashes = {
+        term: {keys.index_value(org, index.name, index.bits, term, version) for version in versions} for term in terms
+    }
     if not hashes:
         return {}
     rows = await fetch(
-        _HOLDERS, org=org, code=index.code, key_ver=keys.index_version, hashes=sorted(set(hashes.values()))
+        _HOLDERS, org=org, code=index.code, versions=versions, hashes=sorted(set().union(*hashes.values()))
     )
-    found: dict[bytes, list[str]] = {}
+    found: dict[bytes, set[str]] = {}
     for row in rows:
-        found.setdefault(bytes(row["value"]), []).append(row["patient_id"])
-    return {term: sorted(found.get(value, ())) for term, value in hashes.items()}
+        found.setdefault(bytes(row["value"]), set()).add(row["patient_id"])
+    return {term: sorted(set().union(*(found.get(value, ()) for value in values))) for term, values in hashes.items()}
+
+
+def _versions(keys: KeySet) -> list[int]:
+    """Every version that values may be stored under. Raises KeyUnavailable where this process may not search."""
+    return sorted({keys.index_version, *keys.index_versions()})

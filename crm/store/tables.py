@@ -32,11 +32,14 @@ __all__ = [
     "audit_outbox",
     "blind_index",
     "crypto_key",
+    "erasure_ledger",
+    "legal_hold",
     "metadata",
     "organisation",
     "outbox",
     "patient",
     "patient_key",
+    "replica",
     "sealed_row",
     "source_record",
 ]
@@ -122,12 +125,14 @@ patient_key = Table(
     Column("epoch", Integer, nullable=False),
     Column("wrapped", LargeBinary),
     Column("state", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False, server_default="0"),
+    Column("shredded_at", BigInteger),
     _named(),
     CheckConstraint("state IN ('live', 'shredded')", name="state"),
     CheckConstraint("(state = 'live') = (wrapped IS NOT NULL)", name="wrapped"),
     Index("ix_patient_key_epoch", "epoch", "key_class", "org"),
 )
-"""Data keys, wrapped. Refers to no other table, because the keystore may be a database of its own."""
+"""Data keys, wrapped. A `shredded` one is gone for good: `wrapped` is NULL, and a trigger keeps it so."""
 
 blind_index = Table(
     "blind_index",
@@ -157,7 +162,10 @@ crypto_key = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("activated_at", BigInteger),
     Column("destroyed_at", BigInteger),
-    CheckConstraint("kind IN ('wrap', 'index')", name="kind"),
+    Column("wrapped_at", BigInteger),
+    Column("retired_at", BigInteger),
+    Column("drained_at", BigInteger),
+    CheckConstraint("kind IN ('wrap', 'index', 'sign')", name="kind"),
     CheckConstraint("state IN ('pending', 'active', 'retiring', 'destroyed')", name="state"),
     Index(
         "ix_crypto_key_active",
@@ -168,8 +176,49 @@ crypto_key = Table(
         postgresql_where=text("state = 'active'"),
     ),
 )
-"""Epoch and index keys, wrapped by the provider's root key; one active for each kind and class. Belongs to no
-organisation."""
+"""Epoch, index and signing keys, wrapped by the provider's root key; one active for each kind and class. Belongs to no
+organisation. `wrapped_at` is when a root key last wrapped it (NULL: when it was created), `drained_at` when nothing
+needed a retiring key any more, `destroyed_at` from when on nobody can use it (which may lie ahead)."""
+
+replica = Table(
+    "replica",
+    metadata,
+    Column("node", Key, primary_key=True),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("holds", Text, nullable=False),
+)
+"""The running processes and the keys that each holds (JSON: use, number, state), as they last said in the key store."""
+
+erasure_ledger = Table(
+    "erasure_ledger",
+    metadata,
+    _org(),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("patient_id", Key, nullable=False),
+    Column("entry", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    _named(),
+    Index("ix_erasure_ledger_patient", "org", "patient_id"),
+)
+"""What was erased, in order, each entry chained to the one before it: `hash` covers `entry` (JSON) and the hash of
+`seq` - 1. Numbered from 1."""
+
+legal_hold = Table(
+    "legal_hold",
+    metadata,
+    _org(),
+    Column("id", Key, primary_key=True),
+    Column("patient_id", Key, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("placed_by", Text, nullable=False),
+    Column("placed_at", BigInteger, nullable=False),
+    Column("lifted_by", Text),
+    Column("lifted_at", BigInteger),
+    _named(),
+    Index("ix_legal_hold_patient", "org", "patient_id"),
+)
+"""Reasons why a patient must not be erased now; a hold that was lifted stays as a fact."""
 
 outbox = Table(
     "outbox",
@@ -256,6 +305,7 @@ source_record = Table(
     Column("slot", LargeBinary, primary_key=True),
     Column("patient_id", Key, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("key_ver", SmallInteger, nullable=False, server_default="1"),
     _named(),
     ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
     Index("ix_source_record_patient", "org", "patient_id"),
@@ -277,10 +327,13 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     audit_event: ("SELECT", "INSERT"),
     audit_outbox: ("SELECT", "INSERT", "DELETE"),
     source_record: _WRITE,
+    replica: _WRITE,
+    erasure_ledger: ("SELECT", "INSERT"),
+    legal_hold: ("SELECT", "INSERT", "UPDATE"),
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""
 
-APPEND_ONLY: Final = (audit_event,)
+APPEND_ONLY: Final = (audit_event, erasure_ledger)
 """Tables whose rows are never changed or removed: triggers refuse it on both engines, whoever asks."""
 
 SCOPED: Final = frozenset(table for table in metadata.tables.values() if "org" in table.c) - {organisation}

@@ -9,7 +9,7 @@ It decides nothing: services ask the policy and pass in which fields are clear, 
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +44,12 @@ from crm.store.log import stage_rows
 from crm.store.record import Record
 from crm.store.subjects import subjects_of
 
+Renew = Callable[[], Awaitable[None]]
+
+
+async def _nothing_new() -> None:
+    """For a process whose keys never change while it runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -72,11 +78,12 @@ class _Note:
 class Unit:
     """A reading unit: loads sealed records and opens what it is told to."""
 
-    def __init__(self, fetch: Fetch, keys: KeySet, context: Context, act: Act, now: int) -> None:
+    def __init__(self, fetch: Fetch, keys: KeySet, renew: Renew, context: Context, act: Act, now: int) -> None:
         self.context = context
         self.now = now
         self._fetch = fetch
         self._keys = keys
+        self._renew = renew
         self._act = act
         self._notes: dict[str, _Note] = {}
         self._extra: list[Event] = []
@@ -88,7 +95,7 @@ class Unit:
 
     async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
         """Sealed records by id, with the classes that `names` need; unknown ids are absent. One statement."""
-        return await records.load(self._fetch, self.context.org, ids, names)
+        return await self._known(await records.load(self._fetch, self.context.org, ids, names))
 
     async def ids(self, after: str, first: int) -> list[str]:
         """At most `first` ids of the organisation's active patients behind `after`, ascending."""
@@ -97,6 +104,15 @@ class Unit:
     async def candidates(self, index: Index, term: bytes, after: str) -> list[str]:
         """Ids after `after` that a blind index gives for a normalised term; see `compare`."""
         return await search.candidates(self._fetch, self._keys, self.context.org, index, term, after)
+
+    async def _known(self, found: dict[str, Record]) -> dict[str, Record]:
+        """The same records, once this process has looked for an epoch that one of them names and it does not know."""
+        for record in found.values():
+            for key_class, row in record.rows.items():
+                if row.wrapped is not None and not self._keys.knows(key_class, row.wrapped):
+                    await self._renew()
+                    return found
+        return found
 
     def open(self, record: Record, view: View) -> dict[str, Any]:
         """The profile: id, version and every granted field that has a value, keyed by catalogue name.
@@ -174,19 +190,21 @@ class Unit:
 class WritingUnit(Unit):
     """A unit inside one transaction: it can also lock and change records."""
 
-    def __init__(self, connection: Connection, keys: KeySet, context: Context, act: Act, now: int) -> None:
-        super().__init__(connection.fetch, keys, context, act, now)
+    def __init__(
+        self, connection: Connection, keys: KeySet, renew: Renew, context: Context, act: Act, now: int
+    ) -> None:
+        super().__init__(connection.fetch, keys, renew, context, act, now)
         self._connection = connection
         self.writes = Writes()
 
     async def load_for_change(self, ids: Collection[str]) -> dict[str, Record]:
         """Whole records, locked against other writers until the unit ends."""
-        return await records.load_locked(self._fetch, self.context.org, ids)
+        return await self._known(await records.load_locked(self._fetch, self.context.org, ids))
 
     async def remember(self, reports: Mapping[bytes, tuple[str, bytes]]) -> None:
         """Stores, for slots of imported records, the patient's id and the digest of the report."""
         await self.writes.flush(self._connection)
-        await imported.store(self._connection, self.context.org, reports)
+        await imported.store(self._connection, self.context.org, reports, self._keys.index_version)
 
     def create(self, values: Mapping[str, Any], system: str) -> Record:
         """A new record with these canonical values, under a fresh UUIDv7."""
@@ -209,19 +227,25 @@ class WritingUnit(Unit):
 
 
 class Store:
-    """Opens units of work and records refusals; holds the database, the keys, the log and the clock."""
+    """Opens units of work and records refusals; holds the database, the keys, the log and the clock.
 
-    def __init__(self, database: Database, keys: KeySet, log: LogWriter, clock: Callable[[], int]) -> None:
+    `renew` looks for new keys in the key store, for a record that names one which `keys` does not have.
+    """
+
+    def __init__(
+        self, database: Database, keys: KeySet, log: LogWriter, clock: Callable[[], int], renew: Renew = _nothing_new
+    ) -> None:
         self.database = database
         self.keys = keys
         self.log = log
         self.clock = clock
+        self._renew = renew
 
     @asynccontextmanager
     async def reading(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[Unit]:
         """A unit that only reads. On leaving, its events are durable; `subjects` are the ids that a refusal names."""
         fetch = partial(self.database.fetch, context.org)
-        unit = Unit(fetch, self.keys, context, act, self.clock())
+        unit = Unit(fetch, self.keys, self._renew, context, act, self.clock())
         async with self.recording(context, act, subjects):
             yield unit
             events = unit.events()
@@ -231,7 +255,7 @@ class Store:
     async def writing(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[WritingUnit]:
         """A unit in one transaction. On leaving, change and audit rows are committed together and then sequenced."""
         async with self.recording(context, act, subjects), self.database.transaction(context.org) as connection:
-            unit = WritingUnit(connection, self.keys, context, act, self.clock())
+            unit = WritingUnit(connection, self.keys, self._renew, context, act, self.clock())
             yield unit
             await unit.writes.flush(connection)
             entries = self.log.stage(context.org, unit.events())

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from crm.crypto.keyset import StoredKey
+from crm.crypto.stored_key import StoredKey
 from crm.store.database import Database, connect
 from crm.store.keystore import bootstrap, stored_keys
 

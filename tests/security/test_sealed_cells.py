@@ -20,8 +20,9 @@ from crm.crypto import envelope
 from crm.crypto.aead import Alg, cipher
 from crm.crypto.data_key import DataKey
 from crm.crypto.keyring import KeyRing
-from crm.crypto.keyset import KeySet, NewKey, new_wrap_key
+from crm.crypto.keyset import KeySet, NewKey
 from crm.crypto.lengths import uuid_octets
+from crm.crypto.stored_key import new_wrap_key
 from crm.errors import KeyUnavailable, Tampered, Unsafe
 from tests.keys import ENV, CountingCipher, key_set
 

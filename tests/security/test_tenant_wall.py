@@ -35,11 +35,15 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("patient", "status"): "active",
     ("patient", "merged_into"): None,
     ("patient_key", "state"): "live",
+    ("patient_key", "patient_id"): ID,
     ("sealed_row", "patient_id"): ID,
     ("blind_index", "patient_id"): ID,
     ("source_record", "patient_id"): ID,
 }
-ORDER = [table for table in tables.metadata.sorted_tables if "org" in table.c]
+_ALL = [table for table in tables.metadata.sorted_tables if "org" in table.c]
+ORDER = sorted(_ALL, key=lambda table: table is tables.sealed_row)  # its rows need a live key
+REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.RestrictViolationError)
+"""By row-level security, or by a trigger that finds no live key on the other side of it."""
 SCOPED = [table for table in ORDER if table in tables.SCOPED]
 
 
@@ -125,9 +129,9 @@ async def test_without_a_scope_nothing_is_visible_or_writable(app: Any, table: T
         if scope is not None:
             await enter(app, scope)
         assert await app.fetchval(f"SELECT count(*) FROM {table.name}") == 0
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        with pytest.raises(REFUSED):
             await put(app, table, NORTH)
-        with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.CheckViolationError)):
+        with pytest.raises((*REFUSED, asyncpg.CheckViolationError)):
             await put(app, table, "")
 
 
@@ -138,15 +142,15 @@ async def test_the_other_side_is_invisible_and_unwritable(app: Any, owner: Any, 
     rights = tables.RIGHTS[table]
     assert [row[0] for row in await app.fetch(f"SELECT org FROM {table.name}")] == [SOUTH]
     assert await app.fetch(f"SELECT 1 FROM {table.name} WHERE org = '{NORTH}'") == []
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+    with pytest.raises(REFUSED):
         await put(app, table, NORTH)
     if "UPDATE" in rights:
         column = [*table.c][-1].name
         assert await app.execute(f"UPDATE {table.name} SET {column} = {column} WHERE org = '{NORTH}'") == "UPDATE 0"
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        with pytest.raises(REFUSED):
             await app.execute(f"UPDATE {table.name} SET org = '{NORTH}'")
         keys = ", ".join(key.name for key in table.primary_key)
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        with pytest.raises(REFUSED):
             await put(app, table, NORTH, f"ON CONFLICT ({keys}) DO UPDATE SET org = '{SOUTH}'")
     if "DELETE" in rights:
         assert await app.execute(f"DELETE FROM {table.name} WHERE org = '{NORTH}'") == "DELETE 0"

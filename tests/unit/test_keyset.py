@@ -8,7 +8,8 @@ import pytest
 from crm.catalogue import BY_NAME, KeyClass
 from crm.crypto.aead import Alg
 from crm.crypto.keyring import KeyRing
-from crm.crypto.keyset import KeySet, StoredKey, new_index_key, new_wrap_key
+from crm.crypto.keyset import KeySet
+from crm.crypto.stored_key import StoredKey, new_index_key, new_wrap_key
 from crm.errors import KeyUnavailable, Tampered, Unsafe
 from tests.keys import ENV, key_set, partial_ring
 
@@ -29,10 +30,11 @@ def rows(ring: KeyRing) -> list[StoredKey]:
 
 
 def test_first_keys_are_one_for_each_class_and_one_index_key(rows: list[StoredKey]) -> None:
-    """Bootstrap gives active keys numbered 1, and no two wrapped alike."""
-    assert {(row.kind, row.key_class) for row in rows} == {("index", "")} | {("wrap", name) for name in KeyClass}
+    """Bootstrap gives active keys numbered 1, one of them to sign with, and no two wrapped alike."""
+    wraps = {("wrap", name) for name in KeyClass}
+    assert {(row.kind, row.key_class) for row in rows} == {("index", ""), ("sign", "")} | wraps
     assert {(row.no, row.state) for row in rows} == {(1, "active")}
-    assert len({row.wrapped for row in rows}) == len(KeyClass) + 1
+    assert len({row.wrapped for row in rows}) == len(KeyClass) + 2
 
 
 def test_data_key_opens_again_in_another_process(ring: KeyRing, rows: list[StoredKey]) -> None:
@@ -146,14 +148,14 @@ def test_each_use_has_exactly_one_active_key(ring: KeyRing, rows: list[StoredKey
     with pytest.raises(Unsafe, match="keys init"):
         KeySet.load(ring, ENV, [])
     with pytest.raises(Unsafe, match="no active key for index"):
-        KeySet.load(ring, ENV, rows[:-1])
+        KeySet.load(ring, ENV, [row for row in rows if row.kind != "index"])
     with pytest.raises(Unsafe, match="two active keys for contact"):
         KeySet.load(ring, ENV, [*rows, new_wrap_key(ring, ENV, KeyClass.CONTACT, 2, "active")])
 
 
 def test_bootstrap_needs_every_use(ring: KeyRing, tmp_path: Path) -> None:
     """The first keys of a database are not made by a process that holds only some uses."""
-    with pytest.raises(Unsafe, match="index, sensitive"):
+    with pytest.raises(Unsafe, match="index, log, sensitive"):
         KeySet.bootstrap(partial_ring(tmp_path / "keyring.json", "identity", "contact", "preference"), ENV)
 
 
