@@ -5,7 +5,7 @@ from pathlib import Path
 from auth import policy
 from auth.policy import GRANTS, MatrixRow
 from auth.roles import Role
-from crm import settings
+from commands.settings_page import settings_page
 from crm.catalogue import FIELDS, INDEXES, Field
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -13,7 +13,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 def generated() -> dict[Path, str]:
     """Every generated page by its path."""
-    return {DOCS / "settings.md": settings.page(), DOCS / "fields.md": fields_page()}
+    return {DOCS / "settings.md": settings_page(), DOCS / "fields.md": fields_page()}
 
 
 def stale() -> list[Path]:

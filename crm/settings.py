@@ -1,7 +1,7 @@
 """The settings: every `HEED_` environment variable, its default, and what makes one unsafe to start with.
 
-Read only by `server.py`; everybody below gets values as arguments. `docs/settings.md` is generated from here. Messages
-name a setting and what to do about it, never its value: several of them hold passwords.
+Read only by `server.py` and its commands; everybody below gets values as arguments. `docs/settings.md` is generated
+from here. Messages name a setting and what to do about it, never its value: several of them hold passwords.
 """
 
 import difflib
@@ -9,21 +9,23 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 from phonenumbers import SUPPORTED_REGIONS
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from auth import development
 from auth.issuers import Issuer, UnsafeIssuer
+from crm.crypto.provider import USES
 from crm.errors import Unsafe
 
-__all__ = ["Environment", "KeyProvider", "LogLevel", "Settings", "load", "page"]
+__all__ = ["Environment", "KeyProvider", "LogLevel", "Settings", "load"]
 
 PREFIX = "HEED_"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_NONE: dict[str, Any] = {"shown": "none"}
 _TESTS_ONLY = "HEED_TEST_"  # read by the test suite, so that a developer may leave them exported
 
 
@@ -50,6 +52,11 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+def _root_key(use: str) -> Any:
+    text = f"For `env`: root keys for `{use}` as `openssl rand -base64 32` prints them, newest first, with commas."
+    return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
 class Settings(BaseSettings):
@@ -89,15 +96,63 @@ class Settings(BaseSettings):
     )
     key_provider: KeyProvider = Field(
         default=KeyProvider.KEYRING,
-        description="Who guards the root key: `keyring` (a file). `env`, `vault` and `aws-kms` are reserved names: "
-        "this version refuses to start with them.",
+        description="Who guards the root keys: `keyring` (a file), `env` (development only), `vault` (HashiCorp Vault, "
+        "OpenBao) or `aws-kms`. The last two need `requirements-extras.txt`.",
+    )
+    key_uses: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        json_schema_extra={"shown": "all that the provider has"},
+        description="What this process may use root keys for, with commas: any of "
+        f"{', '.join(f'`{use}`' for use in USES)}. Fields of a class that is not among them answer `KEY_UNAVAILABLE`.",
     )
     keyring: Path = Field(
         default=Path(),
         json_schema_extra={"shown": "`keyring.json` in `HEED_DATA_DIR`"},
         description="The key-ring file, created by `server.py keys init`; only its owner may read it (mode 0600).",
     )
-
+    provider_timeout: float = Field(
+        default=5.0,
+        gt=0,
+        le=60,
+        description="Seconds to wait for a connection to `vault` or `aws-kms`, and again for its answer: when keys are "
+        "loaded or changed, never while a request waits.",
+    )
+    root_key_identity: SecretStr = _root_key("identity")
+    root_key_contact: SecretStr = _root_key("contact")
+    root_key_preference: SecretStr = _root_key("preference")
+    root_key_sensitive: SecretStr = _root_key("sensitive")
+    root_key_index: SecretStr = _root_key("index")
+    root_key_log: SecretStr = _root_key("log")
+    vault_addr: str = Field(
+        default="",
+        json_schema_extra=_NONE,
+        description="The vault's address, such as `https://vault.example.org:8200`.",
+    )
+    vault_token: SecretStr = Field(
+        default=SecretStr(""), json_schema_extra=_NONE, description="The token for the vault. Better in a file."
+    )
+    vault_token_file: Path | None = Field(
+        default=None,
+        json_schema_extra=_NONE,
+        description="The file that has the token, read before each call, so that an agent may renew it.",
+    )
+    vault_mount: str = Field(
+        default="transit", pattern=r"^[\w./-]+$", description="Where the vault's Transit engine is mounted."
+    )
+    vault_namespace: str = Field(default="", json_schema_extra=_NONE, description="The vault's namespace, if any.")
+    kms_region: str = Field(
+        default="",
+        json_schema_extra={"shown": "that of the AWS configuration"},
+        description="The AWS region of the root keys. Credentials come by AWS's ordinary chain.",
+    )
+    kms_endpoint: str = Field(
+        default="",
+        json_schema_extra={"shown": "AWS's own for the region"},
+        description="The address of AWS KMS, where it is a private one.",
+    )
+    kms_pending_days: int = Field(
+        default=7, ge=7, le=30, description="Days in which AWS KMS can still bring back a root key that was destroyed."
+    )
     keys_refresh: float = Field(
         default=30.0,
         ge=0.1,
@@ -165,7 +220,7 @@ class Settings(BaseSettings):
     default_region: str | None = Field(
         default=None,
         pattern=r"^[A-Z]{2}$",
-        json_schema_extra={"shown": "none"},
+        json_schema_extra=_NONE,
         description="The country (ISO 3166-1 alpha-2, such as `GB`) of telephone numbers written without `+`. "
         "Without it such a number is kept as it was written.",
     )
@@ -218,6 +273,22 @@ class Settings(BaseSettings):
             raise ValueError("must start with sqlite:/// or postgresql://")
         return value
 
+    @field_validator("key_uses", mode="before")
+    @classmethod
+    def _known_uses(cls, value: Any) -> Any:
+        uses = [use.strip() for use in value.split(",")] if isinstance(value, str) else list(value)
+        if not set(uses) <= set(USES):
+            raise ValueError(f"each must be one of {', '.join(USES)}")
+        return uses
+
+    @field_validator("vault_addr", "kms_endpoint")
+    @classmethod
+    def _known_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query):
+            raise ValueError("must be https://host, with port and path where there are any")
+        return value
+
     @field_validator("default_region")
     @classmethod
     def _known_region(cls, value: str | None) -> str | None:
@@ -255,7 +326,7 @@ def load(**given: Any) -> Settings:
         raise Unsafe(f"HEED_ISSUERS: {error}") from None
     except ValidationError as error:
         raise Unsafe(_first_problem(error)) from None
-    _refuse_unavailable(settings)
+    _refuse_incomplete(settings)
     if settings.env is Environment.PRODUCTION:
         _refuse_unsafe(settings)
     return settings
@@ -277,9 +348,13 @@ def _first_problem(error: ValidationError) -> str:
     return f"{PREFIX}{name.upper()}{path}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _refuse_unavailable(settings: Settings) -> None:
-    if settings.key_provider is not KeyProvider.KEYRING:
-        raise Unsafe(f"HEED_KEY_PROVIDER: this version has no provider '{settings.key_provider}'; set it to keyring")
+def _refuse_incomplete(settings: Settings) -> None:
+    """What a provider cannot do without, in development either."""
+    if settings.key_provider is KeyProvider.VAULT:
+        if not settings.vault_addr:
+            raise Unsafe("HEED_VAULT_ADDR is empty: HEED_KEY_PROVIDER=vault needs the address of the vault")
+        if bool(settings.vault_token.get_secret_value()) == (settings.vault_token_file is not None):
+            raise Unsafe("HEED_KEY_PROVIDER=vault needs either HEED_VAULT_TOKEN_FILE or HEED_VAULT_TOKEN, and not both")
 
 
 def _refuse_unsafe(settings: Settings) -> None:
@@ -294,6 +369,17 @@ def _refuse_unsafe(settings: Settings) -> None:
             raise Unsafe(f"{name}.jwks_url is not https: whoever sits on the network could replace the keys")
     if settings.log_level is LogLevel.DEBUG:
         raise Unsafe("HEED_LOG_LEVEL is debug: libraries may then log what they handle; use info or less in production")
+    if settings.key_provider is KeyProvider.ENV:
+        raise Unsafe("HEED_KEY_PROVIDER is env: whoever may look at the process may read its environment; use another")
+    for name, value in settings:
+        if name.startswith("root_key_") and value.get_secret_value():
+            raise Unsafe(
+                f"{PREFIX}{name.upper()} is set: in production no root key stands in the environment; unset it"
+            )
+    for name, address in (("HEED_VAULT_ADDR", settings.vault_addr), ("HEED_KMS_ENDPOINT", settings.kms_endpoint)):
+        parts = urlsplit(address)
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise Unsafe(f"{name} is not https: whoever sits on the network could read the keys")
     _refuse_open_wire("HEED_DATABASE_URL", settings.database_url)
     _refuse_open_wire("HEED_KEYSTORE_URL", settings.keystore_url)
 
@@ -306,45 +392,3 @@ def _refuse_open_wire(name: str, url: str) -> None:
         return
     if query.get("sslmode", [""])[0] not in {"require", "verify-ca", "verify-full"}:
         raise Unsafe(f"{name} leads to another machine without TLS: add ?sslmode=verify-full")
-
-
-def page() -> str:
-    """The text of `docs/settings.md`."""
-    lines = [
-        "# Settings",
-        "",
-        "<!-- Generated from crm/settings.py by `make generate`; do not edit. -->",
-        "",
-        "Environment variables; options on the command line come first. An empty variable counts as unset. A variable",
-        "that begins with `HEED_` and is not listed here stops the start: it is a typing error more often than not.",
-        "",
-        "| variable | default | meaning |",
-        "|---|---|---|",
-    ]
-    for name, field in Settings.model_fields.items():
-        extra = field.json_schema_extra
-        shown = extra["shown"] if isinstance(extra, dict) else f"`{_plain(field.default)}`"
-        lines.append(f"| `{PREFIX}{name.upper()}` | {shown} | {_cell(field.description or '')} |")
-    lines += [
-        "",
-        "## Refused in production",
-        "",
-        "With `HEED_ENV=production` the server does not start, and says which setting is to blame, when",
-        "",
-        "- `HEED_ISSUERS` is empty, names the development issuer, or fetches keys over plain `http://`;",
-        "- `HEED_LOG_LEVEL` is `debug`;",
-        "- a database URL leads to another machine without TLS (`sslmode=require`, `verify-ca` or `verify-full`).",
-        "",
-        "SQLite is allowed in production: one process on one machine with an encrypted disk is a sound way to run a",
-        "small practice. Several processes or machines need PostgreSQL. Listening on every address (`0.0.0.0`) is",
-        "allowed too: inside a container it is the only way; put TLS in front.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -8,8 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from auth import development
+from commands.settings_page import settings_page
+from crm.crypto.provider import USES
 from crm.errors import Unsafe
-from crm.settings import Environment, KeyProvider, LogLevel, Settings, load, page
+from crm.settings import Environment, KeyProvider, LogLevel, Settings, load
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = {
@@ -28,6 +30,9 @@ ISSUER = {
     "jwks_url": "https://id.example.org/jwks",
     "algorithms": ["ES256"],
 }
+
+
+_ADDRESS = "{}: must be https://host, with port and path where there are any"
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +116,16 @@ def test_connection_strings_are_not_shown() -> None:
         ("HEED_ZZZZZZZZZZ", "1", "HEED_ZZZZZZZZZZ is not a setting; docs/settings.md lists all of them"),
         ("HEED_PORT", "70000", "HEED_PORT: Input should be less than or equal to 65535"),
         ("HEED_ENV", "prod", "HEED_ENV: Input should be 'development' or 'production'"),
-        ("HEED_KEY_PROVIDER", "vault", "HEED_KEY_PROVIDER: this version has no provider 'vault'; set it to keyring"),
+        (
+            "HEED_KEY_PROVIDER",
+            "vault",
+            "HEED_VAULT_ADDR is empty: HEED_KEY_PROVIDER=vault needs the address of the vault",
+        ),
+        ("HEED_KEY_USES", "contact,marketing", f"HEED_KEY_USES: each must be one of {', '.join(USES)}"),
+        ("HEED_VAULT_ADDR", "vault.example.org", _ADDRESS.format("HEED_VAULT_ADDR")),
+        ("HEED_VAULT_ADDR", "https://root:s3cret@vault.example.org", _ADDRESS.format("HEED_VAULT_ADDR")),
+        ("HEED_KMS_ENDPOINT", "file:///etc", _ADDRESS.format("HEED_KMS_ENDPOINT")),
+        ("HEED_KMS_PENDING_DAYS", "6", "HEED_KMS_PENDING_DAYS: Input should be greater than or equal to 7"),
         ("HEED_DATABASE_URL", "mysql://h/heed", "HEED_DATABASE_URL: must start with sqlite:/// or postgresql://"),
         ("HEED_ISSUERS", "{", "HEED_ISSUERS is not JSON; docs/settings.md shows its shape"),
         ("HEED_ISSUERS", '[{"issuer": "a"}]', "HEED_ISSUERS.0.audience: Field required"),
@@ -132,7 +146,18 @@ def test_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: s
     assert str(refused.value) == said
 
 
-@pytest.mark.parametrize("name", ["HEED_ENV", "HEED_DATABASE_URL", "HEED_PORT", "HEED_ISSUERS", "HEED_DEFAULT_REGION"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HEED_ENV",
+        "HEED_KEY_USES",
+        "HEED_VAULT_ADDR",
+        "HEED_DATABASE_URL",
+        "HEED_PORT",
+        "HEED_ISSUERS",
+        "HEED_DEFAULT_REGION",
+    ],
+)
 def test_refusal_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A refused value is not said, nor kept as the cause: it may be a password in the wrong place."""
     monkeypatch.setenv(name, "hunter2")
@@ -173,6 +198,18 @@ def test_safe_in_production() -> None:
             id="plain http",
         ),
         pytest.param({"log_level": "debug"}, "HEED_LOG_LEVEL is debug", id="debug"),
+        pytest.param({"key_provider": "env"}, "HEED_KEY_PROVIDER is env", id="keys in the environment"),
+        pytest.param({"root_key_log": "AAAA"}, "HEED_ROOT_KEY_LOG is set", id="key left in the environment"),
+        pytest.param(
+            {"key_provider": "vault", "vault_addr": "http://vault.example.org:8200", "vault_token": "t"},
+            "HEED_VAULT_ADDR is not https",
+            id="vault",
+        ),
+        pytest.param(
+            {"key_provider": "aws-kms", "kms_endpoint": "http://kms.example.org"},
+            "HEED_KMS_ENDPOINT is not https",
+            id="kms",
+        ),
         pytest.param(
             {"database_url": "postgresql://u:p@db.example.org/heed"},
             "HEED_DATABASE_URL leads to another",
@@ -205,6 +242,33 @@ def test_database_connections_that_production_trusts(url: str) -> None:
     assert load(**SAFE, database_url=url).keystore_url == url
 
 
+@pytest.mark.parametrize(
+    "address", ["https://vault.example.org:8200", "http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost:8200"]
+)
+def test_vaults_that_production_trusts(address: str) -> None:
+    """TLS is fine in production, and so is an agent on the same machine."""
+    assert load(**SAFE, key_provider="vault", vault_addr=address, vault_token="t").vault_addr == address
+
+
+@pytest.mark.parametrize("given", [{}, {"vault_token": "t", "vault_token_file": "/run/token"}])
+def test_vault_needs_exactly_one_token(given: dict[str, object]) -> None:
+    """No token, or two that may differ, stop the start."""
+    with pytest.raises(Unsafe, match="needs either HEED_VAULT_TOKEN_FILE or HEED_VAULT_TOKEN"):
+        load(key_provider="vault", vault_addr="https://vault.example.org", **given)
+
+
+def test_uses_come_as_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process may use keys for is written with commas, with blanks or without."""
+    monkeypatch.setenv("HEED_KEY_USES", "identity, contact,preference")
+    assert load().key_uses == ("identity", "contact", "preference")
+
+
+def test_secrets_are_not_shown() -> None:
+    """The representation holds neither a token nor a root key."""
+    settings = load(vault_token="hunter2", root_key_contact="hunter3")
+    assert "hunter" not in repr(settings) + str(settings) + repr(settings.model_dump())
+
+
 def test_every_setting_of_the_contract_exists() -> None:
     """The names that clients and operators rely on are there."""
     assert {f"HEED_{name.upper()}" for name in Settings.model_fields} >= CONTRACT
@@ -225,7 +289,7 @@ def test_every_setting_is_used() -> None:
 
 def test_page_is_generated_from_the_settings() -> None:
     """`docs/settings.md` is what the code says; `make generate` writes it."""
-    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == page()
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == settings_page()
 
 
 def test_no_command_loosens_production(monkeypatch: pytest.MonkeyPatch) -> None:
