@@ -64,7 +64,10 @@ class Group(StrEnum):
 
 
 class Action(StrEnum):
-    """What an actor wants to do, before any field is named. SCHEMA_READ is introspection outside development."""
+    """What an actor wants to do, before any field is named. SCHEMA_READ is introspection outside development.
+
+    HOLD places and lifts legal holds, and shows them and the receipts of erasures; ERASE erases.
+    """
 
     READ = "patient:read"
     SEARCH = "patient:search"
@@ -72,6 +75,8 @@ class Action(StrEnum):
     UPDATE = "patient:update"
     IMPORT = "patient:import"
     EXPORT = "patient:export"
+    ERASE = "patient:erase"
+    HOLD = "patient:hold"
     AUDIT_READ = "audit:read"
     SELF_READ = "self:read"
     SCHEMA_READ = "schema:read"
@@ -205,17 +210,17 @@ GRANTS: tuple[Grant, ...] = (
         frozenset({Action.READ}),
         read=frozenset({Group.RECORD, Group.ADDRESSING, Group.LANGUAGE, Group.ACCESS, Group.APPOINTMENT}),
     ),
-    Grant(  # recognises a record in a complaint without learning it
+    Grant(  # recognises a record in a complaint without learning it; keeps evidence, and so cannot erase
         Role.COMPLIANCE_OFFICER,
         frozenset({Purpose.HCOMPL}),
-        frozenset({Action.READ, Action.AUDIT_READ}),
+        frozenset({Action.READ, Action.AUDIT_READ, Action.HOLD}),
         read=frozenset({Group.RECORD, Group.GOVERNANCE}),
         masked=frozenset({Group.ADDRESSING, Group.CONTACT, Group.IDENTIFIERS}),
     ),
-    Grant(  # answers requests under GDPR Art. 15 and 45 CFR 164.524, which reach the whole record
+    Grant(  # answers requests under GDPR Art. 15 and 17 and 45 CFR 164.524, which reach the whole record
         Role.PRIVACY_OFFICER,
         frozenset({Purpose.HCOMPL, Purpose.RECORDMGT}),
-        frozenset({Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ}),
+        frozenset({Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ, Action.ERASE, Action.HOLD}),
         read=_ALL,
         sees_restricted=True,
     ),

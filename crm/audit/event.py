@@ -58,6 +58,8 @@ class Act(StrEnum):
     AUDIT_READ = "audit.read"
     AUDIT_EXPORT = "audit.export"
     ERASE = "erase"
+    HOLD = "hold"
+    RELEASE = "release"
     PRUNE = "prune"
     KEY_ROTATE = "key.rotate"
     CONFIG = "config"

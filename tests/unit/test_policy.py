@@ -38,6 +38,8 @@ LETTERS = {
     "A": Action.AUDIT_READ,
     "M": Action.SELF_READ,
     "X": Action.SCHEMA_READ,
+    "D": Action.ERASE,
+    "H": Action.HOLD,
 }
 READING = (Action.READ, Action.SEARCH, Action.EXPORT, Action.SELF_READ)
 WRITING = (Action.REGISTER, Action.UPDATE, Action.IMPORT)
@@ -161,6 +163,14 @@ def test_whoever_reads_patients_reads_the_record_itself() -> None:
     """`id`, `version` and the clear columns come with every right to read patients."""
     for row in EXPECTED.values():
         assert (row.cells[Group.RECORD] in "rw") == (Action.READ in row.actions)
+
+
+def test_nobody_who_collects_data_may_erase_it() -> None:
+    """Only privacy officers erase, and only those who may erase or answer for evidence hold: no row that writes."""
+    rows = {action: {row for row, given in EXPECTED.items() if action in given.actions} for action in Action}
+    assert {role for role, _ in rows[Action.ERASE]} == {Role.PRIVACY_OFFICER}
+    assert rows[Action.HOLD] - rows[Action.ERASE] == {(Role.COMPLIANCE_OFFICER, Purpose.HCOMPL)}
+    assert all("w" not in EXPECTED[row].cells.values() for row in rows[Action.HOLD])
 
 
 def test_whatever_is_writable_is_readable() -> None:
