@@ -143,6 +143,21 @@ def keys_init() -> None:
     print(*keys.init(load()), sep="\n")
 
 
+@keys_app.command("share")
+def keys_share(
+    uses: Annotated[list[str], typer.Argument(metavar="USE...", help="What the replica may use its keys for.")],
+    output: Annotated[Path, typer.Option(help="The key ring to write (mode 0600); never an existing file.")],
+) -> None:
+    """Cut a key ring for a replica that may have only some uses.
+
+    Uses: identity, contact, preference, sensitive, index, log.
+    """
+    from commands import key_sharing
+    from crm.settings import load
+
+    print(*key_sharing.share(load(), uses, output), sep="\n")
+
+
 @import_app.command("fhir")
 def import_fhir(
     files: Annotated[list[Path], typer.Argument(help="NDJSON, Bundle or single resource, each plain or gzipped.")],

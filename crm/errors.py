@@ -4,6 +4,8 @@
 `RuntimeError`.
 """
 
+from collections.abc import Iterable
+
 
 class CrmError(Exception):
     """The root of all refusals and failures of the service; never raised itself."""
@@ -61,8 +63,13 @@ class LegalHold(CrmError):
 class KeyUnavailable(CrmError):
     """A key that the record needs is not to be had in this process; the subclasses say why.
 
-    Raised as it is when this process was not given the keys of a class at all.
+    Raised as it is when this process was not given the keys of a class at all. `paths` are the fields to blame, sorted,
+    where they are known.
     """
+
+    def __init__(self, text: str = "", paths: Iterable[str] = ()) -> None:
+        super().__init__(text)
+        self.paths: tuple[str, ...] = tuple(sorted(paths))
 
 
 class UnknownKey(KeyUnavailable):

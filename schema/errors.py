@@ -206,7 +206,7 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
         case crm_errors.Invalid(field=path, rule=rule):
             found["field"] = path
             found["rule"] = rule
-        case auth_errors.ForbiddenField(paths=[path, *_]):
+        case auth_errors.ForbiddenField(paths=[path, *_]) | crm_errors.KeyUnavailable(paths=[path, *_]):
             found["field"] = path
         case crm_errors.VersionConflict(current=version):
             found["currentVersion"] = version

@@ -13,6 +13,7 @@ from auth.policy import Action, Group, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME, BY_PATH
 from crm.errors import BatchTooLarge, Erased, Invalid, NotFound
+from crm.services.held_keys import require
 from crm.services.request import Request
 from crm.services.search import Query, parse
 from crm.store.record import Record
@@ -84,10 +85,12 @@ class Profiles:
     ) -> ReadGrant:
         """The grant for reading `asked`, before any row is read; a refusal is recorded and raised.
 
-        Raises `PurposeRequired`, `PurposeNotPermitted`, `Forbidden` or `ForbiddenField`.
+        Raises `PurposeRequired`, `PurposeNotPermitted`, `Forbidden` or `ForbiddenField`, then `KeyUnavailable`.
         """
         async with self._store.recording(request.context(actor), _ACTS[action], ids):
-            return policy.decide_read(actor, groups(asked), action)
+            grant = policy.decide_read(actor, groups(asked), action)
+            require(self._store.keys, asked)
+            return grant
 
     async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> Profile:
         """One profile. Raises `NotFound` for an absent patient and for one this actor may not know of alike."""

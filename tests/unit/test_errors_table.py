@@ -51,6 +51,11 @@ def test_every_refusal_below_has_a_code() -> None:
         (crm_errors.RestrictedRecord(), Code.RESTRICTED_RECORD, {}),
         (crm_errors.Erased(), Code.ERASED, {}),
         (crm_errors.KeyUnavailable(), Code.KEY_UNAVAILABLE, {"retryAfter": 1}),
+        (
+            crm_errors.KeyUnavailable(paths=["religion", "pronouns"]),
+            Code.KEY_UNAVAILABLE,
+            {"field": "pronouns", "retryAfter": 1},
+        ),
         (crm_errors.AuditUnavailable(), Code.AUDIT_UNAVAILABLE, {"retryAfter": 1}),
         (crm_errors.Overloaded(5), Code.OVERLOADED, {"retryAfter": 5}),
         (crm_errors.StoreUnavailable(2), Code.OVERLOADED, {"retryAfter": 2}),

@@ -1,0 +1,38 @@
+"""A part of the key ring for a replica that may have only some uses: the octets of the others are not in its file."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import orjson
+
+from commands.folders import private_folder
+from crm.crypto import key_file
+from crm.crypto.keyring import KeyRing
+from crm.errors import Unsafe
+from crm.settings import KeyProvider, Settings
+
+__all__ = ["share"]
+
+
+def share(settings: Settings, uses: Collection[str], output: Path) -> list[str]:
+    """Writes a ring with the root keys of `uses` to a new file (mode 0600), and returns lines to print.
+
+    Raises `Unsafe` when the root keys are not in a ring, when the ring lacks a use, or when `output` exists: what was
+    given to a replica is never overwritten unseen.
+    """
+    if settings.key_provider is not KeyProvider.KEYRING:
+        raise Unsafe(
+            f"the root keys are with {settings.key_provider.value}: what a replica may use is decided there, by the "
+            "policy of its token or account (docs/partial-replicas.md)"
+        )
+    held = KeyRing.load(settings.keyring).uses()
+    if lacking := sorted(set(uses) - held):
+        raise Unsafe(f"the key ring {settings.keyring} has no root key for {', '.join(lacking)}")
+    ring = orjson.loads(key_file.read(settings.keyring))
+    ring["keys"] = [key for key in ring["keys"] if key["use"] in uses]
+    private_folder(output.parent)
+    key_file.create(output, orjson.dumps(ring, option=orjson.OPT_INDENT_2))
+    return [
+        f"created {output} with the root keys for {', '.join(use for use in dict.fromkeys(uses))}",
+        f"left out: {', '.join(sorted(held - set(uses))) or 'none'}",
+    ]
