@@ -11,7 +11,7 @@ It decides nothing: services ask the policy and pass in which fields are clear, 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -30,16 +30,18 @@ from crm.errors import (
     CrmError,
     Erased,
     Invalid,
+    LegalHold,
     NotFound,
     RestrictedRecord,
     VersionConflict,
     VersionRequired,
 )
-from crm.store import changing, imported, opening, search
+from crm.store import changing, holds, imported, opening, search
 from crm.store import record as records
 from crm.store.changing import Origin, Source, Writes
 from crm.store.context import Context
 from crm.store.database import Connection, Database, Fetch
+from crm.store.holds import Hold
 from crm.store.log import stage_rows
 from crm.store.record import Record
 from crm.store.subjects import subjects_of
@@ -148,6 +150,11 @@ class Unit:
             note["group"]: Origin(note.get("channel", "api"), note["source"]) for note in opening.provenance(record)
         }
 
+    async def holds(self, record: Record) -> list[Hold]:
+        """The legal holds on the record, also those that were lifted; looking at them is noted."""
+        self.touch(record)
+        return await holds.all_of(self._fetch, self.context.org, record.id)
+
     def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
         return matches(opening.reveal(self._keys, record, names, self.today))
@@ -205,6 +212,20 @@ class WritingUnit(Unit):
         """Stores, for slots of imported records, the patient's id and the digest of the report."""
         await self.writes.flush(self._connection)
         await imported.store(self._connection, self.context.org, reports, self._keys.index_version)
+
+    async def place_hold(self, record: Record, reason: str) -> Hold:
+        """A new legal hold on a locked record, by the caller and now; the record itself stays as it is."""
+        hold = Hold(str(uuid7()), record.id, reason, self.context.who.sub, self.now)
+        self.touch(record)
+        await holds.place(self._connection, self.context.org, hold)
+        return hold
+
+    async def lift_hold(self, record: Record, hold: Hold) -> Hold:
+        """The hold of a locked record after its end. Raises `Invalid` where somebody else has lifted it."""
+        self.touch(record)
+        if not await holds.lift(self._connection, self.context.org, hold.id, self.context.who.sub, self.now):
+            raise Invalid("input.holdId", "already_lifted")
+        return replace(hold, lifted_by=self.context.who.sub, lifted_at=self.now)
 
     def create(self, values: Mapping[str, Any], system: str) -> Record:
         """A new record with these canonical values, under a fresh UUIDv7."""
@@ -333,6 +354,7 @@ def reason(failure: Exception) -> str:
 
 
 _DENIALS = (
-    AuthError, BatchTooLarge, Erased, Invalid, NotFound, RestrictedRecord, VersionConflict, VersionRequired,
+    AuthError, BatchTooLarge, Erased, Invalid, LegalHold, NotFound, RestrictedRecord, VersionConflict,
+    VersionRequired,
 )  # fmt: skip
 """What is refused by a rule; everything else that is raised is a failure of the service."""
