@@ -96,14 +96,20 @@ class AwsKms(Secret):
 
     def wrap(self, key: bytes, context: Mapping[str, str]) -> Wrapped:
         ref = self.roots(context["use"])[-1]
-        answer = self._asked("encrypt", KeyId=f"alias/{ref}", Plaintext=key, EncryptionContext=dict(context))
+        answer = self._asked(
+            "encrypt", "CiphertextBlob", KeyId=f"alias/{ref}", Plaintext=key, EncryptionContext=dict(context)
+        )
         return Wrapped(self.name, ref, answer["CiphertextBlob"])
 
     def unwrap(self, wrapped: Wrapped, context: Mapping[str, str]) -> bytes:
         ref = self._openable(wrapped, context["use"])
         try:
             answer = self._asked(
-                "decrypt", KeyId=f"alias/{ref}", CiphertextBlob=wrapped.blob, EncryptionContext=dict(context)
+                "decrypt",
+                "Plaintext",
+                KeyId=f"alias/{ref}",
+                CiphertextBlob=wrapped.blob,
+                EncryptionContext=dict(context),
             )
         except _Refused as refusal:
             raise self._judged(ref, context["use"], refusal) from None
@@ -115,6 +121,7 @@ class AwsKms(Secret):
         try:
             answer = self._asked(
                 "re_encrypt",
+                "CiphertextBlob",
                 SourceKeyId=f"alias/{ref}",
                 DestinationKeyId=f"alias/{newest}",
                 CiphertextBlob=wrapped.blob,
@@ -139,7 +146,10 @@ class AwsKms(Secret):
             if described["KeyState"] not in _ENDING:
                 # This call alone takes no alias.
                 described = self._asked(
-                    "schedule_key_deletion", KeyId=described["KeyId"], PendingWindowInDays=self._pending_days
+                    "schedule_key_deletion",
+                    "DeletionDate",
+                    KeyId=described["KeyId"],
+                    PendingWindowInDays=self._pending_days,
                 )
         except _Refused as refusal:
             if refusal.code == "NotFoundException" and number < max(self._numbered()[use]):
@@ -148,7 +158,7 @@ class AwsKms(Secret):
         return Destruction(key_ref, int(described["DeletionDate"].timestamp() * 1_000_000))
 
     def probe(self) -> None:
-        self._asked("list_aliases", Limit=1)
+        self._asked("list_aliases", "Aliases", Limit=1)
 
     def _ref(self, use: str, number: int) -> str:
         return f"heed-{self._env}-{use}-{number}"
@@ -165,7 +175,7 @@ class AwsKms(Secret):
         numbered: dict[str, list[int]] = {use: [] for use in USES}
         more: dict[str, str] = {}
         while True:
-            answer = self._asked("list_aliases", **more)
+            answer = self._asked("list_aliases", "Aliases", **more)
             for alias in answer["Aliases"]:
                 try:
                     use, number = self._parsed(alias["AliasName"].removeprefix("alias/"))
@@ -177,18 +187,20 @@ class AwsKms(Secret):
             more = {"Marker": answer["NextMarker"]}
 
     def _described(self, ref: str) -> dict[str, Any]:
-        metadata: dict[str, Any] = self._asked("describe_key", KeyId=f"alias/{ref}")["KeyMetadata"]
+        metadata: dict[str, Any] = self._asked("describe_key", "KeyMetadata", KeyId=f"alias/{ref}")["KeyMetadata"]
         return metadata
 
     def _make(self, use: str, number: int) -> str:
         """A new key under that number. Raises ProviderUnavailable when somebody else has just made one."""
         ref = self._ref(use, number)
         tags = [{"TagKey": name, "TagValue": value} for name, value in (("app", "heed"), ("heed-root-key", ref))]
-        made = self._asked("create_key", Description=f"Heed: root key for {use}", Tags=tags)["KeyMetadata"]["KeyId"]
+        made = self._asked("create_key", "KeyMetadata", Description=f"Heed: root key for {use}", Tags=tags)[
+            "KeyMetadata"
+        ]["KeyId"]
         try:
-            self._asked("create_alias", AliasName=f"alias/{ref}", TargetKeyId=made)
+            self._asked("create_alias", "ResponseMetadata", AliasName=f"alias/{ref}", TargetKeyId=made)
         except _Refused:
-            self._asked("schedule_key_deletion", KeyId=made, PendingWindowInDays=self._pending_days)
+            self._asked("schedule_key_deletion", "DeletionDate", KeyId=made, PendingWindowInDays=self._pending_days)
             raise ProviderUnavailable(f"somebody else has made {ref} at this moment: look at `keys status`") from None
         return ref
 
@@ -220,8 +232,8 @@ class AwsKms(Secret):
             return KeyDestroyed("this root key was destroyed; until its last day AWS KMS can cancel that")
         return ProviderUnavailable(f"the root key for {use} is disabled in AWS KMS")
 
-    def _asked(self, call: str, **parameters: Any) -> dict[str, Any]:
-        """The answer. Raises `_Refused` for what the caller knows how to take, else ProviderUnavailable."""
+    def _asked(self, call: str, needed: str, **parameters: Any) -> dict[str, Any]:
+        """An answer that has the member `needed`. Raises ProviderUnavailable, or `_Refused` where that has a meaning."""
         try:
             answer: dict[str, Any] = getattr(self._client, call)(**parameters)
         except ClientError as error:
@@ -231,6 +243,10 @@ class AwsKms(Secret):
             raise ProviderUnavailable(f"AWS KMS refuses {call} ({code})") from None
         except BotoCoreError as error:
             raise ProviderUnavailable(f"AWS KMS does not answer ({type(error).__name__})") from None
+        except Exception:  # noqa: BLE001 - what botocore's parsers raise over an answer that is none has no base class
+            answer = {}
+        if needed not in answer:
+            raise ProviderUnavailable("AWS KMS answers something else than was asked: is HEED_KMS_ENDPOINT right?")
         return answer
 
 
