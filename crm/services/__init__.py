@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from crm.services.access_log import AccessLog
 from crm.services.changes import Changes
+from crm.services.holds import Holds
 from crm.services.profiles import Profiles
 from crm.store.unit import Store
 
@@ -18,9 +19,16 @@ class Services:
     profiles: Profiles
     changes: Changes
     access_log: AccessLog
+    holds: Holds
 
 
 def services(store: Store, *, region: str | None = None) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read."""
     profiles = Profiles(store, region=region)
-    return Services(store, profiles, Changes(store, profiles, region=region), AccessLog(store))
+    return Services(
+        store,
+        profiles,
+        Changes(store, profiles, region=region),
+        AccessLog(store),
+        Holds(store, profiles),
+    )

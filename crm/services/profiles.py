@@ -34,8 +34,10 @@ _ACTS = {
     Action.IMPORT: Act.IMPORT,
     Action.EXPORT: Act.EXPORT,
     Action.AUDIT_READ: Act.AUDIT_READ,
+    Action.ERASE: Act.ERASE,
+    Action.HOLD: Act.HOLD,
 }
-"""What is written into the log about an action that was refused."""
+"""What is written into the log about an action that was refused, where nothing more special is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,13 @@ class Profiles:
         asked: frozenset[str],
         ids: Sequence[str] = (),
         action: Action = Action.READ,
+        act: Act | None = None,
     ) -> ReadGrant:
-        """The grant for reading `asked`, before any row is read; a refusal is recorded and raised.
+        """The grant for reading `asked`, before any row is read; a refusal is recorded, as one of `act`, and raised.
 
         Raises `PurposeRequired`, `PurposeNotPermitted`, `Forbidden` or `ForbiddenField`, then `KeyUnavailable`.
         """
-        async with self._store.recording(request.context(actor), _ACTS[action], ids):
+        async with self._store.recording(request.context(actor), act or _ACTS[action], ids):
             grant = policy.decide_read(actor, groups(asked), action)
             require(self._store.keys, asked)
             return grant
