@@ -10,14 +10,13 @@ from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys, UnsafeIssuer
 from auth.key_download import download
 from auth.tokens import TokenVerifier
+from commands.providers import provider as root_keys
 from crm.audit.writer import LogWriter
-from crm.crypto.keyring import KeyRing
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
 from crm.errors import Unsafe
 from crm.services import Services, services
 from crm.settings import Environment, Settings
-from crm.settings import KeyProvider as Provider
 from crm.store import migrations, organisations
 from crm.store.database import Database, connect
 from crm.store.keyroom import KeyRoom
@@ -61,7 +60,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
 
     Raises `Unsafe` when database, keys or durability are not in order, with what to do, and `StoreUnavailable`.
     """
-    provider = _provider(settings)
+    provider = root_keys(settings)
     async with AsyncExitStack() as opened:
         database = await opened.enter_async_context(_opened(settings.database_url, settings.database_connections))
         keystore = database
@@ -125,14 +124,6 @@ async def _founded(settings: Settings, provider: KeyProvider, database: Database
             )
         stored = await bootstrap(store, lambda: KeySet.bootstrap(provider, environment), clock())
     return KeySet.load(provider, environment, stored)
-
-
-def _provider(settings: Settings) -> KeyProvider:
-    match settings.key_provider:
-        case Provider.KEYRING:
-            return KeyRing.load(settings.keyring)
-        case other:
-            raise Unsafe(f"HEED_KEY_PROVIDER: this version has no provider {other}")
 
 
 def verifier(settings: Settings) -> TokenVerifier:
