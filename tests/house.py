@@ -27,7 +27,7 @@ from crm.store.log import EventFilter, LogSink
 from crm.store.log import events as logged
 from crm.store.statements import prepare
 from crm.store.tables import outbox
-from crm.store.unit import Store
+from crm.store.unit import Renew, Store
 from tests.keys import key_set
 
 ORG = "north-clinic"
@@ -147,6 +147,10 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
+async def _nothing_new() -> None:
+    """For keys that never change."""
+
+
 @asynccontextmanager
 async def house(
     url: str,
@@ -154,20 +158,21 @@ async def house(
     *,
     database: Callable[[Database], Database] = _as_it_is,
     keys: Callable[[KeySet], KeySet] = _as_it_is,
+    renew: Renew = _nothing_new,
     sink: Callable[[Database], Sink] = LogSink,
     deadline: float = 2.0,
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.
 
     `database`, `keys` and `sink` may put something of their own in front of the real parts, such as a counter; the log
-    writes past what stands in front of the database. `deadline` is the log's, in seconds.
+    writes past what stands in front of the database. `renew` looks for new keys. `deadline` is the log's, in seconds.
     """
     real = connect(url, durable=False)
     await real.open()
     log = LogWriter(sink(real), node="test", clock=now, deadline=deadline)
     await log.start()
     try:
-        store = Store(database(real), keys(key_set(folder)), log, now)
+        store = Store(database(real), keys(key_set(folder)), log, now, renew)
         # Tests ask faster than honest callers do, and look for the event of each attempt.
         opened = replace(services(store, region="GB"), access_log=AccessLog(store, each_second=1_000_000))
         yield House(real, opened, log)

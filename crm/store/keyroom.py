@@ -11,39 +11,32 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import orjson
-from sqlalchemy import bindparam, delete
-from sqlalchemy.dialects.postgresql import insert
-
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
 from crm.errors import CrmError
-from crm.store.database import NO_ORG, Database
+from crm.store.database import Database
 from crm.store.keystore import stored_keys
-from crm.store.statements import prepare
-from crm.store.tables import replica
+from crm.store.replicas import forget, leave, report
 
-__all__ = ["KeyRoom"]
+__all__ = ["SILENT", "KeyRoom"]
 
 BETWEEN_LOOKS: Final = 1.0
-"""Seconds that an unknown epoch waits at most once: octets that name a wrong one must not keep the key store busy."""
+"""Seconds between two looks out of turn: octets that name a wrong epoch must not keep the key store busy."""
+
+SILENT: Final = 1.25
+"""A process that was silent for so many times `max_age` counts as gone. It stopped changing records after one: the rest
+is for clocks that differ and for what it had begun."""
+
+_FORGOTTEN: Final = 7 * 86_400 * 1_000_000
 
 _log = logging.getLogger("heed.keys")
-
-_NEW: Final = insert(replica)
-_REPORT: Final = prepare(
-    _NEW.on_conflict_do_update(
-        index_elements=["node"], set_={"seen_at": _NEW.excluded.seen_at, "holds": _NEW.excluded.holds}
-    )
-)
-_LEAVE: Final = prepare(delete(replica).where(replica.c.node == bindparam("node")))
 
 
 class KeyRoom:
     """Keeps `keys` as new as the key store in `database`, from `start` to `stop`.
 
-    `node` names this process among the replicas. `refresh` and `max_age` are seconds: between two looks, and without a
-    successful one until the process changes no record any more.
+    `node` names this process among the replicas; `clock` gives microseconds since 1970. `refresh` and `max_age` are
+    seconds: between two looks, and without a successful one until the process changes no record any more.
     """
 
     def __init__(
@@ -59,21 +52,30 @@ class KeyRoom:
         max_age: float,
     ) -> None:
         self.keys = keys
+        self.node = node
         self._database = database
         self._provider = provider
         self._env = env
-        self._node = node
         self._clock = clock
         self._started = clock()
         self._refresh = refresh
         self._max_age = max_age
         self._looking = asyncio.Lock()
         self._looked = -BETWEEN_LOOKS
+        self._renewed = -BETWEEN_LOOKS
+        self._failure: CrmError | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """The first look and report, then one every `refresh` seconds. Raises Unsafe, StoreUnavailable."""
-        await self.look()
+        """The first look and report, then one every `refresh` seconds. Raises what `look` raises."""
+        await forget(self._database, self._clock() - _FORGOTTEN)
+        # Before the first look: a key that is published later waits for this process to say that it has it.
+        await report(self._database, self.node, self._started, self._clock(), None)
+        try:
+            await self.look()
+        except CrmError:
+            await self.stop()
+            raise
         self._task = asyncio.create_task(self._keep_looking(), name="key room")
 
     async def stop(self) -> None:
@@ -83,41 +85,49 @@ class KeyRoom:
             with suppress(asyncio.CancelledError):
                 await self._task
         with suppress(CrmError):  # silence says the same, a little later
-            async with self._database.transaction(NO_ORG) as connection:
-                await connection.execute(_LEAVE, node=self._node)
+            await leave(self._database, self.node)
 
     async def renew(self) -> None:
         """A look out of turn, which reports nothing, since the caller may hold the one writer of a SQLite file.
 
-        Callers within `BETWEEN_LOOKS` seconds share one. A failure is left to the next look.
+        Callers share one that began after they asked, and `BETWEEN_LOOKS` seconds pass between two. Raises what the
+        last one raised: StoreUnavailable, ProviderUnavailable, Unsafe.
         """
         asked = time.monotonic()
         async with self._looking:
-            if self._looked > asked or asked - self._looked < BETWEEN_LOOKS:
-                return
-            try:
-                await self._learn()
-            except CrmError as failure:
-                _log.warning("the key store could not be looked at: %s", type(failure).__name__)
+            if self._looked <= asked and asked - self._renewed >= BETWEEN_LOOKS:
+                self._renewed = time.monotonic()
+                with suppress(CrmError):
+                    await self._learn()
+            if self._failure is not None:
+                raise self._failure
 
     async def look(self) -> None:
-        """Adopts what the key store lists now, and reports it. Raises Unsafe, StoreUnavailable, ProviderUnavailable."""
+        """Adopts what the key store lists now, and reports it. Raises Unsafe, StoreUnavailable, ProviderUnavailable.
+
+        What is held is reported even where something new could not be had: whoever rotates keys has to wait for it.
+        """
         async with self._looking:
-            await self._learn()
-        # Said only now: whoever reads it may rely on these keys being used here.
-        async with self._database.transaction(NO_ORG) as connection:
-            await connection.execute(
-                _REPORT,
-                node=self._node,
-                started_at=self._started,
-                seen_at=self._clock(),
-                holds=orjson.dumps(self.keys.states(), option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode(),
-            )
+            try:
+                await self._learn()
+            finally:
+                # Said only after the adoption: whoever reads it may rely on these keys being used here.
+                holds = self.keys.states() if self._looked_once else None
+                await report(self._database, self.node, self._started, self._clock(), holds)
+
+    @property
+    def _looked_once(self) -> bool:
+        return self.keys.good_until < float("inf")
 
     async def _learn(self) -> None:
         self._looked = begun = time.monotonic()
-        rows = await stored_keys(self._database)
-        self.keys.adopt(await asyncio.to_thread(self.keys.renewed, self._provider, self._env, rows))
+        try:
+            rows = await stored_keys(self._database)
+            self.keys.adopt(await asyncio.to_thread(self.keys.renewed, self._provider, self._env, rows))
+        except CrmError as failure:
+            self._failure = failure
+            raise
+        self._failure = None
         self.keys.good_until = begun + self._max_age
 
     async def _keep_looking(self) -> None:
@@ -126,4 +136,10 @@ class KeyRoom:
             try:
                 await self.look()
             except Exception as failure:  # noqa: BLE001 - the next look may succeed, and max_age sees to the rest
-                _log.warning("the key store could not be looked at: %s", type(failure).__name__)
+                _log.warning("the key store could not be looked at: %s", _words(failure))
+
+
+def _words(failure: Exception) -> str:
+    """What our own errors say is never a value; other errors are only named."""
+    said = str(failure) if isinstance(failure, CrmError) else ""
+    return f"{type(failure).__name__}: {said}" if said else type(failure).__name__
