@@ -20,7 +20,7 @@ from crm.crypto.provider import USES, KeyProvider
 from crm.crypto.secret import Secret
 from crm.crypto.stored_key import Name, StoredKey, new_index_key, new_signing_key, new_wrap_key, unwrapped
 from crm.crypto.wrapping import WrapKey
-from crm.errors import KeyDestroyed, KeyUnavailable, Tampered, UnknownKey, Unsafe
+from crm.errors import KeyDestroyed, KeyUnavailable, ProviderUnavailable, Tampered, UnknownKey, Unsafe
 
 __all__ = ["KeySet", "NewKey"]
 
@@ -78,7 +78,12 @@ class KeySet(Secret):
         for row in rows:
             if row.use not in held or row.state == "destroyed":
                 continue
-            keys[row.name] = known[row.name] if row.name in known else _opened(row, unwrapped(provider, env, row))
+            try:
+                keys[row.name] = known[row.name] if row.name in known else _opened(row, unwrapped(provider, env, row))
+            except (ProviderUnavailable, Unsafe):
+                if row.state != "pending":
+                    raise
+                continue  # nobody needs it yet, and whoever published it waits until it is held here
             if row.state == "active":
                 if row.use in active:
                     raise Unsafe(f"the database has two active keys for {row.use}: restore crypto_key")

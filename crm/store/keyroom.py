@@ -13,7 +13,7 @@ from typing import Final
 
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
-from crm.errors import CrmError
+from crm.errors import CrmError, ProviderUnavailable, StoreUnavailable
 from crm.store.database import Database
 from crm.store.keystore import stored_keys
 from crm.store.replicas import forget, leave, report
@@ -63,6 +63,7 @@ class KeyRoom:
         self._looking = asyncio.Lock()
         self._looked = -BETWEEN_LOOKS
         self._renewed = -BETWEEN_LOOKS
+        self._seen = False
         self._failure: CrmError | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -90,8 +91,8 @@ class KeyRoom:
     async def renew(self) -> None:
         """A look out of turn, which reports nothing, since the caller may hold the one writer of a SQLite file.
 
-        Callers share one that began after they asked, and `BETWEEN_LOOKS` seconds pass between two. Raises what the
-        last one raised: StoreUnavailable, ProviderUnavailable, Unsafe.
+        Callers share one that began after they asked, and `BETWEEN_LOOKS` seconds pass between two. While the last look
+        failed nobody can say that a key does not exist: raises StoreUnavailable, or ProviderUnavailable.
         """
         asked = time.monotonic()
         async with self._looking:
@@ -99,25 +100,31 @@ class KeyRoom:
                 self._renewed = time.monotonic()
                 with suppress(CrmError):
                     await self._learn()
-            if self._failure is not None:
-                raise self._failure
+            match self._failure:
+                case None:
+                    return
+                case StoreUnavailable():
+                    raise StoreUnavailable
+                case _:
+                    raise ProviderUnavailable("a key that is stored could not be had when it was last tried")
 
     async def look(self) -> None:
         """Adopts what the key store lists now, and reports it. Raises Unsafe, StoreUnavailable, ProviderUnavailable.
 
         What is held is reported even where something new could not be had: whoever rotates keys has to wait for it.
         """
+        failure: CrmError | None = None
         async with self._looking:
             try:
                 await self._learn()
-            finally:
-                # Said only after the adoption: whoever reads it may rely on these keys being used here.
-                holds = self.keys.states() if self._looked_once else None
-                await report(self._database, self.node, self._started, self._clock(), holds)
-
-    @property
-    def _looked_once(self) -> bool:
-        return self.keys.good_until < float("inf")
+            except CrmError as error:
+                failure = error
+        # Only after the adoption, since whoever reads it may rely on it; and without the lock, since whoever waits for
+        # that may hold the one writer of a SQLite file.
+        holds = self.keys.states() if self._seen else None
+        await report(self._database, self.node, self._started, self._clock(), holds)
+        if failure is not None:
+            raise failure
 
     async def _learn(self) -> None:
         self._looked = begun = time.monotonic()
@@ -127,7 +134,7 @@ class KeyRoom:
         except CrmError as failure:
             self._failure = failure
             raise
-        self._failure = None
+        self._failure, self._seen = None, True
         self.keys.good_until = begun + self._max_age
 
     async def _keep_looking(self) -> None:

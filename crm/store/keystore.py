@@ -1,35 +1,93 @@
-"""The `crypto_key` rows: the service's own keys as the provider wrapped them. Opens none of them.
+"""The `crypto_key` rows: the service's own keys as the provider wrapped them, and the turns of their lives.
 
-Takes whichever database holds them, which need not be the one that holds the records.
+Opens none of them. Takes whichever database holds them, which need not be the one that holds the records. Every turn is
+a compare-and-set, so that several who rotate at once, or one who is killed, leave the keys in order.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Update, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from crm.crypto.stored_key import StoredKey
-from crm.store.database import NO_ORG, Database
+from crm.store.database import NO_ORG, Connection, Database
 from crm.store.statements import prepare
 from crm.store.tables import crypto_key
 
-__all__ = ["bootstrap", "stored_keys"]
+__all__ = ["KeyRow", "activate", "add", "bootstrap", "drained", "end", "ended", "key_rows", "rewrap", "stored_keys"]
 
 _C: Final = crypto_key.c
+_KEY: Final = (_C.kind, _C.key_class, _C.no, _C.state, _C.provider, _C.key_ref, _C.wrapped)
+_TIMES: Final = ("created_at", "wrapped_at", "activated_at", "retired_at", "drained_at", "destroyed_at")
 
-_ALL: Final = prepare(
-    select(_C.kind, _C.key_class, _C.no, _C.state, _C.provider, _C.key_ref, _C.wrapped).order_by(
-        _C.kind, _C.key_class, _C.no
-    )
-)
-
+_ALL: Final = prepare(select(*_KEY).order_by(_C.kind, _C.key_class, _C.no))
+_ROWS: Final = prepare(select(*_KEY, *(_C[name] for name in _TIMES)).order_by(_C.kind, _C.key_class, _C.no))
 _ADD: Final = prepare(insert(crypto_key).on_conflict_do_nothing())
 
 
+def _this(*more: ColumnElement[bool]) -> Update:
+    """A change of one key, named by kind, class and number, if it is still as `more` says."""
+    name = (_C.kind == bindparam("kind_"), _C.key_class == bindparam("class_"), _C.no == bindparam("no_"))
+    return update(crypto_key).where(*name, *more)
+
+
+_RETIRE: Final = prepare(_this(_C.state == "active").values(state="retiring", retired_at=bindparam("at")))
+_ACTIVATE: Final = prepare(_this(_C.state == "pending").values(state="active", activated_at=bindparam("at")))
+_DRAINED: Final = prepare(_this(_C.state == "retiring").values(drained_at=bindparam("at")))
+_END: Final = prepare(_this(_C.state == "retiring", _C.drained_at.is_not(None)).values(state="destroyed", wrapped=None))
+_REWRAP: Final = prepare(
+    _this(_C.state != "destroyed", _C.key_ref == bindparam("old_ref"), _C.wrapped == bindparam("old")).values(
+        provider=bindparam("provider"),
+        key_ref=bindparam("key_ref"),
+        wrapped=bindparam("new"),
+        wrapped_at=bindparam("at"),
+    )
+)
+_ENDED: Final = prepare(
+    update(crypto_key)
+    .where(_C.state == "destroyed", _C.key_ref == bindparam("ref_"), _C.destroyed_at.is_(None))
+    .values(destroyed_at=bindparam("at"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key and the times of its life, microseconds since 1970, UTC; None for what has not come yet.
+
+    `wrapped_at` is when a root key last wrapped it, if that was not when it was created. `destroyed_at` of a destroyed
+    key is None until its root key is known to be destroyed as well.
+    """
+
+    key: StoredKey
+    created_at: int
+    wrapped_at: int | None
+    activated_at: int | None
+    retired_at: int | None
+    drained_at: int | None
+    destroyed_at: int | None
+
+    @property
+    def no(self) -> int:
+        """The key's number among those of its use."""
+        return self.key.no
+
+    @property
+    def state(self) -> str:
+        """See `StoredKey`."""
+        return self.key.state
+
+
 async def stored_keys(database: Database) -> list[StoredKey]:
-    """Every key row, in the order of kind, class and number. Raises StoreUnavailable."""
+    """Every key, in the order of kind, class and number. Raises StoreUnavailable."""
     return [StoredKey(*row) for row in await database.fetch(NO_ORG, _ALL)]
+
+
+async def key_rows(database: Database) -> list[KeyRow]:
+    """The same with the times of each. Raises StoreUnavailable."""
+    rows = (tuple(row) for row in await database.fetch(NO_ORG, _ROWS))
+    return [KeyRow(StoredKey(*row[: len(_KEY)]), *row[len(_KEY) :]) for row in rows]
 
 
 async def bootstrap(database: Database, make: Callable[[], Sequence[StoredKey]], now: int) -> list[StoredKey]:
@@ -42,20 +100,67 @@ async def bootstrap(database: Database, make: Callable[[], Sequence[StoredKey]],
     async with database.transaction(NO_ORG) as connection:
         # The first insert waits for a replica that is before us, and then all of them find their key taken.
         for key in make():
-            await connection.execute(
-                _ADD,
-                kind=key.kind,
-                key_class=key.key_class,
-                no=key.no,
-                state=key.state,
-                provider=key.provider,
-                key_ref=key.key_ref,
-                wrapped=key.wrapped,
-                created_at=now,
-                activated_at=now if key.state == "active" else None,
-                destroyed_at=None,
-                wrapped_at=None,
-                retired_at=None,
-                drained_at=None,
-            )
+            await _add(connection, key, now)
     return await stored_keys(database)
+
+
+async def add(database: Database, key: StoredKey, now: int) -> None:
+    """Stores one key more, unless there is one of its kind, class and number. Raises StoreUnavailable."""
+    async with database.transaction(NO_ORG) as connection:
+        await _add(connection, key, now)
+
+
+async def _add(connection: Connection, key: StoredKey, now: int) -> None:
+    times: dict[str, int | None] = dict.fromkeys(_TIMES)
+    times |= {"created_at": now, "activated_at": now if key.state == "active" else None}
+    wrapped = {"provider": key.provider, "key_ref": key.key_ref, "wrapped": key.wrapped}
+    await connection.execute(
+        _ADD, kind=key.kind, key_class=key.key_class, no=key.no, state=key.state, **wrapped, **times
+    )
+
+
+async def activate(database: Database, old: StoredKey, new: StoredKey, now: int) -> bool:
+    """Retires the active key `old` and makes the pending key `new` active; False when somebody did so before."""
+    try:
+        async with database.transaction(NO_ORG) as connection:
+            for statement, key in ((_RETIRE, old), (_ACTIVATE, new)):
+                if not await connection.execute(statement, **_name(key), at=now):
+                    raise _Overtaken
+    except _Overtaken:
+        return False
+    return True
+
+
+class _Overtaken(Exception):
+    """Somebody else was first: takes a transaction back."""
+
+
+async def drained(database: Database, key: StoredKey, now: int) -> None:
+    """Notes that nothing needs a retiring key any more."""
+    await _do(database, _DRAINED, key, at=now)
+
+
+async def rewrap(database: Database, old: StoredKey, new: StoredKey, now: int) -> bool:
+    """Stores a key under another root key; False when it is not as `old` says any more."""
+    values = {"provider": new.provider, "key_ref": new.key_ref, "new": new.wrapped}
+    return await _do(database, _REWRAP, old, old_ref=old.key_ref, old=old.wrapped, **values, at=now)
+
+
+async def end(database: Database, key: StoredKey) -> bool:
+    """Forgets the octets of a retiring key that is drained; False when it is neither, or no more."""
+    return await _do(database, _END, key)
+
+
+async def ended(database: Database, key_ref: str, at: int) -> None:
+    """Notes from when on nobody can use the destroyed keys that were under this root key."""
+    async with database.transaction(NO_ORG) as connection:
+        await connection.execute(_ENDED, ref_=key_ref, at=at)
+
+
+def _name(key: StoredKey) -> dict[str, Any]:
+    return {"kind_": key.kind, "class_": key.key_class, "no_": key.no}
+
+
+async def _do(database: Database, statement: Any, key: StoredKey, **values: Any) -> bool:
+    async with database.transaction(NO_ORG) as connection:
+        return bool(await connection.execute(statement, **_name(key), **values))
