@@ -233,7 +233,7 @@ class AwsKms(Secret):
         return ProviderUnavailable(f"the root key for {use} is disabled in AWS KMS")
 
     def _asked(self, call: str, needed: str, **parameters: Any) -> dict[str, Any]:
-        """An answer that has the member `needed`. Raises ProviderUnavailable, or `_Refused` where that has a meaning."""
+        """An answer that has the member `needed`. Raises ProviderUnavailable; `_Refused` where that has a meaning."""
         try:
             answer: dict[str, Any] = getattr(self._client, call)(**parameters)
         except ClientError as error:

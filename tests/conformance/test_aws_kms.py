@@ -151,6 +151,15 @@ def test_key_that_is_gone(
     assert type(refusal.value) is kind
 
 
+@pytest.mark.parametrize("length", [0, 6_145])
+def test_impossible_ciphertext_is_not_sent(stubbed: tuple[AwsKms, Stubber], length: int) -> None:
+    """What KMS would refuse as a malformed request is tampered, and no sign that KMS is away."""
+    provider, _ = stubbed
+    for attempt in (provider.unwrap, provider.rewrap):
+        with pytest.raises(Tampered):
+            attempt(Wrapped("aws-kms", WRAPPED.key_ref, bytes(length)), CONTEXT)
+
+
 def test_destruction_waits(stubbed: tuple[AwsKms, Stubber]) -> None:
     """The order goes to the key itself, with the waiting period, and the answer says when that ends."""
     provider, stubber = stubbed
