@@ -11,7 +11,7 @@ from crm.audit.event import Act
 from crm.catalogue import BY_NAME
 from crm.domain import values
 from crm.errors import Erased, Invalid, NotFound, RestrictedRecord, VersionConflict, VersionRequired
-from crm.services.held_keys import require
+from crm.services.held_keys import require_to_change
 from crm.services.profiles import Profile, Profiles, groups, view
 from crm.services.request import Request
 from crm.store.context import Context
@@ -41,7 +41,7 @@ class Changes:
         grant = await self._profiles.admit(actor, request, asked, action=Action.REGISTER)
         async with self._store.recording(request.context(actor), Act.CREATE):
             rule = _may_write(actor, _paths(submitted), Action.REGISTER)
-            require(self._store.keys, _paths(submitted))
+            require_to_change(self._store.keys, _paths(submitted))
             values = canonical(submitted, region=self._region)
         async with self._store.writing(request.context(actor, *{grant.rule, rule}), Act.CREATE) as unit:
             record = unit.create(values, _system(actor))
@@ -64,7 +64,7 @@ class Changes:
         grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.UPDATE)
         async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
             rule = _may_write(actor, _paths(submitted), Action.UPDATE)
-            require(self._store.keys, _paths(submitted))
+            require_to_change(self._store.keys, _paths(submitted))
             values = canonical(submitted, region=self._region)
             may_forget = _may_forget_reasons(actor)
         context = request.context(actor, *{grant.rule, rule})
@@ -151,7 +151,7 @@ class Changes:
         grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.UPDATE)
         async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
             rule = _may_write(actor, ["contactPoints"], Action.UPDATE)
-            require(self._store.keys, ["contactPoints"])
+            require_to_change(self._store.keys, ["contactPoints"])
         context = request.context(actor, *{grant.rule, rule})
 
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:

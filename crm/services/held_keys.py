@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from functools import cache
 
-from crm.catalogue import BY_PATH, KeyClass
+from crm.catalogue import BY_PATH, INDEXES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.errors import KeyUnavailable
 from crm.store.record import sources
 
-__all__ = ["require"]
+__all__ = ["require", "require_to_change"]
+
+_SEARCHED = frozenset(name for index in INDEXES for name in index.fields)
 
 
 def require(keys: KeySet, paths: Iterable[str]) -> None:
@@ -19,6 +21,15 @@ def require(keys: KeySet, paths: Iterable[str]) -> None:
     """
     if missing := [path for path in paths if not _needed(path) <= keys.held]:
         raise KeyUnavailable("this process was not given the class", missing)
+
+
+def require_to_change(keys: KeySet, paths: Iterable[str]) -> None:
+    """The same for a change: what can be searched by also needs the index key, or nobody would find it again."""
+    changed = frozenset(paths)
+    require(keys, changed)
+    searched = [path for path in changed if BY_PATH[path].name in _SEARCHED]
+    if searched and not keys.index_versions():
+        raise KeyUnavailable("this process was given no index key", searched)
 
 
 @cache
