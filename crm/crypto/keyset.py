@@ -7,7 +7,7 @@ and asking for it raises KeyUnavailable: a deployment may be given only some cla
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,12 +42,13 @@ class KeySet(Secret):
     knows is too old to change records by.
     """
 
-    __slots__ = ("_active", "_gone", "_keys", "_states", "_templates", "good_until", "held")
+    __slots__ = ("_active", "_gone", "_keys", "_missed", "_states", "_templates", "good_until", "held")
 
-    def __init__(self, rows: Iterable[StoredKey], keys: Mapping[Name, Any], held: frozenset[KeyClass]) -> None:
+    def __init__(self, rows: Sequence[StoredKey], keys: Mapping[Name, Any], held: frozenset[KeyClass]) -> None:
         self._keys = dict(keys)
         self._states = {row.name: row.state for row in rows if row.name in keys}
         self._gone = frozenset(row.name for row in rows if row.state == "destroyed")
+        self._missed = frozenset(row.name for row in rows) - self._gone - keys.keys()
         self._active = {name[0]: name[1] for name, state in self._states.items() if state == "active"}
         self._templates: dict[tuple[int, bytes], index.HMAC] = {}
         self.held = held
@@ -161,7 +162,8 @@ class KeySet(Secret):
         name = key_class.value, wrapping.epoch_of(wrapped)
         wrap_key: WrapKey | None = self._keys.get(name)
         if wrap_key is None:
-            kind = KeyDestroyed if name in self._gone else UnknownKey
+            listed = ProviderUnavailable if name in self._missed else UnknownKey
+            kind = KeyDestroyed if name in self._gone else listed
             raise kind(f"no wrap key for epoch {name[1]} of {key_class}")
         try:
             patient = uuid_octets(patient_id)

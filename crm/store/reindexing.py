@@ -1,0 +1,192 @@
+"""Blind-index values on their way from one version of the index key to the next, patient by patient, under their lock.
+
+Plaintext exists only inside one call, and goes nowhere but into the new values. The rows themselves say what is still to
+be done, so a run that was killed goes on. Only older versions are ever replaced or removed.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, exists, func, insert, select
+
+from crm.audit.event import rfc3339
+from crm.catalogue import INDEXES, Index
+from crm.crypto.keyset import KeySet
+from crm.errors import Erased, KeyDestroyed, Tampered, UnknownKey
+from crm.store import record as records
+from crm.store.database import Connection, Database, Row
+from crm.store.opening import reveal
+from crm.store.record import Record
+from crm.store.statements import any_of, prepare
+from crm.store.tables import blind_index, patient, source_record
+
+__all__ = ["Page", "digests", "forget_digests", "forget_values", "page", "reindex", "values"]
+
+_PAGE: Final = 2_000
+"""Rows in one look. A patient has far fewer, so each look gets on."""
+
+_B: Final = blind_index.c
+_N: Final = blind_index.alias("newer")
+_S: Final = source_record.c
+_BY_CODE: Final = {index.code: index for index in INDEXES}
+
+_VALUES: Final = prepare(
+    select(_B.key_ver, func.count().label("rows")).where(_B.org == bindparam("org")).group_by(_B.key_ver)
+)
+_DIGESTS: Final = prepare(
+    select(_S.key_ver, func.count().label("rows")).where(_S.org == bindparam("org")).group_by(_S.key_ver)
+)
+_HAS_NEW: Final = exists().where(
+    _N.c.org == _B.org,
+    _N.c.patient_id == _B.patient_id,
+    _N.c.index_code == _B.index_code,
+    _N.c.key_ver == bindparam("version"),
+)
+_OLD: Final = (_B.org == bindparam("org"), _B.key_ver < bindparam("version"))
+_STORED: Final = (_B.patient_id, _B.index_code, _B.key_ver)
+_NEXT: Final = prepare(
+    select(*_STORED)
+    .where(_B.org == bindparam("org"), _B.patient_id > bindparam("after"))
+    .order_by(_B.patient_id)
+    .limit(_PAGE)
+)
+_LOCK: Final = prepare(
+    select(patient.c.id)
+    .where(patient.c.org == bindparam("org"), any_of(patient.c.id, "ids"))
+    .order_by(patient.c.id)
+    .with_for_update()
+)
+_OF_PATIENTS: Final = prepare(
+    select(*_STORED).where(_B.org == bindparam("org"), any_of(_B.patient_id, "ids")).distinct()
+)
+_INSERT: Final = prepare(insert(blind_index))
+_DELETE_OLD: Final = prepare(delete(blind_index).where(*_OLD, any_of(_B.patient_id, "ids"), _HAS_NEW))
+_DELETE_STALE: Final = prepare(
+    delete(blind_index).where(*_OLD, _B.patient_id == bindparam("patient"), _B.index_code == bindparam("code"))
+)
+_SOME_DIGESTS: Final = select(_S.slot).where(_S.org == bindparam("org"), _S.key_ver < bindparam("version")).limit(_PAGE)
+_DELETE_DIGESTS: Final = prepare(
+    delete(source_record).where(_S.org == bindparam("org"), _S.slot.in_(_SOME_DIGESTS.scalar_subquery()))
+)
+
+
+_Stored = dict[str, dict[int, set[int]]]
+"""By patient and index code the versions under which there are values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is stored for the next patients in the order of their ids; `last` is empty behind the last one."""
+
+    stored: _Stored
+    last: str
+
+    def lacking(self, version: int) -> list[str]:
+        """Who has older values of an index, but none of that version."""
+        return [one for one, codes in self.stored.items() if any(_lacks(found, version) for found in codes.values())]
+
+    def superseded(self, version: int) -> list[str]:
+        """Who has values of an index under that version, and older ones."""
+        return [
+            one
+            for one, codes in self.stored.items()
+            if any(version in found and min(found) < version for found in codes.values())
+        ]
+
+
+def _lacks(found: set[int], version: int) -> bool:
+    return version not in found and min(found) < version
+
+
+async def values(database: Database, org: str) -> dict[int, int]:
+    """How many index values are stored under each version of the index key."""
+    return {row["key_ver"]: row["rows"] for row in await database.fetch(org, _VALUES)}
+
+
+async def digests(database: Database, org: str) -> dict[int, int]:
+    """How many digests of imported records are stored under each version of the index key."""
+    return {row["key_ver"]: row["rows"] for row in await database.fetch(org, _DIGESTS)}
+
+
+async def page(database: Database, org: str, after: str) -> Page:
+    """The next patients behind the id `after` for whom there are index values."""
+    rows = await database.fetch(org, _NEXT, after=after)
+    stored = _gathered(rows)
+    if len(rows) < _PAGE:
+        return Page(stored, "")
+    if len(stored) > 1:
+        stored.popitem()  # perhaps not all of this patient's
+    return Page(stored, next(reversed(stored)))
+
+
+def _gathered(rows: Sequence[Row]) -> _Stored:
+    stored: _Stored = {}
+    for patient_id, code, version in rows:
+        stored.setdefault(patient_id, {}).setdefault(code, set()).add(version)
+    return stored
+
+
+async def reindex(
+    database: Database, keys: KeySet, org: str, version: int, ids: Sequence[str], now: int
+) -> tuple[int, list[str]]:
+    """Adds values under `version` for those of `ids` who have older ones only, in one transaction.
+
+    Returns how many were added, and who could not be opened: their old values stay. Raises KeyUnavailable where this
+    process lacks a class, and StoreUnavailable.
+    """
+    keys.check_age()
+    added, failed = 0, []
+    async with database.transaction(org) as connection:
+        loaded = await records.load_locked(connection.fetch, org, ids)
+        stored = _gathered(await connection.fetch(_OF_PATIENTS, ids=list(ids)))
+        for patient_id, codes in sorted(stored.items()):
+            lacking = [code for code, found in sorted(codes.items()) if _lacks(found, version)]
+            try:
+                terms = _terms(keys, loaded[patient_id], [_BY_CODE[code] for code in lacking], now)
+            except (KeyError, Tampered, UnknownKey, KeyDestroyed):  # KeyError: an index that only a newer program has
+                failed.append(patient_id)
+                continue
+            added += await _add(connection, keys, loaded[patient_id], terms, version)
+    return added, failed
+
+
+def _terms(keys: KeySet, record: Record, indexes: Iterable[Index], now: int) -> dict[Index, set[bytes]]:
+    """The terms of each index, as a change of the record would find them; none where its class was erased."""
+    day = rfc3339(now)[:10]
+    found: dict[Index, set[bytes]] = {}
+    for index in indexes:
+        try:
+            opened = reveal(keys, record, index.fields, day)
+        except Erased:
+            opened = {}
+        found[index] = index.terms({name: value for name, value in opened.items() if value is not None})
+    return found
+
+
+async def _add(
+    connection: Connection, keys: KeySet, record: Record, terms: Mapping[Index, Collection[bytes]], version: int
+) -> int:
+    rows: list[dict[str, Any]] = []
+    for index, wanted in terms.items():
+        if not wanted:  # values that nothing in the record asks for any more
+            await connection.execute(_DELETE_STALE, patient=record.id, code=index.code, version=version)
+        hashed = {keys.index_value(record.org, index.name, index.bits, term, version) for term in wanted}
+        place = {"index_code": index.code, "key_ver": version, "patient_id": record.id, "row_id": record.id}
+        rows += ({"org": record.org, **place, "value": value} for value in sorted(hashed))
+    if rows:
+        await connection.execute_many(_INSERT, rows)
+    return len(rows)
+
+
+async def forget_values(database: Database, org: str, version: int, ids: Sequence[str]) -> int:
+    """Removes these patients' values of older versions wherever there are some of `version`; how many went."""
+    async with database.transaction(org) as connection:
+        await connection.fetch(_LOCK, ids=list(ids))  # in the order in which every writer locks
+        return await connection.execute(_DELETE_OLD, ids=list(ids), version=version)
+
+
+async def forget_digests(database: Database, org: str, version: int) -> int:
+    """Removes some digests of imported records that an older version made; how many went, none when all are gone."""
+    async with database.transaction(org) as connection:
+        return await connection.execute(_DELETE_DIGESTS, version=version)
