@@ -3,7 +3,15 @@
 from auth.errors import AuthError
 from auth.issuers import UnsafeIssuer
 from commands.logs import places, plain
-from crm.errors import AuditUnavailable, CrmError, KeyUnavailable, NotFound, StoreUnavailable, Tampered
+from crm.errors import (
+    AuditUnavailable,
+    CrmError,
+    KeyUnavailable,
+    NotFound,
+    ProviderUnavailable,
+    StoreUnavailable,
+    Tampered,
+)
 
 _SENTENCES: dict[type[Exception], str] = {
     StoreUnavailable: "the database does not answer: see that it runs, that HEED_DATABASE_URL leads to it, and that it "
@@ -11,15 +19,16 @@ _SENTENCES: dict[type[Exception], str] = {
     AuditUnavailable: "the access log cannot be written, and nothing is done without it: see to the database, then try "
     "again",
     NotFound: "there is no such patient in this organisation",
-    KeyUnavailable: "a key that these records need is not available: see to HEED_KEYRING",
+    KeyUnavailable: "a key that these records need is not available: see to HEED_KEY_PROVIDER and HEED_KEYRING",
     Tampered: "stored data does not authenticate: it was damaged or changed from outside; restore it from a copy",
 }
 
 
 def sentence(failure: Exception) -> str:
     """One line for `failure`, whatever it is."""
+    told = isinstance(failure, ProviderUnavailable)  # whoever keeps the root keys is told by name, not as its kind
     for kind, text in _SENTENCES.items():
-        if isinstance(failure, kind):
+        if isinstance(failure, kind) and not told:
             return text
     if isinstance(failure, CrmError | UnsafeIssuer):
         return plain(str(failure) or type(failure).__name__)

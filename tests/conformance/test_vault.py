@@ -13,7 +13,7 @@ from crm.crypto.vault import VaultTransit
 from crm.errors import KeyDestroyed, KeyUnavailable, ProviderUnavailable, Unsafe
 from tests.answering import answering, nobody, silence
 from tests.openbao import OpenBao, running
-from tests.processes import done
+from tests.processes import ROOT, command, done, serving
 from tests.root_keys import ENV, Vault
 
 CONTEXT = {"app": "heed", "env": "test", "purpose": "wrap", "use": "contact", "no": "1"}
@@ -216,18 +216,36 @@ def test_destruction_that_broke_off_is_finished(vault: Vault) -> None:
     assert said["min_available_version"] == 2
 
 
-def test_commands_use_the_vault(vault: Vault, tmp_path: Path) -> None:
-    """`keys init` makes the missing keys in the vault that the settings name, and may be run again."""
+@pytest.fixture
+def settings(vault: Vault, tmp_path: Path) -> dict[str, object]:
+    """The settings of a service whose root keys are in the vault."""
     (tmp_path / "token").write_text(vault.bao.token)
     (tmp_path / "token").chmod(0o600)
-    settings = {
+    return {
         "data_dir": tmp_path,
         "key_provider": "vault",
         "vault_addr": vault.bao.address,
         "vault_token_file": tmp_path / "token",
         "vault_mount": vault.mount,
     }
+
+
+def test_commands_use_the_vault(vault: Vault, settings: dict[str, object]) -> None:
+    """`keys init` makes the missing keys in the vault that the settings name, and may be run again."""
     said = done("keys", "init", **settings)
     assert "heed-development-sensitive:v1" in said
     assert done("keys", "init", **settings) == said
     assert vault.bao.token not in said
+
+
+def test_service_starts_with_the_vault_and_says_when_it_cannot(settings: dict[str, object]) -> None:
+    """A service founds its keys under those of the vault and is ready; with a token that is none it does not start."""
+    done("keys", "init", **settings)
+    done("migrate", **settings)
+    with serving("serve", until="/readyz", **settings) as service:
+        assert service.get("/readyz").status_code == 200
+    Path(str(settings["vault_token_file"])).write_text("expired")
+    refused = command("serve", "--port", 0, cwd=ROOT, **settings)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "refuses this token" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1

@@ -35,6 +35,7 @@ def failure(cause: bool = False) -> Exception:
         (errors.AuditUnavailable(), "the access log cannot be written"),
         (errors.NotFound(), "there is no such patient in this organisation"),
         (errors.KeyUnavailable("no wrap key"), "HEED_KEYRING"),
+        (errors.ProviderUnavailable("the vault is sealed or not ready"), "the vault is sealed or not ready"),
         (errors.Tampered(), "restore it from a copy"),
         (errors.Invalid("names.0.family", "too_long"), "names.0.family: too_long"),
         (UnsafeIssuer("it holds a private key"), "it holds a private key"),
