@@ -6,11 +6,13 @@ from typing import Any, Protocol
 
 from auth.actor import Actor
 from auth.policy import Action
+from crm.audit.event import Act
+from crm.services.holds import Hold, HoldReason
 from crm.services.request import Request
 from schema.plan import Plan, RootField
 from schema.settings import Limits
 
-__all__ = ["AccessLog", "Changes", "Context", "Page", "Profile", "Profiles", "Services", "Verifier"]
+__all__ = ["AccessLog", "Changes", "Context", "Holds", "Page", "Profile", "Profiles", "Services", "Verifier"]
 
 Profile = dict[str, Any]
 """What a service read of one patient: `id`, `version`, and the catalogue's field names with plain values."""
@@ -33,7 +35,13 @@ class Profiles(Protocol):
     """The use cases of reading (`crm.services.profiles`)."""
 
     async def admit(
-        self, actor: Actor, request: Request, asked: frozenset[str], ids: Sequence[str] = ..., action: Action = ...
+        self,
+        actor: Actor,
+        request: Request,
+        asked: frozenset[str],
+        ids: Sequence[str] = ...,
+        action: Action = ...,
+        act: Act | None = ...,
     ) -> Any: ...
     async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> Profile: ...
     async def read_many(
@@ -98,6 +106,14 @@ class Changes(Protocol):
     ) -> Profile: ...
 
 
+class Holds(Protocol):
+    """The use cases around legal holds (`crm.services.holds`)."""
+
+    async def place(self, actor: Actor, request: Request, patient_id: str, reason: HoldReason) -> Hold: ...
+    async def lift(self, actor: Actor, request: Request, patient_id: str, hold_id: str) -> Hold: ...
+    async def of(self, actor: Actor, request: Request, patient_id: str) -> Sequence[Hold]: ...
+
+
 class AccessLog(Protocol):
     """Reading the log, and recording attempts that never became a use case (`crm.services.access_log`)."""
 
@@ -118,6 +134,8 @@ class Services(Protocol):
     def changes(self) -> Changes: ...
     @property
     def access_log(self) -> AccessLog: ...
+    @property
+    def holds(self) -> Holds: ...
 
 
 class Verifier(Protocol):

@@ -33,7 +33,7 @@ class AccessEvent(graphene.ObjectType):
     action = graphene.String(
         required=True,
         description="What was done or attempted, in the log's words: `read`, `query`, `create`, `update`, `import`, "
-        "`export`, `audit.read`, `login` and others.",
+        "`export`, `erase`, `hold`, `release`, `audit.read`, `login` and others.",
     )
     outcome = graphene.Field(enums.AccessOutcome, required=True, description="How it ended.")
     reason = graphene.String(description="A reason code where it was not done; often an error code.")

@@ -130,7 +130,7 @@ class Engine:
             if root.action is Action.AUDIT_READ:
                 await self._services.access_log.admit(actor, request)
             elif root.action is not None:
-                await self._services.profiles.admit(actor, request, root.asked, root.ids, root.action)
+                await self._services.profiles.admit(actor, request, root.asked, root.ids, root.action, root.act)
 
     async def _execute(self, document: Document, plan: Plan, context: Context, parameters: Parameters) -> Answer:
         outcome = execute(

@@ -11,11 +11,14 @@ import graphene
 
 from auth.policy import GRANTS, Group
 from schema import enums
+from schema.erasures import LegalHoldReason
 from schema.scalars import ClockTime, LanguageTag, PartialDate, PartialDateTime, TimeZone
 
 __all__ = [
     "AddContactPointInput",
+    "LiftLegalHoldInput",
     "PatientSearch",
+    "PlaceLegalHoldInput",
     "RegisterPatientInput",
     "RetireContactPointInput",
     "UpdateContactPointInput",
@@ -300,6 +303,20 @@ class RetireContactPointInput(_Target, graphene.InputObjectType):
     """A contact point that is no longer in use; it stays in the record as a fact."""
 
     contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)
+
+
+class PlaceLegalHoldInput(graphene.InputObjectType):
+    """A hold on one record. It changes nothing of the record, and so needs no version."""
+
+    patient_id = graphene.ID(description="The record to hold.", required=True)
+    reason = LegalHoldReason(description="Why it must be kept.", required=True)
+
+
+class LiftLegalHoldInput(graphene.InputObjectType):
+    """The end of one hold."""
+
+    patient_id = graphene.ID(description="The record that is held.", required=True)
+    hold_id = graphene.ID(description="The hold's id, which `legalHolds` tells.", required=True)
 
 
 class PatientSearch(graphene.InputObjectType):

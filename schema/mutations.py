@@ -4,8 +4,11 @@ from typing import Any
 
 import graphene
 
+from auth.policy import Action
+from crm.services.holds import Hold, HoldReason
 from schema import inputs
 from schema.context import Context, Profile
+from schema.erasures import LegalHold, allowed_to
 from schema.types import Patient
 
 __all__ = ["Mutation"]
@@ -13,12 +16,16 @@ __all__ = ["Mutation"]
 _VERSIONED = "VERSION_CONFLICT if it has changed since `expectedVersion`; nothing is changed then."
 
 
-def _change(kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
+def _mutation(of: type[graphene.ObjectType], kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
     return graphene.Field(
-        Patient,  # nullable, so that an error does not take the answers of earlier changes along
+        of,  # nullable, so that an error does not take the answers of earlier changes along
         input=graphene.Argument(kind, required=True, description="What to change."),
-        description=f"{text} Answers the record as it is now stored.",
+        description=text,
     )
+
+
+def _change(kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
+    return _mutation(Patient, kind, f"{text} Answers the record as it is now stored.")
 
 
 class Mutation(graphene.ObjectType):
@@ -33,6 +40,18 @@ class Mutation(graphene.ObjectType):
     )
     retire_contact_point = _change(
         inputs.RetireContactPointInput, f"Ends the use of a contact point, which stays in the record. {_VERSIONED}"
+    )
+    place_legal_hold = _mutation(
+        LegalHold,
+        inputs.PlaceLegalHoldInput,
+        "Keeps a record from erasure until the hold is lifted; the record itself stays as it is, and in use. "
+        f"Several holds stand side by side. ERASED if it came too late. {allowed_to(Action.HOLD)}",
+    )
+    lift_legal_hold = _mutation(
+        LegalHold,
+        inputs.LiftLegalHoldInput,
+        "Ends one hold; who lifts it need not be who placed it. VALIDATION_FAILED for a hold that is not one of this "
+        f"record's (`unknown_hold`) or has ended (`already_lifted`). {allowed_to(Action.HOLD)}",
     )
 
     @staticmethod
@@ -78,6 +97,19 @@ class Mutation(graphene.ObjectType):
         return await here.services.changes.retire_contact_point(
             here.actor, here.request, patient_id, version, values["contact_point_id"], here.asked(info)
         )
+
+    @staticmethod
+    async def resolve_place_legal_hold(_root: Any, info: Any, input: dict[str, Any]) -> Hold:
+        """The new hold."""
+        here: Context = info.context
+        reason = HoldReason(input["reason"])
+        return await here.services.holds.place(here.actor, here.request, input["patient_id"], reason)
+
+    @staticmethod
+    async def resolve_lift_legal_hold(_root: Any, info: Any, input: dict[str, Any]) -> Hold:
+        """The hold that has ended."""
+        here: Context = info.context
+        return await here.services.holds.lift(here.actor, here.request, input["patient_id"], input["hold_id"])
 
 
 def _target(submitted: dict[str, Any]) -> tuple[str, int | None, dict[str, Any]]:

@@ -24,6 +24,7 @@ from graphql import (
 from graphql.utilities import coerce_input_value
 
 from auth.policy import Action
+from crm.audit.event import Act
 from crm.errors import BatchTooLarge, Invalid
 from schema import selection
 from schema.errors import Code, Refused
@@ -52,13 +53,17 @@ class TooManyRecords(Refused):
 
 @dataclass(frozen=True, slots=True)
 class RootField:
-    """One root field. `action` is None where no patient is touched; `records` is its cost."""
+    """One root field. `action` is None where no patient is touched; `records` is its cost.
+
+    `act` is how a refusal is recorded, where the action alone does not tell.
+    """
 
     name: str
     asked: frozenset[str]
     action: Action | None
     ids: tuple[str, ...]
     records: int
+    act: Act | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +87,24 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How a root field touches patients: by which action, which ones, and how many records at most; what it seeks."""
+    """How a root field touches patients: by which action, which ones, and how many records at most; what it seeks.
+
+    `act` as in `RootField`.
+    """
 
     action: Action | None = None
     ids: Callable[[Arguments], Sequence[str]] = lambda _: ()
     records: Callable[[Arguments, Limits], int] = lambda _, __: 1
     sought: tuple[str, ...] = ()
+    act: Act | None = None
 
 
 def _one(arguments: Arguments) -> Sequence[str]:
     return (arguments["id"],)
+
+
+def _of_patient(arguments: Arguments) -> Sequence[str]:
+    return (arguments["patient_id"],)
 
 
 def _target(arguments: Arguments) -> Sequence[str]:
@@ -118,6 +131,9 @@ _RULES: Mapping[str, _Rule] = {
     "addContactPoint": _CHANGE,
     "updateContactPoint": _CHANGE,
     "retireContactPoint": _CHANGE,
+    "legalHolds": _Rule(Action.HOLD, _of_patient, act=Act.READ),
+    "placeLegalHold": _Rule(Action.HOLD, _target, act=Act.HOLD),
+    "liftLegalHold": _Rule(Action.HOLD, _target, act=Act.RELEASE),
 }
 """Every root field must stand here. A mutation is admitted when its role may make it, and read what it answers."""
 
@@ -156,7 +172,7 @@ def make_plan(
         if len(ids) > limits.batch:
             raise TooManyIds(limits.batch, len(ids))
         asked = selection.asked(schema, nodes, get_named_type(definition.type), fragments, variables)
-        roots[key] = RootField(name, asked, rule.action, ids, rule.records(arguments, limits))
+        roots[key] = RootField(name, asked, rule.action, ids, rule.records(arguments, limits), rule.act)
     plan = Plan(operation, roots, variables)
     if plan.records > limits.records:
         raise TooManyRecords(sum(len(root.ids) for root in roots.values()))

@@ -5,11 +5,13 @@ from typing import Any
 
 import graphene
 
-from auth.policy import POLICY_VERSION, scope
+from auth.policy import POLICY_VERSION, Action, scope
 from crm.audit.event import rfc3339
 from crm.errors import NotFound
+from crm.services.holds import Hold
 from schema import enums
 from schema.context import Context, Profile
+from schema.erasures import LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
 from schema.inputs import PatientSearch, plain
 from schema.pages import PatientConnection, as_connection, page_size
@@ -75,6 +77,13 @@ class Query(graphene.ObjectType):
         first=_first(_FIRST),
         after=_AFTER,
         description="The access log, newest entry first; for compliance and privacy officers. Reading it is recorded.",
+    )
+    legal_holds = graphene.List(
+        graphene.NonNull(LegalHold),
+        required=True,
+        patient_id=graphene.ID(required=True, description="The record's id."),
+        description="All legal holds on a record, also those that were lifted, in the order of placing. "
+        + allowed_to(Action.HOLD),
     )
 
     @staticmethod
@@ -142,3 +151,9 @@ class Query(graphene.ObjectType):
         size = page_size(first, here.limits)
         page = await here.services.access_log.events(here.actor, here.request, plain(filter or {}), size, after)
         return as_connection(page)
+
+    @staticmethod
+    async def resolve_legal_holds(_root: Any, info: Any, patient_id: str) -> Sequence[Hold]:
+        """The holds on one record."""
+        here: Context = info.context
+        return await here.services.holds.of(here.actor, here.request, patient_id)

@@ -7,7 +7,17 @@ from graphql import GraphQLEnumType, GraphQLObjectType, GraphQLScalarType, get_n
 from crm.catalogue import BY_PATH, FIELDS
 from schema.sdl import build_schema
 
-__all__ = ["EVERYTHING", "FIELDS_OF_PATIENT", "MUTATIONS", "PARTS", "READABLE", "paths_of", "question", "whole"]
+__all__ = [
+    "EVERYTHING",
+    "FIELDS_OF_PATIENT",
+    "MUTATIONS",
+    "OTHER_MUTATIONS",
+    "PARTS",
+    "READABLE",
+    "paths_of",
+    "question",
+    "whole",
+]
 
 
 @cache
@@ -54,11 +64,15 @@ EVERYTHING = " ".join(whole(field) for field in FIELDS_OF_PATIENT)
 
 
 @cache
-def _mutations() -> tuple[str, ...]:
+def _mutations() -> dict[str, str]:
+    """What each mutation answers."""
     kind = build_schema().mutation_type
     assert kind is not None
-    return tuple(kind.fields)
+    return {name: str(field.type) for name, field in kind.fields.items()}
 
 
-MUTATIONS: tuple[str, ...] = _mutations()
-"""The mutations in the order of the SDL."""
+MUTATIONS: tuple[str, ...] = tuple(name for name, answer in _mutations().items() if answer == "Patient")
+"""The mutations that change a patient's profile, in the order of the SDL."""
+
+OTHER_MUTATIONS: tuple[str, ...] = tuple(name for name in _mutations() if name not in MUTATIONS)
+"""Those that end or keep a record, and answer something else than a profile."""

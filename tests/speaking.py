@@ -15,8 +15,10 @@ from auth.errors import AuthError, PurposeNotPermitted, Unauthenticated
 from auth.policy import Action
 from auth.purposes import Purpose
 from auth.roles import PERSONAL, Role
+from crm.audit.event import Act
 from crm.catalogue import BY_PATH
 from crm.errors import NotFound
+from crm.services.holds import Hold, HoldReason
 from crm.services.profiles import Page, Refused
 from crm.services.request import Request
 from schema.app import create_app
@@ -33,6 +35,8 @@ ANN: dict[str, Any] = {
     "contact_windows": [{"days": ["MON"], "from": "09:00", "to": "17:00", "time_zone": "Europe/London"}],
     "contact_points": [{"id": "c1", "system": "PHONE", "value": "+441", "verification": {"status": "VERIFIED"}}],
 }
+
+HOLD = Hold("h1", "ann", "LITIGATION", "u-1", 1_700_000_000_000_000)
 
 
 class Tokens:
@@ -83,6 +87,11 @@ class FakeServices:
         return self
 
     @property
+    def holds(self) -> Any:
+        """The use cases around legal holds."""
+        return self
+
+    @property
     def access_log(self) -> Any:
         """The use cases around the log."""
         return _Log(self)
@@ -94,6 +103,7 @@ class FakeServices:
         asked: frozenset[str],
         ids: Sequence[str] = (),
         action: Action = Action.READ,
+        act: Act | None = None,
     ) -> Any:
         """The real policy's answer; a refusal is remembered."""
         try:
@@ -174,6 +184,21 @@ class FakeServices:
         """The one known patient."""
         await self._note("retire_contact_point", asked, (patient_id, version, point_id))
         return ANN
+
+    async def place(self, actor: Actor, request: Request, patient_id: str, reason: HoldReason) -> Hold:
+        """A hold."""
+        await self._note("place", values=(patient_id, reason))
+        return HOLD
+
+    async def lift(self, actor: Actor, request: Request, patient_id: str, hold_id: str) -> Hold:
+        """The same hold."""
+        await self._note("lift", values=(patient_id, hold_id))
+        return HOLD
+
+    async def of(self, actor: Actor, request: Request, patient_id: str) -> list[Hold]:
+        """One hold."""
+        await self._note("of", values=patient_id)
+        return [HOLD]
 
 
 @dataclass

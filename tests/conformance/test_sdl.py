@@ -12,11 +12,20 @@ from schema.sdl import build_schema, print_sdl
 
 FILE = Path(__file__).resolve().parents[2] / "schema" / "schema.graphql"
 
-QUERIES = {"viewer", "patient", "patientByIdentifier", "patients", "searchPatients", "me", "accessEvents"}
-MUTATIONS = {
-    "registerPatient", "updatePreferences", "updateIdentity",
-    "addContactPoint", "updateContactPoint", "retireContactPoint",
+QUERIES = {
+    "viewer", "patient", "patientByIdentifier", "patients", "searchPatients", "me", "accessEvents", "legalHolds",
 }  # fmt: skip
+MUTATIONS = {
+    "registerPatient": "Patient",
+    "updatePreferences": "Patient",
+    "updateIdentity": "Patient",
+    "addContactPoint": "Patient",
+    "updateContactPoint": "Patient",
+    "retireContactPoint": "Patient",
+    "placeLegalHold": "LegalHold",
+    "liftLegalHold": "LegalHold",
+}
+"""What each mutation answers: the object that it changed or made."""
 
 
 def described() -> Iterator[tuple[str, str | None]]:
@@ -67,21 +76,22 @@ def test_names_follow_the_contract() -> None:
     assert schema.query_type is not None
     assert schema.mutation_type is not None
     assert set(schema.query_type.fields) == QUERIES
-    assert set(schema.mutation_type.fields) == MUTATIONS
+    assert set(schema.mutation_type.fields) == set(MUTATIONS)
 
 
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))
-def test_mutations_take_one_input_and_answer_the_patient(mutation: str) -> None:
-    """One `input`, `expectedVersion` beside `patientId`, and the changed object as the answer."""
+def test_mutations_take_one_input_and_answer_what_they_change(mutation: str) -> None:
+    """One `input`, `expectedVersion` beside `patientId` where a record changes, the changed object as the answer."""
     schema = build_schema()
     assert schema.mutation_type is not None
     field = schema.mutation_type.fields[mutation]
     assert list(field.args) == ["input"]
-    assert str(field.type) == "Patient"
+    assert str(field.type) == MUTATIONS[mutation]
     submitted: Any = getattr(field.args["input"].type, "of_type")  # noqa: B009 - NonNull, which mypy does not see
     if mutation != "registerPatient":
         assert str(submitted.fields["patientId"].type) == "ID!"
-        assert str(submitted.fields["expectedVersion"].type) == "Int"
+        version = submitted.fields.get("expectedVersion")
+        assert (version and str(version.type)) == (None if MUTATIONS[mutation] == "LegalHold" else "Int")
 
 
 def test_who_may_read_a_field_is_said_where_it_stands() -> None:
