@@ -1,7 +1,7 @@
-"""Blind-index values on their way from one version of the index key to the next, patient by patient, under their lock.
+"""Blind-index values on their way from one version of the index key to the next, patient by patient, under a lock.
 
-Plaintext exists only inside one call, and goes nowhere but into the new values. The rows themselves say what is still to
-be done, so a run that was killed goes on. Only older versions are ever replaced or removed.
+Plaintext exists only inside one call, and goes nowhere but into the new values. The rows themselves say what is still
+to be done, so a run that was killed goes on. Only older versions are ever replaced or removed.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

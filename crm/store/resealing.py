@@ -1,0 +1,124 @@
+"""A patient's cells under a new data key: opened, sealed again, and the old key shredded, all in one transaction.
+
+The record says the same afterwards, under the same version. Decides nothing about whose turn it is.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import bindparam, insert, select, update
+
+from crm.catalogue import CLASSES, KeyClass
+from crm.crypto.box import pack
+from crm.crypto.keyset import KeySet
+from crm.errors import KeyDestroyed, Tampered, UnknownKey
+from crm.store import record as records
+from crm.store.database import Connection, Database
+from crm.store.opening import unlock
+from crm.store.record import LIVE, SHREDDED, Record
+from crm.store.statements import prepare
+from crm.store.tables import patient_key, sealed_row
+
+__all__ = ["older", "reseal"]
+
+_PAGE: Final = 500
+
+_K: Final = patient_key.c
+_R: Final = sealed_row.c
+_OLDER: Final = (_K.org == bindparam("org"), _K.state == LIVE, _K.created_at < bindparam("before"))
+_NEXT: Final = prepare(
+    select(_K.patient_id).where(*_OLDER, _K.patient_id > bindparam("after")).order_by(_K.patient_id).limit(_PAGE)
+)
+_OF_PATIENT: Final = prepare(select(_K.key_class, _K.dek_no).where(*_OLDER, _K.patient_id == bindparam("patient")))
+_INSERT_KEY: Final = prepare(insert(patient_key))
+_SHRED: Final = prepare(
+    update(patient_key)
+    .where(
+        _K.org == bindparam("org"),
+        _K.patient_id == bindparam("patient"),
+        _K.key_class == bindparam("class_"),
+        _K.dek_no == bindparam("number"),
+        _K.state == LIVE,
+    )
+    .values(state=SHREDDED, wrapped=None, shredded_at=bindparam("at"))
+)
+_RESEAL: Final = prepare(
+    update(sealed_row)
+    .where(
+        _R.org == bindparam("org"),
+        _R.patient_id == bindparam("patient"),
+        _R.key_class == bindparam("class_"),
+        _R.dek_no == bindparam("old"),
+    )
+    .values(dek_no=bindparam("number"), cells=bindparam("cells"), seal=bindparam("seal"))
+)
+
+
+async def older(database: Database, org: str, before: int, after: str) -> list[str]:
+    """The next ids behind `after`, ascending, of patients with a live data key that was made before that time."""
+    rows = await database.fetch(org, _NEXT, before=before, after=after)
+    return list(dict.fromkeys(row["patient_id"] for row in rows))
+
+
+async def reseal(database: Database, keys: KeySet, org: str, patient_id: str, before: int, now: int) -> tuple[int, int]:
+    """Gives one patient a new data key for each class whose key was made before that time.
+
+    Returns how many classes were sealed anew, and how many could not be and are as they were: they do not authenticate,
+    or hold a field that only a newer program knows. Raises KeyUnavailable where this process lacks a class, and
+    StoreUnavailable.
+    """
+    keys.check_age()
+    done = failed = 0
+    async with database.transaction(org) as connection:
+        record = (await records.load_locked(connection.fetch, org, [patient_id])).get(patient_id)
+        if record is None:
+            return 0, 0
+        due = {tuple(row) for row in await connection.fetch(_OF_PATIENT, patient=patient_id, before=before)}
+        for key_class, row in record.rows.items():
+            if row.key_state != LIVE or (key_class.value, row.dek_no) not in due:
+                continue
+            try:
+                changes = _changes(keys, record, key_class, now)
+            except (KeyError, Tampered, UnknownKey, KeyDestroyed):  # KeyError: a field that only a newer program knows
+                failed += 1
+                continue
+            await _store(connection, changes)
+            done += 1
+    return done, failed
+
+
+def _changes(keys: KeySet, record: Record, key_class: KeyClass, now: int) -> dict[str, Any]:
+    """The parameters of the three statements that exchange the data key of one class."""
+    row = record.rows[key_class]
+    key, cells = unlock(keys, record, key_class)
+    number = row.dek_no + 1
+    fresh, new = keys.new_data_key(record.org, record.id, key_class, number)
+    fields = {field.number: field for field in CLASSES[key_class]}
+    sealed = {at: fresh.seal(fields[at], key.open(fields[at], cell)) for at, cell in cells.items()}
+    provenance, vouched = row.provenance.encode(), record.vouched
+    seal = fresh.seal_row(row.version, sealed, provenance, record=vouched)
+    # The old key is about to be shredded: the new one has to prove itself as it will be stored.
+    again = keys.data_key(record.org, record.id, key_class, number, new.wrapped)
+    again.verify_row(seal, row.version, sealed, provenance, record=vouched)
+    return {
+        "patient": record.id, "class_": key_class.value, "old": row.dek_no, "number": number, "epoch": new.epoch,
+        "wrapped": new.wrapped, "cells": pack(sealed), "seal": seal, "at": now,
+    }  # fmt: skip
+
+
+async def _store(connection: Connection, changes: dict[str, Any]) -> None:
+    """The new key first: cells are only ever stored beside a live one."""
+    place = {"patient": changes["patient"], "class_": changes["class_"]}
+    await connection.execute(
+        _INSERT_KEY,
+        patient_id=changes["patient"],
+        key_class=changes["class_"],
+        dek_no=changes["number"],
+        epoch=changes["epoch"],
+        wrapped=changes["wrapped"],
+        state=LIVE,
+        created_at=changes["at"],
+        shredded_at=None,
+    )
+    values = {name: changes[name] for name in ("old", "number", "cells", "seal")}
+    await connection.execute(_RESEAL, **place, **values)
+    await connection.execute(_SHRED, **place, number=changes["old"], at=changes["at"])
