@@ -15,7 +15,9 @@ from schema.settings import Limits
 __all__ = ["AccessLog", "Changes", "Context", "Holds", "Page", "Profile", "Profiles", "Services", "Verifier"]
 
 Profile = dict[str, Any]
-"""What a service read of one patient: `id`, `version`, and the catalogue's field names with plain values."""
+"""What a service read of one patient: `id`, `version`, and the catalogue's field names with plain values.
+
+An exception in place of a value becomes the error of that field."""
 
 
 class Page(Protocol):

@@ -14,7 +14,7 @@ from auth import policy
 from auth.actor import Actor
 from auth.errors import AuthError
 from auth.policy import Action
-from crm.errors import AuditUnavailable, Invalid
+from crm.errors import AuditUnavailable, Erased, Invalid
 from crm.services.request import Request
 from schema.context import AccessLog, Context, Services
 from schema.documents import Document, Documents, Invalidities, label_of
@@ -165,5 +165,10 @@ class MutationByGet(Exception):
 
 
 def _worth_telling(errors: Sequence[GraphQLError]) -> Sequence[GraphQLError]:
-    """At most a hundred: a batch that fails in every element repeats itself."""
-    return errors[:100]
+    """At most a hundred failures: a batch that fails in every element repeats itself.
+
+    Every erased field is told of, since null without an error would mean that nothing was recorded.
+    """
+    erased = [error for error in errors if isinstance(error.original_error, Erased)]
+    others = [error for error in errors if not isinstance(error.original_error, Erased)]
+    return [*others[:100], *erased]

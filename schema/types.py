@@ -1,6 +1,7 @@
 """The patient as GraphQL shows one: types that translate names and nothing else. Descriptions come from the catalogue.
 
-A profile is a plain dict that a root resolver got from a service; everything here resolves from it without I/O.
+A profile is a plain dict that a root resolver got from a service; everything here resolves from it without I/O. An
+exception in place of a value, as of a field that was erased, becomes the error of that field; the rest is answered.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ __all__ = ["CLEAR", "Patient", "PatientResult", "Period", "Refusal", "readable_b
 CLEAR: frozenset[str] = frozenset({"id", "version"})
 """Fields of `Patient` that every grant to read includes; they hold nothing about the person."""
 
-ABSENT = "Null where nothing is recorded, and where the policy withholds it."
+ABSENT = "Null where nothing is recorded, where the policy withholds it, and beside the error ERASED."
 
 
 def readable_by(group: Group) -> str:
@@ -287,15 +288,24 @@ class Patient(graphene.ObjectType):
 
     @staticmethod
     def resolve_cultural_needs(root: Mapping[str, Any], _info: Any) -> list[dict[str, Any]] | None:
-        """Puts what is stored apart (what to do, and why) together again by the id of the need."""
-        parts = [root.get("cultural_need_handling"), root.get("cultural_need_detail")]
-        if parts == [None, None]:
-            return None
+        """Puts what is stored apart (what to do, and why) together again by the id of the need.
+
+        What was erased of each need answers so in its place; with nothing left, the whole field does.
+        """
+        parts = {"cultural_need_handling": ("handling",), "cultural_need_detail": ("kind", "detail")}
         needs: dict[str, dict[str, Any]] = {}
-        for part in parts:
-            for entry in part or ():
-                needs.setdefault(entry["id"], {}).update(entry)
-        return list(needs.values())
+        for name in parts:
+            if not isinstance(root.get(name), Erased):
+                for entry in root.get(name) or ():
+                    needs.setdefault(entry["id"], {}).update(entry)
+        erased = [root[name] for name in parts if isinstance(root.get(name), Erased)]
+        for name, members in parts.items():
+            if isinstance(root.get(name), Erased):
+                for need in needs.values():
+                    need.update(dict.fromkeys(members, root[name]))
+        if erased and not needs:
+            raise erased[0]
+        return list(needs.values()) if any(root.get(name) is not None for name in parts) else None
 
 
 class Refusal(graphene.ObjectType):
