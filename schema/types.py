@@ -245,6 +245,10 @@ def _own_list(of: Any, path: str) -> graphene.Field:
     return _list(of, f"{_about(path)} {ABSENT}")
 
 
+_NEED_PARTS = {"cultural_need_handling": ("handling",), "cultural_need_detail": ("kind", "detail")}
+"""The fields in which cultural needs are stored, and the members that each has of them."""
+
+
 class Patient(graphene.ObjectType):
     """One person's record: how to address and reach them, and what they need and prefer."""
 
@@ -292,20 +296,18 @@ class Patient(graphene.ObjectType):
 
         What was erased of each need answers so in its place; with nothing left, the whole field does.
         """
-        parts = {"cultural_need_handling": ("handling",), "cultural_need_detail": ("kind", "detail")}
+        parts = {name: root[name] for name in _NEED_PARTS if root.get(name) is not None}
+        erased = {name: part for name, part in parts.items() if isinstance(part, Exception)}
         needs: dict[str, dict[str, Any]] = {}
-        for name in parts:
-            if not isinstance(root.get(name), Erased):
-                for entry in root.get(name) or ():
-                    needs.setdefault(entry["id"], {}).update(entry)
-        erased = [root[name] for name in parts if isinstance(root.get(name), Erased)]
-        for name, members in parts.items():
-            if isinstance(root.get(name), Erased):
-                for need in needs.values():
-                    need.update(dict.fromkeys(members, root[name]))
-        if erased and not needs:
-            raise erased[0]
-        return list(needs.values()) if any(root.get(name) is not None for name in parts) else None
+        for name, part in parts.items():
+            for entry in () if name in erased else part:
+                needs.setdefault(entry["id"], {}).update(entry)
+        for name, failure in erased.items():
+            if not needs:
+                raise failure
+            for need in needs.values():
+                need.update(dict.fromkeys(_NEED_PARTS[name], failure))
+        return list(needs.values()) if parts else None
 
 
 class Refusal(graphene.ObjectType):

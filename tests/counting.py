@@ -39,6 +39,9 @@ class CountingDatabase:
     async def probe(self) -> None:
         await self._inner.probe()
 
+    async def scrub(self) -> bool:
+        return await self._inner.scrub()
+
     async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Row]:
         rows = await self._inner.fetch(org, statement, **params)
         text = statement.sqlite().sql

@@ -7,7 +7,7 @@ from auth.actor import Actor
 from auth.policy import Action, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import FIELDS
-from crm.errors import NotFound
+from crm.errors import Erased, NotFound
 from crm.services.profiles import Profile, groups, view
 from crm.services.request import Request
 from crm.store.unit import Store
@@ -35,24 +35,34 @@ class Exports:
                 ids = await unit.ids(after, chunk)
                 records = await unit.load(ids, {row.name for row in FIELDS if row.paths}) if ids else {}
                 profiles = [
-                    unit.open(records[patient_id], view(grant, self._actor, restricted=records[patient_id].restricted))
-                    for patient_id in ids
+                    _without_erased(unit.open(record, view(grant, self._actor, restricted=record.restricted)))
+                    for record in (records[patient_id] for patient_id in ids)
+                    if record.status != "erased"  # between the two statements
                 ]
-            if not profiles:
+            if not ids:
                 return
             yield profiles
             after = ids[-1]
 
     async def patient(self, patient_id: str) -> Profile:
-        """Everything about one person. Raises `NotFound`."""
+        """Everything about one person; `erased` names fields that were erased, if any. Raises `NotFound`, `Erased`."""
         grant = await self._admit()
         context = self._request.context(self._actor, grant.rule)
         async with self._store.reading(context, Act.EXPORT, [patient_id]) as unit:
             records = await unit.load([patient_id], {row.name for row in FIELDS if row.paths})
             if patient_id not in records:
                 raise NotFound
-            return unit.open(records[patient_id], view(grant, self._actor, restricted=records[patient_id].restricted))
+            profile = unit.open(
+                records[patient_id], view(grant, self._actor, restricted=records[patient_id].restricted)
+            )
+            left = _without_erased(profile)
+            erased = sorted(profile.keys() - left.keys())
+            return {**left, "erased": erased} if erased else left
 
     async def _admit(self) -> ReadGrant:
         async with self._store.recording(self._request.context(self._actor), Act.EXPORT):
             return policy.decide_read(self._actor, groups(EVERYTHING), Action.EXPORT)
+
+
+def _without_erased(profile: Profile) -> Profile:
+    return {name: value for name, value in profile.items() if not isinstance(value, Erased)}

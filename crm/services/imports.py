@@ -14,9 +14,9 @@ from auth.errors import AuthError
 from auth.policy import Action
 from crm.audit.event import Act
 from crm.audit.event import Outcome as Ending
-from crm.catalogue import FIELDS, INDEXES
+from crm.catalogue import FIELDS, INDEXES, KeyClass
 from crm.domain import source_records
-from crm.errors import Erased, Tampered, VersionConflict
+from crm.errors import Tampered, VersionConflict
 from crm.services.profiles import groups
 from crm.services.recognition import Candidate, Incoming, Known, Obstacle, Person, named, recognise
 from crm.services.request import Request
@@ -141,12 +141,10 @@ def _term(incoming: Incoming) -> bytes:
 
 def _candidate(unit: Unit, incoming: Incoming, record: Record, *, said: bool) -> Candidate:
     """What the rule has to know of one stored patient. Damage leaves an event, and costs this record only."""
-    if record.status == "erased":
+    if record.status == "erased" or KeyClass.IDENTITY in record.erased:
         return Candidate(record.id, None, obstacle=Obstacle.PATIENT_ERASED)
     try:
         values = unit.current(record, _IDENTITY)
-    except Erased:
-        return Candidate(record.id, None, obstacle=Obstacle.PATIENT_ERASED)
     except Tampered as damage:
         unit.remark(pat=record.audit_subject, out=Ending.ERROR, why=reason(damage))
         return Candidate(record.id, None, obstacle=Obstacle.PATIENT_DAMAGED)
@@ -164,24 +162,34 @@ def _store_one(unit: WritingUnit, draft: Draft, record: Record | None, known: Kn
         raise VersionConflict(record.version if record else 0)
     unit.touch(record)
     current = unit.current(record, _SEALED | {"restricted"})
-    changes = _differences(current, values, unit.origins(record), incoming.source)
+    changes = _differences(current, values, unit.origins(record), incoming.source, record.erased)
     changed = unit.change(record, changes, incoming.source) if changes else []
     return record, Outcome.UPDATED if changed else Outcome.UNCHANGED
 
 
 def _differences(
-    current: Mapping[str, Any], incoming: Mapping[str, Any], origins: Mapping[str, Origin], source: str
+    current: Mapping[str, Any],
+    incoming: Mapping[str, Any],
+    origins: Mapping[str, Origin],
+    source: str,
+    erased: frozenset[KeyClass],
 ) -> dict[str, Any]:
     """The values to change: this source speaks only for groups that it filled itself, or that nobody filled yet.
 
-    An import can restrict a record, and never lift a restriction: somebody else may have had a reason for it.
+    An import can restrict a record, and never lift a restriction: somebody else may have had a reason for it. Nor does
+    it fill what was erased: that is for a person to decide, not for a file that comes every night.
     """
     ours = Origin("import", source)
     changes: dict[str, Any] = {}
-    if incoming["restricted"] and not current["restricted"]:
+    if incoming["restricted"] and not current.get("restricted", True):
         changes["restricted"] = True
     for row in FIELDS:
-        if row.key_class is None or not row.paths or origins.get(row.group.value, ours) != ours:
+        if (
+            row.key_class is None
+            or row.key_class in erased
+            or not row.paths
+            or origins.get(row.group.value, ours) != ours
+        ):
             continue
         old, new = current.get(row.name), incoming.get(row.name)
         if isinstance(new, list) and isinstance(old, list):

@@ -51,6 +51,7 @@ _UPDATE_SEALED = prepare(
         cells=bindparam("cells"),
         seal=bindparam("seal"),
         provenance=bindparam("provenance"),
+        dek_no=bindparam("dek_no"),
     )
 )
 _DELETE_INDEX = prepare(
@@ -148,6 +149,12 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
             _reindex(keys, writes, record, index, after, fresh=created)
     _write_clear_row(writes, record, created)
     changed += ["provenance"] if confirmed else []
+    announce(writes, record, changed)
+    return changed
+
+
+def announce(writes: Writes, record: Record, changed: Iterable[str]) -> None:
+    """Tells others, through the outbox, that fields of these names changed; never which values they have."""
     writes.outbox.append(
         {
             "id": str(uuid7()),
@@ -155,10 +162,9 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
             "patient_id": record.id,
             "version": record.version,
             "changed": orjson.dumps(sorted(changed)).decode(),
-            "created_at": source.recorded_at,
+            "created_at": record.updated_at,
         }
     )
-    return changed
 
 
 def _imported(record: Record, names: Iterable[str]) -> list[str]:
@@ -205,7 +211,7 @@ def _reseal_all(keys: KeySet, writes: Writes, record: Record, values: Mapping[st
     filled = {key_class for key_class, cells in by_class.items() if cells}
     restricted, classes = bool(values.get("restricted", record.restricted)), record.classes | filled
     if (restricted, classes) != (record.restricted, record.classes):
-        filled = set(classes)
+        filled |= classes - record.erased
     # Opened before the record changes: the present seals vouch for the present record.
     opened = {key_class: _unlocked(keys, writes, record, key_class) for key_class in sorted(filled)}
     record.restricted, record.classes = restricted, classes
@@ -229,25 +235,30 @@ def _reseal(writes: Writes, record: Record, unlocked: _Unlocked, values: Mapping
     seal = key.seal_row(record.version, cells, provenance.encode(), record=record.vouched)
     row = SealedRow(record.version, key.dek_no, pack(cells), seal, provenance, wrapped, LIVE)
     record.rows[key.key_class] = row
-    place = {"org": record.org, "key_class": key.key_class.value}
+    place = {"org": record.org, "key_class": key.key_class.value, "dek_no": row.dek_no}
     stored = {"version": row.version, "cells": row.box, "seal": row.seal, "provenance": row.provenance}
     if old is None:
-        writes.sealed.append({**place, "patient_id": record.id, "dek_no": row.dek_no, **stored})
+        writes.sealed.append({**place, "patient_id": record.id, **stored})
     else:
         writes.resealed.append({**place, "id_": record.id, **stored})
 
 
 def _unlocked(keys: KeySet, writes: Writes, record: Record, key_class: KeyClass) -> _Unlocked:
-    """The data key of one class with its present cells and its wrapped form; a new one where there is none yet."""
-    if key_class in record.classes:
+    """The data key of one class with its present cells and its wrapped form; a new one where there is none.
+
+    A class that was erased and is filled again gets the next number: the key that was destroyed stays so.
+    """
+    erased = record.erased
+    if key_class in record.classes - erased:
         return *unlock(keys, record, key_class), record.rows[key_class].wrapped
-    key, new = keys.new_data_key(record.org, record.id, key_class, FIRST_KEY)
+    no = record.rows[key_class].dek_no + 1 if key_class in erased else FIRST_KEY
+    key, new = keys.new_data_key(record.org, record.id, key_class, no)
     writes.keys.append(
         {
             "org": record.org,
             "patient_id": record.id,
             "key_class": key_class.value,
-            "dek_no": FIRST_KEY,
+            "dek_no": no,
             "epoch": new.epoch,
             "wrapped": new.wrapped,
             "state": LIVE,

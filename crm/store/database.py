@@ -11,12 +11,17 @@ from typing import Any, Literal, Protocol
 from crm.errors import CrmError, Unsafe
 from crm.store.statements import Statement
 
-__all__ = ["NO_ORG", "Connection", "Database", "Dialect", "Duplicate", "Fetch", "Row", "bind", "connect"]
+__all__ = ["NO_ORG", "NO_RETURN", "Connection", "Database", "Dialect", "Duplicate", "Fetch", "Row", "bind", "connect"]
 
 Dialect = Literal["sqlite", "postgresql"]
 
 NO_ORG = ""
 """The scope of work for no organisation (key rows, the list of organisations): it sees no organisation's rows."""
+
+NO_RETURN = frozenset(
+    {"cells_need_a_key", "erased_is_not_found", "erased_is_not_known", "shredded_stays", "erased_stays"}
+)
+"""The rules of the database (revision 0002) that a writer breaks who brings back what an erasure took: `Erased`."""
 
 
 class Row(Protocol):
@@ -47,7 +52,7 @@ class Connection(Protocol):
     """The inside of one transaction. One statement at a time; after a failed one the transaction can only be left.
 
     Values are str, int, bytes, None, and lists of these for `statements.any_of`; they reach the driver as they are.
-    Raises Duplicate, StoreUnavailable, and RuntimeError for a programmer's mistake.
+    Raises Duplicate, Erased, StoreUnavailable, and RuntimeError for a programmer's mistake.
     """
 
     async def fetch(self, statement: Statement, /, **params: Any) -> Sequence[Row]:
@@ -88,6 +93,13 @@ class Database(Protocol):
         """All or nothing in the scope of `org`: committed on a clean exit, rolled back on any exception.
 
         StoreUnavailable or a cancellation out of the commit itself leaves open whether it happened.
+        """
+        ...
+
+    async def scrub(self) -> bool:
+        """Overwrite what this engine still keeps of deleted and replaced rows, as far as it can; whether it could.
+
+        Copies that were made before are not within its reach, nor is what PostgreSQL keeps until it vacuums.
         """
         ...
 

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from crm.errors import StoreUnavailable, Unsafe
-from crm.store.database import Duplicate
+from crm.errors import Erased, StoreUnavailable, Unsafe
+from crm.store.database import NO_RETURN, Duplicate
 from crm.store.statements import Statement
 
 __all__ = ["Lane", "connection", "refusal"]
@@ -28,6 +28,8 @@ def _translated(error: Exception) -> Exception:
     """One of our errors for one of the driver's, whose words may quote a row."""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Duplicate(error.table_name or "")
+    if isinstance(error, asyncpg.RestrictViolationError) and str(error) in NO_RETURN:
+        return Erased()
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return StoreUnavailable()  # the tables changed under a prepared statement; a new lane prepares it anew
     if isinstance(error, asyncpg.PostgresError):

@@ -22,7 +22,7 @@ from crm.store.database import NO_ORG, Connection, Database
 from crm.store.statements import Statement, any_of, prepare
 from crm.store.tables import audit_event, audit_head, audit_outbox, organisation
 
-__all__ = ["EventFilter", "LogSink", "LoggedEvent", "counts", "events", "stage_rows"]
+__all__ = ["EventFilter", "LogSink", "LoggedEvent", "counts", "events", "lock_head", "stage_rows"]
 
 
 class _DatabaseTime(ColumnElement[int]):
@@ -84,7 +84,7 @@ class LogSink:
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
         """See `crm.audit.writer.Sink`. The first event of an organisation also founds its log."""
         async with self._database.transaction(org) as connection:
-            size = await _locked_size(connection)
+            size = await lock_head(connection)
             entries = seal(await _still_to_log(connection, drafts))
             rows = [
                 {
@@ -112,7 +112,7 @@ class LogSink:
         return found
 
 
-async def _locked_size(connection: Connection) -> int:
+async def lock_head(connection: Connection) -> int:
     """The number of events in the log, with its head locked until the transaction ends."""
     head = await connection.fetch_one(_LOCK_HEAD)
     if head is None:

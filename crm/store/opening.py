@@ -1,12 +1,12 @@
 """The only place that turns sealed cells into plaintext; `Unit` is its only caller besides the change of a record."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from crm.audit.event import rfc3339
-from crm.catalogue import BY_NAME, KeyClass
+from crm.catalogue import BY_NAME, Field, KeyClass
 from crm.crypto.box import unpack
 from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
@@ -34,8 +34,20 @@ def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, 
     return key, cells
 
 
+def content(key: DataKey, cells: Mapping[int, bytes], field: Field) -> Any:
+    """The value of one field of what `unlock` gave; None where nobody filled it in. No cell is opened anywhere else.
+
+    Raises `Tampered`, and ValueError for a value that this program cannot read.
+    """
+    envelope = cells.get(field.number)
+    return None if envelope is None else decode(field, key.open(field, envelope))
+
+
 def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[str, Any]:
-    """Values by catalogue name; a field nobody filled in is absent. `on` (YYYY-MM-DD) is the day of today."""
+    """Values by catalogue name; absent is what nobody filled in, and what was erased (see `erased`).
+
+    `on` (YYYY-MM-DD) is the day of today. Raises what `unlock` raises.
+    """
     wanted = frozenset(names)
     needed = sources(wanted)
     if record.rows.keys() - record.classes:  # somebody made the record forget a class that it still has
@@ -45,24 +57,41 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
     for field in needed:
         if field.key_class not in opened:
             continue
-        key, cells = opened[field.key_class]
-        envelope = cells.get(field.number)
-        if envelope is not None:
-            values[field.name] = decode(field, key.open(field, envelope))
+        value = content(*opened[field.key_class], field)
+        if value is not None:
+            values[field.name] = value
     return _answer(record, wanted, values, on)
 
 
+def erased(record: Record, names: Iterable[str]) -> frozenset[str]:
+    """Those of `names` that can be answered no more, because everything they come from was erased.
+
+    What is vouched for by every class goes with the last one.
+    """
+    gone = record.erased
+    if not gone:
+        return frozenset()
+    lost = {name for name in names if (classes := _classes_behind(name)) and classes <= gone}
+    return frozenset(lost if record.classes - gone else lost | (_VOUCHED & frozenset(names)))
+
+
+def _classes_behind(name: str) -> frozenset[KeyClass]:
+    return frozenset(row.key_class for row in sources([name]) if row.key_class is not None)
+
+
 def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[KeyClass]:
-    """The classes whose rows must be verified for `wanted`.
+    """The classes whose rows must be verified for `wanted`; nothing is left to verify of one that was erased.
 
     Provenance stands beside the cells of every class. Any one row vouches for the restriction, so those that this
     process was given are enough. Raises `KeyUnavailable` where it was given none of them.
     """
-    needed = frozenset(row.key_class for row in sources(wanted) if row.key_class is not None) & record.classes
+    gone = record.erased
+    live = record.classes - gone if gone else record.classes
     if "provenance" in wanted:
-        return record.classes
-    if "restricted" in wanted and record.classes:
-        needed |= record.classes & keys.held
+        return live
+    needed = frozenset(row.key_class for row in sources(wanted) if row.key_class is not None) & live
+    if "restricted" in wanted and live:
+        needed |= live & keys.held
         if not needed:
             raise KeyUnavailable("no key of a class that vouches for the record")
     return needed
@@ -87,6 +116,8 @@ def provenance(record: Record) -> list[dict[str, Any]]:
         groups.update(orjson.loads(row.provenance))
     return [{"group": group, **groups[group]} for group in sorted(groups)]
 
+
+_VOUCHED = frozenset({"restricted", "provenance"})
 
 _CLEAR: dict[str, Callable[[Record], Any]] = {
     "restricted": lambda record: record.restricted,

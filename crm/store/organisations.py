@@ -2,17 +2,38 @@
 
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy.dialects.postgresql import insert as insert_unless
 
-from crm.store.database import NO_ORG, Database
+from crm.store.database import NO_ORG, Connection, Database
 from crm.store.statements import prepare
 from crm.store.tables import organisation
 
-__all__ = ["any_founded"]
+__all__ = ["any_founded", "every", "note"]
 
 _ONE: Final = prepare(select(organisation.c.org).limit(1))
+_EVERY: Final = prepare(select(organisation.c.org).order_by(organisation.c.org))
+# The PostgreSQL construct; both engines spell ON CONFLICT DO NOTHING alike.
+_NOTE: Final = prepare(
+    insert_unless(organisation)
+    .values(org=bindparam("org"), created_at=bindparam("created_at", type_=BigInteger))
+    .on_conflict_do_nothing(index_elements=["org"])
+)
 
 
 async def any_founded(database: Database) -> bool:
     """Whether anything was ever recorded here, which it cannot be without keys. Raises StoreUnavailable."""
     return bool(await database.fetch(NO_ORG, _ONE))
+
+
+async def every(database: Database) -> list[str]:
+    """Every organisation, sorted. Raises StoreUnavailable."""
+    return [row["org"] for row in await database.fetch(NO_ORG, _EVERY)]
+
+
+async def note(connection: Connection, now: int = 0) -> None:
+    """Puts the organisation of this transaction on the list, unless it stands there; `now` is microseconds since 1970.
+
+    For a database that keeps something for an organisation without keeping its log.
+    """
+    await connection.execute(_NOTE, created_at=now)

@@ -88,6 +88,10 @@ class PostgresDatabase:
         finally:
             self._release(lane)
 
+    async def scrub(self) -> bool:
+        """See `Database.scrub`: nothing to do from here; old rows go with the server's own vacuum."""
+        return True
+
     @asynccontextmanager
     async def transaction(self, org: str, /) -> AsyncIterator["PostgresTransaction"]:
         """See `Database.transaction`."""

@@ -20,10 +20,15 @@ LIVE = "live"
 SHREDDED = "shredded"
 """States of a data key."""
 
+_NONE: frozenset[KeyClass] = frozenset()
+
 
 @dataclass(slots=True)
 class SealedRow:
-    """One class of one patient: a box of sealed cells, its row seal, and the wrapped data key that opens them."""
+    """One class of one patient: a box of sealed cells, its row seal, and the wrapped data key that opens them.
+
+    Once the class was erased, box, seal and key are NULL, and nothing may read them: `key_state` says so.
+    """
 
     version: int
     dek_no: int
@@ -51,6 +56,14 @@ class Record:
     updated_at: int
     classes: frozenset[KeyClass] = frozenset()
     rows: dict[KeyClass, SealedRow] = field(default_factory=dict)
+
+    @property
+    def erased(self) -> frozenset[KeyClass]:
+        """Those of the loaded classes whose data key was destroyed on request."""
+        for row in self.rows.values():
+            if row.key_state == SHREDDED:
+                return frozenset(key_class for key_class, row in self.rows.items() if row.key_state == SHREDDED)
+        return _NONE
 
     @property
     def vouched(self) -> bytes:

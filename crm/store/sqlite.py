@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from crm.errors import CrmError, StoreUnavailable, Unsafe
-from crm.store.database import Dialect, Duplicate, bind
+from crm.errors import CrmError, Erased, StoreUnavailable, Unsafe
+from crm.store.database import NO_RETURN, Dialect, Duplicate, bind
 from crm.store.statements import UNHEX, Statement
 
 __all__ = ["SQLiteDatabase", "connection", "path_of", "translated"]
@@ -103,6 +103,8 @@ def translated(error: sqlite3.Error) -> Exception:
     if code in _DUPLICATE:
         # "UNIQUE constraint failed: table.column, table.column": names only.
         return Duplicate(str(error).rpartition("failed: ")[2].partition(".")[0])
+    if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER and str(error) in NO_RETURN:
+        return Erased()
     if code is not None and code & 0xFF in _AWAY:
         return StoreUnavailable()
     if code == sqlite3.SQLITE_NOTADB:
@@ -162,6 +164,25 @@ class SQLiteDatabase:
         if (reader := self._reader) is None or not self._path.exists():
             raise StoreUnavailable
         _guarded(lambda: reader.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall())
+
+    async def scrub(self) -> bool:
+        """See `Database.scrub`: moves the write-ahead log into the file, whose free space is zeroed, and empties it.
+
+        False where another process reads an older state just now, or the writer is not free in time.
+        """
+        try:
+            await self._take_turn()
+        except StoreUnavailable:
+            return False
+        try:
+            if (writer := self._writer) is None:
+                return False
+            busy: int = await self._run(lambda: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+            return busy == 0
+        except StoreUnavailable:
+            return False
+        finally:
+            self._turn.release()
 
     @asynccontextmanager
     async def transaction(self, org: str, /) -> AsyncIterator["SQLiteTransaction"]:

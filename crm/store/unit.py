@@ -11,7 +11,7 @@ It decides nothing: services ask the policy and pass in which fields are clear, 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -22,7 +22,7 @@ from auth.errors import AuthError
 from auth.policy import Group
 from crm.audit.event import Act, Event, Outcome, rfc3339
 from crm.audit.writer import LogWriter
-from crm.catalogue import BY_NAME, BY_PATH, Index
+from crm.catalogue import BY_NAME, BY_PATH, CLASSES, Index, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.errors import (
     AuditUnavailable,
@@ -36,13 +36,15 @@ from crm.errors import (
     VersionConflict,
     VersionRequired,
 )
-from crm.store import changing, holds, imported, opening, search
+from crm.store import changing, erasing, holds, imported, ledger, opening, search
 from crm.store import record as records
 from crm.store.changing import Origin, Source, Writes
 from crm.store.context import Context
 from crm.store.database import Connection, Database, Fetch
 from crm.store.holds import Hold
+from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
+from crm.store.notes import Note
 from crm.store.record import Record
 from crm.store.subjects import subjects_of
 
@@ -66,17 +68,6 @@ class View:
     groups: frozenset[Group] = frozenset()
 
 
-@dataclass(slots=True)
-class _Note:
-    """What one patient's event will say."""
-
-    record: Record
-    act: Act
-    returned: set[str] = field(default_factory=set)
-    masked: set[str] = field(default_factory=set)
-    changed: set[str] = field(default_factory=set)
-
-
 class Unit:
     """A reading unit: loads sealed records and opens what it is told to."""
 
@@ -87,7 +78,7 @@ class Unit:
         self._keys = keys
         self._renew = renew
         self._act = act
-        self._notes: dict[str, _Note] = {}
+        self._notes: dict[str, Note] = {}
         self._extra: list[Event] = []
 
     @property
@@ -119,17 +110,23 @@ class Unit:
     def open(self, record: Record, view: View) -> dict[str, Any]:
         """The profile: id, version and every granted field that has a value, keyed by catalogue name.
 
-        The paths go into the patient's event, whether or not they held a value.
+        The paths go into the patient's event, whether or not they held a value. The value of a field whose class was
+        erased is an instance of `Erased`, and its paths are not among those returned. Raises `Erased` for the whole.
         """
+        if record.status == "erased":
+            raise Erased
         note = self._note(record)
         masked = {BY_PATH[path].name for path in view.masked}
-        values = opening.reveal(self._keys, record, masked | {BY_PATH[path].name for path in view.clear}, self.today)
+        names = masked | {BY_PATH[path].name for path in view.clear}
+        values = opening.reveal(self._keys, record, names, self.today)
         for name in masked & values.keys():
             values[name] = BY_NAME[name].mask(values[name])
         if "provenance" in values:
             values["provenance"] = [entry for entry in values["provenance"] if entry["group"] in view.groups]
         note.returned |= view.clear | view.masked
         note.masked |= view.masked | view.withheld
+        for name in opening.erased(record, names):
+            values[name] = note.erased(name)
         return {"id": record.id, "version": record.version, **values}
 
     async def holders(self, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
@@ -143,6 +140,10 @@ class Unit:
     def current(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
         """Values that a decision or change of the service itself needs; none of them may be answered to anyone."""
         return opening.reveal(self._keys, record, names, self.today)
+
+    async def erasures(self, patient_id: str) -> list[Erasure]:
+        """What was erased of a patient, in order; see `touch`."""
+        return await ledger.entries_of(self._fetch, self.context.org, patient_id)
 
     def origins(self, record: Record) -> dict[str, Origin]:
         """For each field group somebody filled in: who did so last."""
@@ -174,21 +175,10 @@ class Unit:
 
     def events(self) -> list[Event]:
         """One event per patient touched, in the order of touching, then the unit's own remarks."""
-        return [*(self._patient_event(note) for note in self._notes.values()), *self._extra]
+        return [*(self._event(**note.facts()) for note in self._notes.values()), *self._extra]
 
-    def _note(self, record: Record) -> _Note:
-        return self._notes.setdefault(record.id, _Note(record, self._act))
-
-    def _patient_event(self, note: _Note) -> Event:
-        return self._event(
-            act=note.act,
-            pat=note.record.audit_subject,
-            fld=tuple(sorted(note.returned)),
-            msk=tuple(sorted(note.masked)),
-            chg=tuple(sorted({path for name in note.changed for path in (BY_NAME[name].paths or (name,))})),
-            obj=note.record.version,
-            flg=("restricted",) if note.record.restricted else (),
-        )
+    def _note(self, record: Record) -> Note:
+        return self._notes.setdefault(record.id, Note(record, self._act))
 
     def _event(self, **facts: Any) -> Event:
         return event(self.context, **{"act": self._act, "out": Outcome.OK, **facts})
@@ -236,6 +226,31 @@ class WritingUnit(Unit):
     def change(self, record: Record, values: Mapping[str, Any], system: str) -> list[str]:
         """Applies canonical values to a locked record; returns the names that really changed."""
         return self._change(record, values, system, Act.UPDATE)
+
+    async def erase(self, record: Record, classes: frozenset[KeyClass] | None, why: str) -> Erasure:
+        """Erases these classes of a locked record, all of it with None; `why` is a reason code. Raises `LegalHold`."""
+        known = self._keys.index_versions()
+        erasure = await erasing.erase(self._connection, self.context, record, classes, why, self.now, known)
+        self._erased(record, record.classes if classes is None else classes, why)
+        return erasure
+
+    async def erase_again(self, link: Link) -> None:
+        """Does here what a copy of the ledger says was done, and takes its entry over word for word."""
+        told = link.erasure()
+        record = (await self.load_for_change([told.patient_id])).get(told.patient_id)
+        if record is None:
+            self.remark(why=told.reason)
+        else:
+            self._erased(record, await erasing.erase_again(self._connection, record, told, self.now), told.reason)
+        await ledger.repeat(self._connection, [link])
+
+    def _erased(self, record: Record, classes: frozenset[KeyClass], why: str) -> None:
+        names = {field.name for key_class in classes for field in CLASSES[key_class]}
+        if names:
+            changing.announce(self.writes, record, names)
+        note = self._note(record)
+        note.act, note.why = Act.ERASE, why
+        note.changed |= names
 
     def _change(self, record: Record, values: Mapping[str, Any], system: str, act: Act) -> list[str]:
         channel = "import" if self._act is Act.IMPORT else "api"

@@ -70,6 +70,9 @@ class FaultyDatabase:
     async def probe(self) -> None:
         await self._inner.probe()
 
+    async def scrub(self) -> bool:
+        return await self._inner.scrub()
+
     async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Row]:
         if "sealed_row" in statement.sqlite().sql or "blind_index" in statement.sqlite().sql:
             self._fault.at("read")
