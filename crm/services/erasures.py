@@ -1,0 +1,166 @@
+"""Erasing a patient or some classes of one, doing it again after a restore, and the receipts that say what it reached.
+
+An erasure needs no key: any replica can do it, also one that could not read what it erases.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from auth import policy
+from auth.actor import Actor
+from auth.policy import Action
+from crm.audit.event import Act
+from crm.catalogue import KeyClass
+from crm.crypto.note import Signer
+from crm.domain.erasure import ErasureReason
+from crm.errors import CrmError, Erased, Invalid, KeyUnavailable, NotFound, VersionConflict
+from crm.services.receipts import Receipt, receipt
+from crm.services.request import Request
+from crm.store.database import Database
+from crm.store.key_ends import KeyEnds, key_ends
+from crm.store.ledger import Erasure, Link
+from crm.store.ledger_copies import Chains, LedgerCopies
+from crm.store.record import Record
+from crm.store.unit import Store
+
+__all__ = ["ErasureReason", "Erasures", "Receipt"]
+
+_log = logging.getLogger("heed.erasure")
+
+_DAY: Final = 86_400_000_000
+
+
+class Erasures:
+    """The use cases of erasure.
+
+    `keystore` is the database of the keys, `copies` the ledger's copies outside the records' database. `wrap_days` and
+    `backup_days` are those of the settings, from which a receipt tells when an erasure is due to reach all copies.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keystore: Database,
+        copies: LedgerCopies,
+        *,
+        wrap_days: int = 30,
+        backup_days: int = 30,
+    ) -> None:
+        self._store = store
+        self._keystore = keystore
+        self._copies = copies
+        self._wrap = wrap_days * _DAY
+        self._backup = backup_days * _DAY
+
+    async def erase(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        classes: frozenset[KeyClass] | None,
+        reason: ErasureReason,
+    ) -> Receipt:
+        """Erases the patient, or only `classes`; it holds on every replica when this returns.
+
+        With `expected_version` None it erases whatever is there now. What fails after the commit (a copy of the
+        ledger, overwriting freed pages) is said in the process's log, and made up for later. Raises `NotFound`,
+        `Erased` for what was erased before, `VersionConflict`, `LegalHold`, `Invalid` where there is nothing of these
+        classes, or what the policy refuses.
+        """
+        async with self._store.recording(request.context(actor), Act.ERASE, [patient_id]):
+            rule = policy.decide(actor, Action.ERASE)
+        async with self._store.writing(request.context(actor, rule), Act.ERASE, [patient_id]) as unit:
+            record = _visible(await unit.load_for_change([patient_id]), actor, patient_id)
+            _refuse_in_vain(record, classes)
+            if expected_version not in (None, record.version):
+                raise VersionConflict(record.version)
+            erasure = await unit.erase(record, classes, reason.value)
+        # Whoever asked may be gone by now; that must not keep the copies from what was done.
+        return await asyncio.shield(self._follow_up(erasure))
+
+    async def receipts(self, actor: Actor, request: Request, patient_id: str) -> list[Receipt]:
+        """The receipts of all erasures of the patient, in order, with what has become final since.
+
+        Raises `NotFound`, or what the policy refuses.
+        """
+        async with self._store.recording(request.context(actor), Act.READ, [patient_id]):
+            rule = policy.decide(actor, Action.HOLD)
+        async with self._store.reading(request.context(actor, rule), Act.READ, [patient_id]) as unit:
+            record = _visible(await unit.load([patient_id], ()), actor, patient_id)
+            unit.touch(record)
+            erasures = await unit.erasures(patient_id)
+        ends = await self._ends()
+        return [self._receipt(erasure, ends) for erasure in erasures]
+
+    async def missing(self) -> Chains:
+        """What copies of the ledger know and the records' database has forgotten. Raises `Unsafe`."""
+        return await self._copies.missing()
+
+    async def replay(self, actor: Actor, request: Request, chain: Sequence[Link]) -> None:
+        """Does again, one by one, what a copy says was erased in the actor's organisation; `chain` as from `missing`.
+
+        A run that was killed may simply be run again. Raises what the policy refuses, `Tampered`, `StoreUnavailable`.
+        """
+        async with self._store.recording(request.context(actor), Act.ERASE):
+            rule = policy.decide(actor, Action.ERASE)
+        for link in chain:
+            async with self._store.writing(request.context(actor, rule), Act.ERASE) as unit:
+                await unit.erase_again(link)
+        await self._spread_and_scrub()
+
+    def verifier_key(self, org: str) -> str | None:
+        """The key that the organisation's receipts are verified with; None where this process may not sign."""
+        signer = self._signer(org)
+        return signer.verifier_key if signer else None
+
+    async def _follow_up(self, erasure: Erasure) -> Receipt:
+        await self._spread_and_scrub()
+        return self._receipt(erasure, await self._ends())
+
+    async def _spread_and_scrub(self) -> None:
+        try:
+            await self._copies.spread()
+            scrubbed = await self._store.database.scrub()
+        except CrmError as failure:
+            _log.warning("what follows an erasure could not be done: %s", type(failure).__name__)
+        else:
+            if not scrubbed:
+                _log.warning("the database's freed pages could not be overwritten just now; the next erasure tries it")
+
+    async def _ends(self) -> KeyEnds | None:
+        try:
+            return await key_ends(self._keystore)
+        except CrmError as failure:
+            _log.warning("the key store could not be asked which keys are gone: %s", type(failure).__name__)
+            return None
+
+    def _receipt(self, erasure: Erasure, ends: KeyEnds | None) -> Receipt:
+        return receipt(
+            erasure, ends, self._signer(erasure.org), self._store.clock(), wrap=self._wrap, backup=self._backup
+        )
+
+    def _signer(self, org: str) -> Signer | None:
+        try:
+            return Signer(f"{org}/erasure", self._store.keys.signer()[1])
+        except KeyUnavailable:
+            return None
+
+
+def _visible(found: dict[str, Record], actor: Actor, patient_id: str) -> Record:
+    record = found.get(patient_id) if policy.scope(actor) in (None, patient_id) else None
+    if record is None:
+        raise NotFound
+    return record
+
+
+def _refuse_in_vain(record: Record, classes: frozenset[KeyClass] | None) -> None:
+    """An erasure that would change nothing is told as such."""
+    if record.status == "erased":
+        raise Erased
+    if classes is not None and not classes & (record.classes - record.erased):
+        if classes & record.erased:
+            raise Erased
+        raise Invalid("input.classes", "nothing_to_erase")

@@ -1,0 +1,139 @@
+"""The receipt of an erasure: computed from the ledger and the ends of keys, written as plain lines, signed. Pure.
+
+An erasure holds in the live service at once. A copy made before (a backup, a write-ahead log, an old replica) still has
+the wrapped data keys, and can be opened by whoever also has the wrap key of the epoch; so it holds there once every
+epoch that ever wrapped them is destroyed, whatever the number of copies.
+"""
+
+from dataclasses import dataclass, replace
+
+from crm.audit.event import rfc3339
+from crm.crypto.note import Signer
+from crm.domain.erasure import GROUNDS, ErasureReason
+from crm.store.key_ends import KeyEnd, KeyEnds
+from crm.store.ledger import Erasure
+
+__all__ = ["Receipt", "receipt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an erasure reached, as of now. Times are microseconds since 1970, UTC.
+
+    `effective_in_copies_at` is from when no copy can be opened any more (it may lie ahead), None while that waits for
+    the keys in `waits_for` (such as `identity/2`), which are due by `due_at`. `index_waits_for` are the index keys
+    until whose end older copies hold search values as keyed hashes. `note` says all of this as a signed note (C2SP),
+    or unsigned where this process has no signing key.
+    """
+
+    patient_id: str
+    classes: tuple[str, ...]
+    whole: bool
+    reason: str
+    erased_at: int
+    ledger_seq: int
+    ledger_hash: str
+    effective_in_copies_at: int | None
+    waits_for: tuple[str, ...]
+    index_waits_for: tuple[str, ...]
+    due_at: int | None
+    note: str
+
+
+def receipt(
+    erasure: Erasure, ends: KeyEnds | None, signer: Signer | None, now: int, *, wrap: int, backup: int
+) -> Receipt:
+    """The receipt at `now`. `ends` is None where nobody could be asked: then everything still has to wait.
+
+    `wrap` and `backup` are microseconds: how long an epoch is used, and how long copies are kept.
+    """
+    known = ends or {}
+    latest: dict[str, int] = {}
+    for key_class, _, epoch in erasure.keys:
+        latest[key_class] = max(epoch, latest.get(key_class, 0))
+    # Every epoch up to the last may have wrapped the key at some time, and a copy from then has it so.
+    epochs = [(use, no) for use, last in sorted(latest.items()) for no in range(1, last + 1)]
+    waiting = [name for name in epochs if _destroyed(known.get(name)) is None]
+    times = [at for name in epochs if (at := _destroyed(known.get(name))) is not None]
+    indexes = [("index", no) for no in range(1, max(erasure.index_versions, default=0) + 1)]
+    due = [_due(known.get(name), erasure.at, wrap, backup) for name in waiting]
+    plain = Receipt(
+        patient_id=erasure.patient_id,
+        classes=erasure.classes,
+        whole=erasure.whole,
+        reason=erasure.reason,
+        erased_at=erasure.at,
+        ledger_seq=erasure.seq,
+        ledger_hash=erasure.hash.hex(),
+        effective_in_copies_at=None if waiting else max([erasure.at, *times]),
+        waits_for=_named(waiting),
+        index_waits_for=_named([name for name in indexes if _destroyed(known.get(name)) is None]),
+        due_at=max(due, default=None),
+        note="",
+    )
+    text = "".join(f"{line}\n" for line in _lines(erasure.org, plain, now))
+    return replace(plain, note=signer.sign(text) if signer else text)
+
+
+def _destroyed(end: KeyEnd | None) -> int | None:
+    return end.destroyed_at if end else None
+
+
+def _due(end: KeyEnd | None, erased_at: int, wrap: int, backup: int) -> int:
+    """When a key should be destroyed by: used for `wrap`, and kept for `backup` after nothing needs it any more."""
+    if end is not None and end.drained_at is not None:
+        return end.drained_at + backup
+    return max((end.used_since if end else erased_at) + wrap, erased_at) + backup
+
+
+def _named(names: list[tuple[str, int]]) -> tuple[str, ...]:
+    return tuple(f"{use}/{no}" for use, no in names)
+
+
+def _lines(org: str, of: Receipt, now: int) -> list[str]:
+    """The receipt for a person to read."""
+    return [
+        "heed erasure receipt 1",
+        f"organisation: {org}",
+        f"patient: {of.patient_id}",
+        f"erased: {'the whole record' if of.whole else 'the classes ' + ', '.join(of.classes)}",
+        f"reason: {of.reason}, {GROUNDS[ErasureReason(of.reason)]}",
+        f"in the live service since: {rfc3339(of.erased_at)}",
+        f"ledger entry: {of.ledger_seq} {of.ledger_hash}",
+        f"in older copies: {_copies(of)}",
+        f"search values in older copies: {_search_values(of)}",
+        f"not covered: {_NEVER_SEALED}",
+        f"not claimed: {_BEYOND_REACH}",
+        f"as of: {rfc3339(now)}",
+    ]
+
+
+_NEVER_SEALED = (
+    "what was never sealed, which is the record's id, version and times, the names of changed fields, and the access "
+    "events, which name the record by a pseudonym"
+)
+_BEYOND_REACH = (
+    "that nothing lingers in the memory of a running process, or on a medium until it uses a block again "
+    "(NIST SP 800-88r2: cryptographic erase covers what was sealed from the first day)"
+)
+
+
+def _copies(of: Receipt) -> str:
+    if of.effective_in_copies_at is not None:
+        end = rfc3339(of.effective_in_copies_at)
+        return f"since {end}, when the last wrap key was destroyed that its data keys were ever sealed under"
+    due = f", due by {rfc3339(of.due_at)}" if of.due_at is not None else ""
+    return (
+        f"not yet; whoever has one and the wrap keys can open it until these are destroyed: {_list(of.waits_for)}{due}"
+    )
+
+
+def _search_values(of: Receipt) -> str:
+    if not of.index_waits_for:
+        return "none that anybody could test a guess against"
+    keys = _list(of.index_waits_for)
+    return f"keyed hashes; whoever has the index key can test a guess against them until these are destroyed: {keys}"
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
