@@ -36,7 +36,9 @@ class AccessEvent(graphene.ObjectType):
         "`export`, `erase`, `hold`, `release`, `audit.read`, `login` and others.",
     )
     outcome = graphene.Field(enums.AccessOutcome, required=True, description="How it ended.")
-    reason = graphene.String(description="A reason code where it was not done; often an error code.")
+    reason = graphene.String(
+        description="A reason code: why it was not done (often an error code), or why a record was erased or held."
+    )
     actor = graphene.Field(AccessActor, required=True, description="Who asked.")
     purpose_of_use = graphene.Field(enums.PurposeOfUse, description="Why they asked, as they stated it.")
     patient_id = graphene.ID(description="The patient who was touched; null where the event concerns no single one.")

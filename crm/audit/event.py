@@ -180,7 +180,8 @@ class Who:
 class Event:
     """One access event: one patient at most, or an action that concerns no single patient.
 
-    act, out    what was done, and how it ended; `why` is a reason code where it was not done
+    act, out    what was done, and how it ended
+    why         a reason code: why it was not done, or why a record was erased, held or released
     op, req     GraphQL operation name (or `sha256:` of the document, never its literals); X-Request-Id
     who, pou    the caller; the purpose of use (HL7 v3-ActReason)
     pat         the patient's random audit subject, 32 hex digits; no identifier of the patient, nor a digest of one

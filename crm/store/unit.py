@@ -206,13 +206,13 @@ class WritingUnit(Unit):
     async def place_hold(self, record: Record, reason: str) -> Hold:
         """A new legal hold on a locked record, by the caller and now; the record itself stays as it is."""
         hold = Hold(str(uuid7()), record.id, reason, self.context.who.sub, self.now)
-        self.touch(record)
+        self._note(record).why = reason
         await holds.place(self._connection, self.context.org, hold)
         return hold
 
     async def lift_hold(self, record: Record, hold: Hold) -> Hold:
         """The hold of a locked record after its end. Raises `Invalid` where somebody else has lifted it."""
-        self.touch(record)
+        self._note(record).why = hold.reason
         if not await holds.lift(self._connection, self.context.org, hold.id, self.context.who.sub, self.now):
             raise Invalid("input.holdId", "already_lifted")
         return replace(hold, lifted_by=self.context.who.sub, lifted_at=self.now)

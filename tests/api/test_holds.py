@@ -163,6 +163,7 @@ async def test_every_step_is_recorded_once(served: Client) -> None:
     _, [seen] = await served.watched(SHOW, Role.COMPLIANCE_OFFICER, variables={"id": patient["id"]})
     given = {"patientId": patient["id"], "holdId": hold_id}
     _, [lifted] = await served.watched(LIFT, Role.COMPLIANCE_OFFICER, variables={"input": given})
+    assert [leaf.get("why") for leaf in (placed, seen, lifted)] == ["REGULATOR", None, "REGULATOR"]
     for leaf, act in ((placed, "hold"), (seen, "read"), (lifted, "release")):
         assert (leaf["act"], leaf["out"], leaf["pat"]) == (act, "ok", read["pat"])
         assert leaf["who"]["sub"] == "compliance_officer-1"
