@@ -21,7 +21,7 @@ from crm.store.record import Record
 from crm.store.statements import any_of, prepare
 from crm.store.tables import blind_index, patient, source_record
 
-__all__ = ["Page", "digests", "forget_digests", "forget_values", "page", "reindex", "values"]
+__all__ = ["Page", "digests", "forget_digests", "forget_values", "page", "patients", "reindex", "values"]
 
 _PAGE: Final = 2_000
 """Rows in one look. A patient has far fewer, so each look gets on."""
@@ -36,6 +36,9 @@ _VALUES: Final = prepare(
 )
 _DIGESTS: Final = prepare(
     select(_S.key_ver, func.count().label("rows")).where(_S.org == bindparam("org")).group_by(_S.key_ver)
+)
+_PATIENTS: Final = prepare(
+    select(func.count().label("patients")).select_from(patient).where(patient.c.org == bindparam("org"))
 )
 _HAS_NEW: Final = exists().where(
     _N.c.org == _B.org,
@@ -107,6 +110,12 @@ async def values(database: Database, org: str) -> dict[int, int]:
 async def digests(database: Database, org: str) -> dict[int, int]:
     """How many digests of imported records are stored under each version of the index key."""
     return {row["key_ver"]: row["rows"] for row in await database.fetch(org, _DIGESTS)}
+
+
+async def patients(database: Database, org: str) -> int:
+    """How many patients an organisation has or had."""
+    rows = await database.fetch(org, _PATIENTS)
+    return int(rows[0]["patients"])
 
 
 async def page(database: Database, org: str, after: str) -> Page:

@@ -5,7 +5,7 @@ The record says the same afterwards, under the same version. Decides nothing abo
 
 from typing import Any, Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.box import pack
@@ -18,7 +18,7 @@ from crm.store.record import LIVE, SHREDDED, Record
 from crm.store.statements import prepare
 from crm.store.tables import patient_key, sealed_row
 
-__all__ = ["older", "reseal"]
+__all__ = ["count", "is_older", "older", "reseal"]
 
 _PAGE: Final = 500
 
@@ -28,6 +28,7 @@ _OLDER: Final = (_K.org == bindparam("org"), _K.state == LIVE, _K.created_at < b
 _NEXT: Final = prepare(
     select(_K.patient_id).where(*_OLDER, _K.patient_id > bindparam("after")).order_by(_K.patient_id).limit(_PAGE)
 )
+_COUNT: Final = prepare(select(func.count(_K.patient_id.distinct()).label("patients")).where(*_OLDER))
 _OF_PATIENT: Final = prepare(select(_K.key_class, _K.dek_no).where(*_OLDER, _K.patient_id == bindparam("patient")))
 _INSERT_KEY: Final = prepare(insert(patient_key))
 _SHRED: Final = prepare(
@@ -57,6 +58,17 @@ async def older(database: Database, org: str, before: int, after: str) -> list[s
     """The next ids behind `after`, ascending, of patients with a live data key that was made before that time."""
     rows = await database.fetch(org, _NEXT, before=before, after=after)
     return list(dict.fromkeys(row["patient_id"] for row in rows))
+
+
+async def is_older(database: Database, org: str, before: int, patient_id: str) -> bool:
+    """Whether this patient is one of them."""
+    return bool(await database.fetch(org, _OF_PATIENT, patient=patient_id, before=before))
+
+
+async def count(database: Database, org: str, before: int) -> int:
+    """How many they are."""
+    rows = await database.fetch(org, _COUNT, before=before)
+    return int(rows[0]["patients"])
 
 
 async def reseal(database: Database, keys: KeySet, org: str, patient_id: str, before: int, now: int) -> tuple[int, int]:
