@@ -17,6 +17,7 @@ import typer
 from auth.purposes import Purpose
 from auth.roles import Role
 from commands.durations import seconds
+from crm.domain.erasure import ErasureReason
 
 _T = TypeVar("_T")
 _PLAIN: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
@@ -223,6 +224,78 @@ def policy_show(role: Annotated[Role | None, typer.Option(help="Only this role."
     from commands import pages
 
     print(*pages.policy_lines(role), sep="\n")
+
+
+def _key_classes(names: list[str]) -> list[str]:
+    if names:
+        from crm.catalogue import KeyClass
+
+        if unknown := set(names) - set(KeyClass):
+            raise typer.BadParameter(f"{unknown.pop()!r} is not one of {', '.join(KeyClass)}")
+    return names
+
+
+@app.command()
+def erase(
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The patient's id.")],
+    org: Org = "demo",
+    classes: Annotated[
+        list[str],
+        typer.Option(
+            "--class",
+            callback=_key_classes,
+            help="Only this class: identity, contact, preference or sensitive. May be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer makes a new list of it
+    reason: Annotated[ErasureReason, typer.Option(help="Why.")] = ErasureReason.PATIENT_REQUEST,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask again.")] = False,
+    receipt: Annotated[
+        bool, typer.Option("--receipt", help="Erase nothing; print the receipts of what was erased, as of now.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each receipt as a JSON object on one line.")] = False,
+) -> None:
+    """Erase a patient, or some classes of one, for good.
+
+    Prints the signed receipt, which says from when on this holds, also in copies made before.
+    """
+    from commands import erasing
+    from crm.catalogue import KeyClass
+    from crm.settings import load
+
+    if receipt:
+        print(erasing.printed(_run(erasing.receipts(load(), patient, org=org)), as_json=as_json))
+        return
+    _make_sure(f"Erase {', '.join(classes) or 'everything'} of {patient} in {org}, for good?", yes=yes)
+    chosen = [KeyClass(name) for name in classes]
+    print(
+        erasing.printed(_run(erasing.erase(load(), patient, org=org, classes=chosen, reason=reason)), as_json=as_json)
+    )
+
+
+def _make_sure(question: str, *, yes: bool) -> None:
+    """Asks, where there is somebody to ask."""
+    from crm.errors import Unsafe
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Unsafe("nobody is there to confirm this: state --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+@app.command("replay-erasures")
+def replay_erasures(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the number as a JSON object.")] = False,
+) -> None:
+    """Erase again what a restored database has forgotten.
+
+    After a database was put back from an old copy, the service refuses to start until this ran. Safe to repeat.
+    """
+    from commands import erasing
+    from crm.settings import load
+
+    count = _run(erasing.replay(load()))
+    print(json.dumps({"replayed": count}) if as_json else f"{count} erasures were done again")
 
 
 @app.command()

@@ -16,11 +16,14 @@ from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
 from crm.errors import Unsafe
 from crm.services import Services, services
+from crm.services.erasures import Erasures
 from crm.settings import Environment, Settings
 from crm.store import migrations, organisations
 from crm.store.database import Database, connect
+from crm.store.journal import Journal
 from crm.store.keyroom import KeyRoom
 from crm.store.keystore import bootstrap, stored_keys
+from crm.store.ledger_copies import JournalCopy, KeystoreCopy, LedgerCopies
 from crm.store.log import LogSink
 from crm.store.unit import Store
 
@@ -55,10 +58,11 @@ def clock() -> int:
 
 
 @asynccontextmanager
-async def house(settings: Settings) -> AsyncIterator[House]:
+async def house(settings: Settings, *, forgetful: bool = False) -> AsyncIterator[House]:
     """An opened house. The first one in a migrated database also founds its keys.
 
-    Raises `Unsafe` when database, keys or durability are not in order, with what to do, and `StoreUnavailable`.
+    One that has forgotten erasures, as a database put back from an old copy has, is opened only as `forgetful`. Raises
+    `Unsafe` when database, keys or durability are not in order, with what to do, and `StoreUnavailable`.
     """
     provider = root_keys(settings)
     async with AsyncExitStack() as opened:
@@ -66,6 +70,9 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         keystore = database
         if settings.keystore_url != settings.database_url:
             keystore = await opened.enter_async_context(_opened(settings.keystore_url, 2))
+        copies = _ledger_copies(settings, database, keystore)
+        if not forgetful:
+            await copies.check()
         keys = await _founded(settings, provider, database, keystore)
         keyroom = KeyRoom(
             keystore,
@@ -89,7 +96,9 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         )
         await log.start()
         opened.push_async_callback(log.stop)
-        use_cases = services(Store(database, keys, log, clock, keyroom.renew), region=settings.default_region)
+        store = Store(database, keys, log, clock, keyroom.renew)
+        erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
+        use_cases = services(store, region=settings.default_region, erasures=erasures)
         opened.push_async_callback(use_cases.access_log.close)
         yield House(settings, database, keystore, provider, use_cases, log)
 
@@ -104,6 +113,12 @@ async def _opened(url: str, connections: int) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+def _ledger_copies(settings: Settings, database: Database, keystore: Database) -> LedgerCopies:
+    """Where the erasure ledger is repeated: in the key store, if that is another database, and in the journal."""
+    apart = [] if keystore is database else [KeystoreCopy(keystore)]
+    return LedgerCopies(database, [*apart, JournalCopy(Journal(settings.erasure_journal))])
 
 
 def _node() -> str:

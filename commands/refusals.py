@@ -6,7 +6,9 @@ from commands.logs import places, plain
 from crm.errors import (
     AuditUnavailable,
     CrmError,
+    Erased,
     KeyUnavailable,
+    LegalHold,
     NotFound,
     ProviderUnavailable,
     StoreUnavailable,
@@ -19,6 +21,8 @@ _SENTENCES: dict[type[Exception], str] = {
     AuditUnavailable: "the access log cannot be written, and nothing is done without it: see to the database, then try "
     "again",
     NotFound: "there is no such patient in this organisation",
+    Erased: "ERASED: this was erased before, and nothing is left to read or to erase",
+    LegalHold: "LEGAL_HOLD: the patient is under a legal hold; nothing is erased until every hold on them is lifted",
     KeyUnavailable: "a key that these records need is not available: see to HEED_KEY_PROVIDER and HEED_KEYRING",
     Tampered: "stored data does not authenticate: it was damaged or changed from outside; restore it from a copy",
 }
