@@ -67,7 +67,8 @@ def _prefixed(*parts: str) -> bytes:
 
 def identifier(system: str | None, value: str) -> bytes:
     """A business identifier, without regard to case, spaces and dashes; the system counts as it stands."""
-    folded = unicodedata.normalize("NFKC", value).upper()
+    # Again afterwards: the capital of a letter such as U+0390 comes in parts, which somebody may type as one.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).upper())
     return _prefixed((system or "").strip(), _SPACES_AND_DASHES.sub("", folded) or folded)
 
 
