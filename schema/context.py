@@ -7,12 +7,26 @@ from typing import Any, Protocol
 from auth.actor import Actor
 from auth.policy import Action
 from crm.audit.event import Act
+from crm.catalogue import KeyClass
+from crm.domain.erasure import ErasureReason
+from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from crm.services.request import Request
 from schema.plan import Plan, RootField
 from schema.settings import Limits
 
-__all__ = ["AccessLog", "Changes", "Context", "Holds", "Page", "Profile", "Profiles", "Services", "Verifier"]
+__all__ = [
+    "AccessLog",
+    "Changes",
+    "Context",
+    "Erasures",
+    "Holds",
+    "Page",
+    "Profile",
+    "Profiles",
+    "Services",
+    "Verifier",
+]
 
 Profile = dict[str, Any]
 """What a service read of one patient: `id`, `version`, and the catalogue's field names with plain values.
@@ -116,6 +130,21 @@ class Holds(Protocol):
     async def of(self, actor: Actor, request: Request, patient_id: str) -> Sequence[Hold]: ...
 
 
+class Erasures(Protocol):
+    """The use cases of erasure (`crm.services.erasures`)."""
+
+    async def erase(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        classes: frozenset[KeyClass] | None,
+        reason: ErasureReason,
+    ) -> Receipt: ...
+    async def receipts(self, actor: Actor, request: Request, patient_id: str) -> Sequence[Receipt]: ...
+
+
 class AccessLog(Protocol):
     """Reading the log, and recording attempts that never became a use case (`crm.services.access_log`)."""
 
@@ -138,6 +167,8 @@ class Services(Protocol):
     def access_log(self) -> AccessLog: ...
     @property
     def holds(self) -> Holds: ...
+    @property
+    def erasures(self) -> Erasures: ...
 
 
 class Verifier(Protocol):

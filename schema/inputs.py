@@ -10,12 +10,14 @@ from typing import Any
 import graphene
 
 from auth.policy import GRANTS, Group
+from crm.domain.erasure import ErasureReason
 from schema import enums
-from schema.erasures import LegalHoldReason
+from schema.erasures import ErasureReasonEnum, KeyClassEnum, LegalHoldReason
 from schema.scalars import ClockTime, LanguageTag, PartialDate, PartialDateTime, TimeZone
 
 __all__ = [
     "AddContactPointInput",
+    "ErasePatientInput",
     "LiftLegalHoldInput",
     "PatientSearch",
     "PlaceLegalHoldInput",
@@ -303,6 +305,17 @@ class RetireContactPointInput(_Target, graphene.InputObjectType):
     """A contact point that is no longer in use; it stays in the record as a fact."""
 
     contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)
+
+
+class ErasePatientInput(_Target, graphene.InputObjectType):
+    """What to erase of a record: all of it, or some classes of its fields."""
+
+    classes = _list(KeyClassEnum, "Only these classes; the whole patient if omitted. Not an empty list.")
+    reason = ErasureReasonEnum(
+        description="Why it is erased; it is recorded, and stands on the receipt.",
+        required=True,
+        default_value=ErasureReason.PATIENT_REQUEST,
+    )
 
 
 class PlaceLegalHoldInput(graphene.InputObjectType):

@@ -5,10 +5,13 @@ from typing import Any
 import graphene
 
 from auth.policy import Action
+from crm.catalogue import KeyClass
+from crm.domain.erasure import ErasureReason
+from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from schema import inputs
 from schema.context import Context, Profile
-from schema.erasures import LegalHold, allowed_to
+from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.types import Patient
 
 __all__ = ["Mutation"]
@@ -40,6 +43,14 @@ class Mutation(graphene.ObjectType):
     )
     retire_contact_point = _change(
         inputs.RetireContactPointInput, f"Ends the use of a contact point, which stays in the record. {_VERSIONED}"
+    )
+    erase_patient = _mutation(
+        ErasureReceipt,
+        inputs.ErasePatientInput,
+        "Destroys the data keys of a patient, or of some classes of their fields, on every replica at once and for "
+        "good. What was erased answers ERASED: a whole patient altogether and for ever, a class field by field, until "
+        "somebody fills it anew. LEGAL_HOLD while a legal hold is active; "
+        f"{_VERSIONED[0].lower() + _VERSIONED[1:]} {allowed_to(Action.ERASE)}",
     )
     place_legal_hold = _mutation(
         LegalHold,
@@ -97,6 +108,16 @@ class Mutation(graphene.ObjectType):
         return await here.services.changes.retire_contact_point(
             here.actor, here.request, patient_id, version, values["contact_point_id"], here.asked(info)
         )
+
+    @staticmethod
+    async def resolve_erase_patient(_root: Any, info: Any, input: dict[str, Any]) -> Receipt:
+        """The receipt of what was erased."""
+        here: Context = info.context
+        patient_id, version, values = _target(input)
+        chosen = values.get("classes")
+        classes = None if chosen is None else frozenset(map(KeyClass, chosen))
+        reason = ErasureReason(values["reason"])
+        return await here.services.erasures.erase(here.actor, here.request, patient_id, version, classes, reason)
 
     @staticmethod
     async def resolve_place_legal_hold(_root: Any, info: Any, input: dict[str, Any]) -> Hold:

@@ -131,6 +131,8 @@ _RULES: Mapping[str, _Rule] = {
     "addContactPoint": _CHANGE,
     "updateContactPoint": _CHANGE,
     "retireContactPoint": _CHANGE,
+    "erasePatient": _Rule(Action.ERASE, _target),
+    "erasureReceipts": _Rule(Action.HOLD, _of_patient, act=Act.READ),
     "legalHolds": _Rule(Action.HOLD, _of_patient, act=Act.READ),
     "placeLegalHold": _Rule(Action.HOLD, _target, act=Act.HOLD),
     "liftLegalHold": _Rule(Action.HOLD, _target, act=Act.RELEASE),

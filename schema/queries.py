@@ -8,10 +8,11 @@ import graphene
 from auth.policy import POLICY_VERSION, Action, scope
 from crm.audit.event import rfc3339
 from crm.errors import NotFound
+from crm.services.erasures import Receipt
 from crm.services.holds import Hold
 from schema import enums
 from schema.context import Context, Profile
-from schema.erasures import LegalHold, allowed_to
+from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
 from schema.inputs import PatientSearch, plain
 from schema.pages import PatientConnection, as_connection, page_size
@@ -77,6 +78,13 @@ class Query(graphene.ObjectType):
         first=_first(_FIRST),
         after=_AFTER,
         description="The access log, newest entry first; for compliance and privacy officers. Reading it is recorded.",
+    )
+    erasure_receipts = graphene.List(
+        graphene.NonNull(ErasureReceipt),
+        required=True,
+        patient_id=graphene.ID(required=True, description="The record's id."),
+        description="What was erased of a record, in order, and how far that has got in copies by now; empty where "
+        f"nothing was. {allowed_to(Action.HOLD)}",
     )
     legal_holds = graphene.List(
         graphene.NonNull(LegalHold),
@@ -151,6 +159,12 @@ class Query(graphene.ObjectType):
         size = page_size(first, here.limits)
         page = await here.services.access_log.events(here.actor, here.request, plain(filter or {}), size, after)
         return as_connection(page)
+
+    @staticmethod
+    async def resolve_erasure_receipts(_root: Any, info: Any, patient_id: str) -> Sequence[Receipt]:
+        """The receipts of one record."""
+        here: Context = info.context
+        return await here.services.erasures.receipts(here.actor, here.request, patient_id)
 
     @staticmethod
     async def resolve_legal_holds(_root: Any, info: Any, patient_id: str) -> Sequence[Hold]:

@@ -17,7 +17,9 @@ from auth.purposes import Purpose
 from auth.roles import PERSONAL, Role
 from crm.audit.event import Act
 from crm.catalogue import BY_PATH
+from crm.domain.erasure import ErasureReason
 from crm.errors import NotFound
+from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from crm.services.profiles import Page, Refused
 from crm.services.request import Request
@@ -36,6 +38,20 @@ ANN: dict[str, Any] = {
     "contact_points": [{"id": "c1", "system": "PHONE", "value": "+441", "verification": {"status": "VERIFIED"}}],
 }
 
+RECEIPT = Receipt(
+    patient_id="ann",
+    classes=("contact", "identity"),
+    whole=False,
+    reason="UNLAWFUL",
+    erased_at=1_700_000_000_000_000,
+    ledger_seq=1,
+    ledger_hash="ab" * 32,
+    effective_in_copies_at=None,
+    waits_for=("contact/1", "identity/1"),
+    index_waits_for=("index/1",),
+    due_at=1_705_000_000_000_000,
+    note="a note\n",
+)
 HOLD = Hold("h1", "ann", "LITIGATION", "u-1", 1_700_000_000_000_000)
 
 
@@ -89,6 +105,11 @@ class FakeServices:
     @property
     def holds(self) -> Any:
         """The use cases around legal holds."""
+        return self
+
+    @property
+    def erasures(self) -> Any:
+        """The use cases of erasure."""
         return self
 
     @property
@@ -184,6 +205,18 @@ class FakeServices:
         """The one known patient."""
         await self._note("retire_contact_point", asked, (patient_id, version, point_id))
         return ANN
+
+    async def erase(
+        self, actor: Actor, request: Request, patient_id: str, version: int | None, classes: Any, reason: ErasureReason
+    ) -> Receipt:
+        """A receipt."""
+        await self._note("erase", values=(patient_id, version, classes, reason))
+        return RECEIPT
+
+    async def receipts(self, actor: Actor, request: Request, patient_id: str) -> list[Receipt]:
+        """One receipt."""
+        await self._note("receipts", values=patient_id)
+        return [RECEIPT]
 
     async def place(self, actor: Actor, request: Request, patient_id: str, reason: HoldReason) -> Hold:
         """A hold."""

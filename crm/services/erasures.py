@@ -15,7 +15,7 @@ from crm.audit.event import Act
 from crm.catalogue import KeyClass
 from crm.crypto.note import Signer
 from crm.domain.erasure import ErasureReason
-from crm.errors import CrmError, Erased, Invalid, KeyUnavailable, NotFound, VersionConflict
+from crm.errors import CrmError, Erased, Invalid, KeyUnavailable, NotFound, VersionConflict, VersionRequired
 from crm.services.receipts import Receipt, receipt
 from crm.services.request import Request
 from crm.store.database import Database
@@ -62,20 +62,24 @@ class Erasures:
         expected_version: int | None,
         classes: frozenset[KeyClass] | None,
         reason: ErasureReason,
+        *,
+        any_version: bool = False,
     ) -> Receipt:
         """Erases the patient, or only `classes`; it holds on every replica when this returns.
 
-        With `expected_version` None it erases whatever is there now. What fails after the commit (a copy of the
-        ledger, overwriting freed pages) is said in the process's log, and made up for later. Raises `NotFound`,
-        `Erased` for what was erased before, `VersionConflict`, `LegalHold`, `Invalid` where there is nothing of these
-        classes, or what the policy refuses.
+        With `any_version` it erases whatever is there now. What fails after the commit (a copy of the ledger,
+        overwriting freed pages) is said in the process's log, and made up for later. Raises `NotFound`, `Erased` for
+        what was erased before, `VersionRequired`, `VersionConflict`, `LegalHold`, `Invalid` where there is nothing of
+        these classes, or what the policy refuses.
         """
         async with self._store.recording(request.context(actor), Act.ERASE, [patient_id]):
             rule = policy.decide(actor, Action.ERASE)
         async with self._store.writing(request.context(actor, rule), Act.ERASE, [patient_id]) as unit:
+            if expected_version is None and not any_version:
+                raise VersionRequired
             record = _visible(await unit.load_for_change([patient_id]), actor, patient_id)
             _refuse_in_vain(record, classes)
-            if expected_version not in (None, record.version):
+            if not any_version and expected_version != record.version:
                 raise VersionConflict(record.version)
             erasure = await unit.erase(record, classes, reason.value)
         # Whoever asked may be gone by now; that must not keep the copies from what was done.

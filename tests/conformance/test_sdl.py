@@ -14,6 +14,7 @@ FILE = Path(__file__).resolve().parents[2] / "schema" / "schema.graphql"
 
 QUERIES = {
     "viewer", "patient", "patientByIdentifier", "patients", "searchPatients", "me", "accessEvents", "legalHolds",
+    "erasureReceipts",
 }  # fmt: skip
 MUTATIONS = {
     "registerPatient": "Patient",
@@ -22,6 +23,7 @@ MUTATIONS = {
     "addContactPoint": "Patient",
     "updateContactPoint": "Patient",
     "retireContactPoint": "Patient",
+    "erasePatient": "ErasureReceipt",
     "placeLegalHold": "LegalHold",
     "liftLegalHold": "LegalHold",
 }
