@@ -14,6 +14,7 @@ from commands.providers import provider as root_keys
 from crm.audit.writer import LogWriter
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
+from crm.crypto.stored_key import new_signing_key
 from crm.errors import Unsafe
 from crm.services import Services, services
 from crm.services.erasures import Erasures
@@ -22,7 +23,7 @@ from crm.store import migrations, organisations
 from crm.store.database import Database, connect
 from crm.store.journal import Journal
 from crm.store.keyroom import KeyRoom
-from crm.store.keystore import bootstrap, stored_keys
+from crm.store.keystore import add, bootstrap, stored_keys
 from crm.store.ledger_copies import JournalCopy, KeystoreCopy, LedgerCopies
 from crm.store.log import LogSink
 from crm.store.unit import Store
@@ -39,6 +40,7 @@ class House:
     database: Database
     keystore: Database
     provider: KeyProvider
+    keyroom: KeyRoom
     services: Services
     log: LogWriter
 
@@ -100,7 +102,7 @@ async def house(settings: Settings, *, forgetful: bool = False) -> AsyncIterator
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
         use_cases = services(store, region=settings.default_region, erasures=erasures)
         opened.push_async_callback(use_cases.access_log.close)
-        yield House(settings, database, keystore, provider, use_cases, log)
+        yield House(settings, database, keystore, provider, keyroom, use_cases, log)
 
 
 @asynccontextmanager
@@ -138,6 +140,10 @@ async def _founded(settings: Settings, provider: KeyProvider, database: Database
                 "or point HEED_KEYSTORE_URL to the database that has it"
             )
         stored = await bootstrap(store, lambda: KeySet.bootstrap(provider, environment), clock())
+    elif "log" in provider.uses() and not any(key.kind == "sign" for key in stored):
+        # Founded by a release that signed nothing.
+        await add(store, new_signing_key(provider, environment, 1, "active"), clock())
+        stored = await stored_keys(store)
     return KeySet.load(provider, environment, stored)
 
 

@@ -14,6 +14,7 @@ from crm.audit.event import Act
 from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import StoredKey
 from crm.errors import Unsafe
+from crm.services.refusals import NOBODY
 from crm.store import keystore, organisations, rotating
 from crm.store.context import Context
 from crm.store.database import Database
@@ -120,7 +121,7 @@ class Custodian:
 
     async def organisations(self) -> list[str]:
         """Whose records there are now."""
-        return await organisations.every(self.store.database)
+        return [org for org in await organisations.every(self.store.database) if org != NOBODY]
 
     async def record(self, org: str, what: str, count: int) -> None:
         """Puts into an organisation's log what is about to be done to so many rows; nothing is done without it."""
