@@ -250,7 +250,11 @@ def _index(keys: KeySet, stored: Stored, opened: _Opened) -> Iterator[Flaw]:
         values = _feeding(index, stored.record, opened)
         if values is None:
             continue
-        there = {(each.key_ver, each.value, each.row_id) for each in stored.terms if each.code == index.code}
+        there = {
+            (each.key_ver, each.value, each.row_id)
+            for each in stored.terms
+            if each.code == index.code and each.key_ver in versions
+        }
         try:
             terms = index.terms(values)
         except (LookupError, TypeError, ValueError, AttributeError):  # shaped as this program shapes none
@@ -276,7 +280,7 @@ def _feeding(index: Index, record: Record, opened: _Opened) -> dict[str, Any] | 
         key_class = BY_NAME[name].key_class
         if key_class in opened:
             values |= {name: opened[key_class][name]} if name in opened[key_class] else {}
-        elif key_class in record.classes:
+        elif key_class in record.classes or key_class in record.rows:
             return None
     return values
 
