@@ -128,7 +128,7 @@ def _on_sqlite(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -
         opened.row_factory = None
         return opened
 
-    engine = create_engine("sqlite://", creator=creator, poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=creator, poolclass=NullPool, hide_parameters=True)
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if exclusive else "BEGIN")
@@ -142,7 +142,10 @@ def _on_sqlite(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -
 
 async def _on_postgresql(url: str, work: Callable[[Connection], _T], *, exclusive: bool) -> _T:
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: lanes.connection(url, within=10), poolclass=NullPool
+        "postgresql+asyncpg://",
+        async_creator=lambda: lanes.connection(url, within=10),
+        poolclass=NullPool,
+        hide_parameters=True,
     )
     try:
         async with engine.begin() as connection:
