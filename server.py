@@ -3,27 +3,25 @@
 Each command imports what it needs when it runs: `--help` and `token` need not wait for the database's libraries.
 """
 
-import asyncio
 import json
 import os
 import re
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from auth.purposes import Purpose
 from auth.roles import Role
 from commands.durations import seconds
+from commands.key_commands import keys_app
+from commands.running import agreed, run
 from crm.domain.erasure import ErasureReason
 
-_T = TypeVar("_T")
 _PLAIN: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
 
 app = typer.Typer(help="Heed: patient preferences and profiles.", pretty_exceptions_enable=False, **_PLAIN)
-keys_app = typer.Typer(help="The life of the keys.", **_PLAIN)
 import_app = typer.Typer(help="Take patients in.", **_PLAIN)
 export_app = typer.Typer(help="Give patients out.", **_PLAIN)
 policy_app = typer.Typer(help="Who may do what.", **_PLAIN)
@@ -135,30 +133,6 @@ def token(
     print(tokens.signed(load(), role, subject, org=org, purpose=purpose, patient=patient, ttl=seconds(ttl)))
 
 
-@keys_app.command("init")
-def keys_init() -> None:
-    """Create the key ring."""
-    from commands import keys
-    from crm.settings import load
-
-    print(*keys.init(load()), sep="\n")
-
-
-@keys_app.command("share")
-def keys_share(
-    uses: Annotated[list[str], typer.Argument(metavar="USE...", help="What the replica may use its keys for.")],
-    output: Annotated[Path, typer.Option(help="The key ring to write (mode 0600); never an existing file.")],
-) -> None:
-    """Cut a key ring for a replica that may have only some uses.
-
-    Uses: identity, contact, preference, sensitive, index, log.
-    """
-    from commands import key_sharing
-    from crm.settings import load
-
-    print(*key_sharing.share(load(), uses, output), sep="\n")
-
-
 @import_app.command("fhir")
 def import_fhir(
     files: Annotated[list[Path], typer.Argument(help="NDJSON, Bundle or single resource, each plain or gzipped.")],
@@ -176,7 +150,7 @@ def import_fhir(
     from commands import interchange
     from crm.settings import load
 
-    summary = _run(interchange.import_fhir(load(), files, org=org, source=source, rejects=rejects, quiet=as_json))
+    summary = run(interchange.import_fhir(load(), files, org=org, source=source, rejects=rejects, quiet=as_json))
     print(json.dumps(summary.as_json()) if as_json else "\n".join(interchange.summary_lines(summary)))
     if summary.rejected:
         raise typer.Exit(3)
@@ -196,7 +170,7 @@ def export_fhir(
     from commands import interchange
     from crm.settings import load
 
-    count = _run(interchange.export_fhir(load(), output, org=org))
+    count = run(interchange.export_fhir(load(), output, org=org))
     print(f"exported {count} patients", file=sys.stderr)
 
 
@@ -212,7 +186,7 @@ def export_patient(
     from commands import interchange
     from crm.settings import load
 
-    print(_run(interchange.export_patient(load(), patient_id, org=org)))
+    print(run(interchange.export_patient(load(), patient_id, org=org)))
 
 
 @policy_app.command("show")
@@ -263,24 +237,12 @@ def erase(
     from crm.settings import load
 
     if receipt:
-        print(erasing.printed(_run(erasing.receipts(load(), patient, org=org)), as_json=as_json))
+        print(erasing.printed(run(erasing.receipts(load(), patient, org=org)), as_json=as_json))
         return
-    _make_sure(f"Erase {', '.join(classes) or 'everything'} of {patient} in {org}, for good?", yes=yes)
+    if not yes and not agreed(f"Erase {', '.join(classes) or 'everything'} of {patient} in {org}, for good?"):
+        raise typer.Exit(1)
     chosen = [KeyClass(name) for name in classes]
-    print(
-        erasing.printed(_run(erasing.erase(load(), patient, org=org, classes=chosen, reason=reason)), as_json=as_json)
-    )
-
-
-def _make_sure(question: str, *, yes: bool) -> None:
-    """Asks, where there is somebody to ask."""
-    from crm.errors import Unsafe
-
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Unsafe("nobody is there to confirm this: state --yes")
-    typer.confirm(question, abort=True, err=True)
+    print(erasing.printed(run(erasing.erase(load(), patient, org=org, classes=chosen, reason=reason)), as_json=as_json))
 
 
 @app.command("replay-erasures")
@@ -294,7 +256,7 @@ def replay_erasures(
     from commands import erasing
     from crm.settings import load
 
-    count = _run(erasing.replay(load()))
+    count = run(erasing.replay(load()))
     print(json.dumps({"replayed": count}) if as_json else f"{count} erasures were done again")
 
 
@@ -316,16 +278,6 @@ def docs(check: Annotated[bool, typer.Option("--check", help="Only say which pag
         pages.write()
     elif stale := pages.stale():
         raise Unsafe(f"stale: {', '.join(path.name for path in stale)}; run `make generate` and review the difference")
-
-
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    from commands import logs
-    from crm.settings import LogLevel
-
-    logs.configure(LogLevel.WARNING)
-    with asyncio.Runner() as runner:
-        runner.get_loop().set_exception_handler(logs.unhandled)
-        return runner.run(work)
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """What the `keys` commands say of keys: lines for people. Reads nothing."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from commands.keys import Done
 from crm.audit.event import rfc3339
@@ -9,13 +11,13 @@ from crm.services.key_life.ends import Ending, Verdict
 from crm.services.key_life.roots import Rerooted
 from crm.services.key_life.status import KeyStatus, Status
 
-__all__ = ["endings", "rotated", "status_lines", "warning"]
+__all__ = ["endings", "endings_json", "rotated", "status_lines", "warning"]
 
 _DAY = 86_400 * 1_000_000
 
 COPY = (
-    "copy the key store and the root keys now: copies of the key store from before this moment cannot be read any more; "
-    "older copies of the records are read with the newest copy of the key store"
+    "copy the key store and the root keys now: copies of the key store from before this moment cannot be read any "
+    "more; older copies of the records are read with the newest copy of the key store"
 )
 
 
@@ -65,6 +67,11 @@ def endings(ended: Sequence[Ending], kept: Sequence[Ending]) -> list[str]:
     lines = [f"destroyed: {_name(one)}" for one in ended]
     lines += [f"kept: {_name(one)}: {_why(one)}" for one in kept]
     return [*lines, COPY] if ended else lines or ["there is no old key"]
+
+
+def endings_json(ended: Sequence[Ending], kept: Sequence[Ending]) -> dict[str, Any]:
+    """The same as plain values."""
+    return {"destroyed": [asdict(one) for one in ended], "kept": [asdict(one) for one in kept]}
 
 
 def _name(one: Ending) -> str:
