@@ -67,5 +67,10 @@ async def holders(fetch: Fetch, keys: KeySet, org: str, index: Index, terms: Ite
 
 
 def _versions(keys: KeySet) -> list[int]:
-    """Every version that values may be stored under. Raises KeyUnavailable where this process may not search."""
+    """Every version that values may be stored under. Raises KeyUnavailable where this process may not search.
+
+    Nor may one that has not seen the key store for too long: others may have moved the values to a version that it does
+    not know, and it would find nobody.
+    """
+    keys.check_age()
     return sorted({keys.index_version, *keys.index_versions()})
