@@ -1,4 +1,4 @@
-"""The commands `keys …`: reads their arguments and hands them to `commands`; each imports what it needs when it runs."""
+"""The commands `keys …`: reads their arguments and hands them to `commands`; each imports only what it needs."""
 
 import json
 import re

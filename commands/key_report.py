@@ -58,7 +58,9 @@ def warning(ready: Sequence[Ending], *, hurry: bool) -> list[str]:
     """What will happen, before somebody agrees to it."""
     lines = [f"to be destroyed for good: {_name(one)}" for one in ready]
     if hurry:
-        lines.append("copies of the database that still need one of these keys become unreadable, also the newest ones")
+        lines.append(
+            "with --now: copies of the records from before the rotation become unreadable, however new they are"
+        )
     return [*lines, f"afterwards {COPY}"]
 
 
