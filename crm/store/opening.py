@@ -35,9 +35,10 @@ def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, 
 
 
 def content(key: DataKey, cells: Mapping[int, bytes], field: Field) -> Any:
-    """The value of one field of what `unlock` gave; None where nobody filled it in. No cell is opened anywhere else.
+    """The value of one field of what `unlock` gave; None where nobody filled it in.
 
-    Raises `Tampered`, and ValueError for a value that this program cannot read.
+    No cell is opened anywhere else, but to exchange a data key (`resealing`). Raises `Tampered`, and ValueError for a
+    value that this program cannot read.
     """
     envelope = cells.get(field.number)
     return None if envelope is None else decode(field, key.open(field, envelope))

@@ -1,6 +1,6 @@
 """`keys verify` finds an attack by SQL that the service could not notice, or not at once; and nothing where nothing is.
 
-The numbers E-08 and so on are those of the attack list in the encryption design; `test_verify_findings.py` has the rest.
+The numbers E-08 and so on are those of the attack list in the encryption design. `test_verify_findings.py` goes on.
 """
 
 import asyncio
