@@ -200,8 +200,9 @@ class WritingUnit(Unit):
 
     async def remember(self, reports: Mapping[bytes, tuple[str, bytes]]) -> None:
         """Stores, for slots of imported records, the patient's id and the digest of the report."""
+        version = self._keys.index_version  # before others have a turn, in which it may become another
         await self.writes.flush(self._connection)
-        await imported.store(self._connection, self.context.org, reports, self._keys.index_version)
+        await imported.store(self._connection, self.context.org, reports, version)
 
     async def place_hold(self, record: Record, reason: str) -> Hold:
         """A new legal hold on a locked record, by the caller and now; the record itself stays as it is."""
