@@ -58,9 +58,7 @@ def warning(ready: Sequence[Ending], *, hurry: bool) -> list[str]:
     """What will happen, before somebody agrees to it."""
     lines = [f"to be destroyed for good: {_name(one)}" for one in ready]
     if hurry:
-        lines.append(
-            "with --now: copies of the records from before the rotation become unreadable, however new they are"
-        )
+        lines.append("copies of the records from before the rotation become unreadable with it, however new they are")
     return [*lines, f"afterwards {COPY}"]
 
 
