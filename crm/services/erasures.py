@@ -5,7 +5,7 @@ An erasure needs no key: any replica can do it, also one that could not read wha
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from auth import policy
@@ -14,12 +14,13 @@ from auth.policy import Action
 from crm.audit.event import Act
 from crm.catalogue import KeyClass
 from crm.crypto.note import Signer
+from crm.crypto.stored_key import Name
 from crm.domain.erasure import ErasureReason
 from crm.errors import CrmError, Erased, Invalid, KeyUnavailable, NotFound, VersionConflict, VersionRequired
 from crm.services.receipts import Receipt, receipt
 from crm.services.request import Request
 from crm.store.database import Database
-from crm.store.key_ends import KeyEnds, key_ends
+from crm.store.keystore import KeyRow, key_rows
 from crm.store.ledger import Erasure, Link
 from crm.store.ledger_copies import Chains, LedgerCopies
 from crm.store.record import Record
@@ -96,8 +97,8 @@ class Erasures:
             record = _visible(await unit.load([patient_id], ()), actor, patient_id)
             unit.touch(record)
             erasures = await unit.erasures(patient_id)
-        ends = await self._ends()
-        return [self._receipt(erasure, ends) for erasure in erasures]
+        keys = await self._keys()
+        return [self._receipt(erasure, keys) for erasure in erasures]
 
     async def missing(self) -> Chains:
         """What copies of the ledger know and the records' database has forgotten. Raises `Unsafe`."""
@@ -122,7 +123,7 @@ class Erasures:
 
     async def _follow_up(self, erasure: Erasure) -> Receipt:
         await self._spread_and_scrub()
-        return self._receipt(erasure, await self._ends())
+        return self._receipt(erasure, await self._keys())
 
     async def _spread_and_scrub(self) -> None:
         try:
@@ -134,16 +135,16 @@ class Erasures:
             if not scrubbed:
                 _log.warning("the database's freed pages could not be overwritten just now; the next erasure tries it")
 
-    async def _ends(self) -> KeyEnds | None:
+    async def _keys(self) -> Mapping[Name, KeyRow] | None:
         try:
-            return await key_ends(self._keystore)
+            return {row.key.name: row for row in await key_rows(self._keystore)}
         except CrmError as failure:
             _log.warning("the key store could not be asked which keys are gone: %s", type(failure).__name__)
             return None
 
-    def _receipt(self, erasure: Erasure, ends: KeyEnds | None) -> Receipt:
+    def _receipt(self, erasure: Erasure, keys: Mapping[Name, KeyRow] | None) -> Receipt:
         return receipt(
-            erasure, ends, self._signer(erasure.org), self._store.clock(), wrap=self._wrap, backup=self._backup
+            erasure, keys, self._signer(erasure.org), self._store.clock(), wrap=self._wrap, backup=self._backup
         )
 
     def _signer(self, org: str) -> Signer | None:

@@ -5,12 +5,14 @@ the wrapped data keys, and can be opened by whoever also has the wrap key of the
 epoch that ever wrapped them is destroyed, whatever the number of copies.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from crm.audit.event import rfc3339
 from crm.crypto.note import Signer
+from crm.crypto.stored_key import Name
 from crm.domain.erasure import GROUNDS, ErasureReason
-from crm.store.key_ends import KeyEnd, KeyEnds
+from crm.store.keystore import KeyRow
 from crm.store.ledger import Erasure
 
 __all__ = ["Receipt", "receipt"]
@@ -41,13 +43,13 @@ class Receipt:
 
 
 def receipt(
-    erasure: Erasure, ends: KeyEnds | None, signer: Signer | None, now: int, *, wrap: int, backup: int
+    erasure: Erasure, rows: Mapping[Name, KeyRow] | None, signer: Signer | None, now: int, *, wrap: int, backup: int
 ) -> Receipt:
-    """The receipt at `now`. `ends` is None where nobody could be asked: then everything still has to wait.
+    """The receipt at `now`. `rows` are all keys, None where nobody could be asked: then everything still has to wait.
 
     `wrap` and `backup` are microseconds: how long an epoch is used, and how long copies are kept.
     """
-    known = ends or {}
+    known = rows or {}
     latest: dict[str, int] = {}
     for key_class, _, epoch in erasure.keys:
         latest[key_class] = max(epoch, latest.get(key_class, 0))
@@ -75,15 +77,17 @@ def receipt(
     return replace(plain, note=signer.sign(text) if signer else text)
 
 
-def _destroyed(end: KeyEnd | None) -> int | None:
-    return end.destroyed_at if end else None
+def _destroyed(row: KeyRow | None) -> int | None:
+    """From when on nobody can use the key; a key that is forgotten waits for its root key."""
+    return row.destroyed_at if row else None
 
 
-def _due(end: KeyEnd | None, erased_at: int, wrap: int, backup: int) -> int:
+def _due(row: KeyRow | None, erased_at: int, wrap: int, backup: int) -> int:
     """When a key should be destroyed by: used for `wrap`, and kept for `backup` after nothing needs it any more."""
-    if end is not None and end.drained_at is not None:
-        return end.drained_at + backup
-    return max((end.used_since if end else erased_at) + wrap, erased_at) + backup
+    if row is not None and row.drained_at is not None:
+        return row.drained_at + backup
+    began = (row.activated_at or row.created_at) if row else erased_at
+    return max(began + wrap, erased_at) + backup
 
 
 def _named(names: list[tuple[str, int]]) -> tuple[str, ...]:
