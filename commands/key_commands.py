@@ -170,7 +170,7 @@ def verify(
 ) -> None:
     """Check that what is stored is what was written.
 
-    Seals, wrapped keys, index values, and versions against the access log. Exit status 3: something is wrong.
+    Seals, wrapped keys, index values, and versions against the access log. Exit status 4: something is wrong.
     """
     from commands import verifying
     from crm.settings import load
@@ -180,4 +180,4 @@ def verify(
     report = run(verifying.check(load(), org=org, sample=sample, quiet=as_json))
     print(json.dumps(report.as_json()) if as_json else "\n".join(verifying.lines(report)))
     if not report.sound:
-        raise typer.Exit(3)
+        raise typer.Exit(4)
