@@ -55,7 +55,7 @@ generate: setup ## write schema/schema.graphql, docs/fields.md and docs/settings
 	@$(BIN)/python server.py schema > schema/schema.graphql.new && mv schema/schema.graphql.new schema/schema.graphql
 	@$(BIN)/python server.py docs
 
-bench: setup ## the table of medians and ratios against the bare read
+bench: setup ## the tables of medians and ratios to the bare work; ARGS=keys rotates keys under load
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: ## resolve the dependencies of pyproject.toml anew and pin them (needs uv; ARGS=--upgrade takes newer ones)

@@ -1,7 +1,9 @@
-"""The table of `make bench`: Heed with sealing, policy and recording on, beside the same reads done bare.
+"""The tables of `make bench`: Heed with sealing, policy and recording on, beside the same work done bare.
 
-    python -m bench [--patients N] [--rounds N] [--seconds S] [--only sqlite|postgresql] [--deep]
+    python -m bench [crypto] [reads] [fhir] [keys] [--patients N] [--rounds N] [--seconds S]
+                    [--only sqlite|postgresql] [--deep] [--rotated N] [--reindexed N]
 
+All parts but `keys` by default; that one rotates the keys of 100,000 patients under load and takes many minutes.
 Everything happens in temporary folders and databases, with durable commits. `--deep` adds where the time goes.
 """
 
@@ -18,13 +20,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench import anatomy, bare, imports, reads
+from bench import anatomy, bare, crypto, imports, reads, rotation
 from commands.house import house
 from crm.crypto.keyring import KeyRing
 from crm.settings import Environment, LogLevel, Settings, load
 from crm.store import migrations
 from tests.postgres import running
 
+PARTS = ("crypto", "reads", "fhir", "keys")
 CONCURRENCIES = (1, 16)
 _LOSSY = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -90,6 +93,18 @@ def _show(results: dict[tuple[str, str, int], list[reads.Pair]]) -> None:
         print(reads.row(f"{reads.TITLES[read]}, {way}, {count} at once", pairs), flush=True)
 
 
+async def _keys(engine: str, folder: Path, given: argparse.Namespace) -> None:
+    for what, patients in (("wrap", given.rotated), ("index", given.reindexed)):
+        place = folder / what
+        place.mkdir()
+        with databases(engine, place) as (url, _):
+            here = settings(url, place / "data")
+            async with house(here) as it:
+                ids = await rotation.fill(it, patients)
+            print(f"\n{engine}: {len(ids)} patients, with keys of two classes each", flush=True)
+            await rotation.under_load(url, here.data_dir, ids, what)
+
+
 async def _fhir(folder: Path) -> None:
     if not imports.SYNTHEA.exists():
         print("\nimport fhir: no sample file beside the project, not measured")
@@ -104,24 +119,33 @@ async def _fhir(folder: Path) -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all but keys without any")
     parser.add_argument("--patients", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one slice over HTTP; half of it in process")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--deep", action="store_true", help="also where the time goes")
+    parser.add_argument("--rotated", type=int, default=100_000, help="patients whose data keys are moved")
+    parser.add_argument("--reindexed", type=int, default=10_000, help="patients whose index values are replaced")
     given = parser.parse_args()
+    parts = given.parts or PARTS[:-1]
     print(
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} processors.\n"
         f"Ratios are Heed : bare, the median of {given.rounds} interleaved rounds and their range.\n"
         "Of rates more is better; of p50 and CPU, which is the server process's for one request, less is."
     )
     started = time.monotonic()
+    if "crypto" in parts:
+        crypto.show()
+    engines = (given.only,) if given.only else ("sqlite", "postgresql")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        for engine in (given.only,) if given.only else ("sqlite", "postgresql"):
+        for part, measure in (("reads", _engine), ("keys", _keys)):
+            for engine in engines if part in parts else ():
+                with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
+                    runner.run(measure(engine, Path(folder), given))
+        if "fhir" in parts:
             with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
-                runner.run(_engine(engine, Path(folder), given))
-        with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
-            runner.run(_fhir(Path(folder)))
+                runner.run(_fhir(Path(folder)))
     busy = f", load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     print(f"\n{time.monotonic() - started:.0f} s in all{busy}")
 

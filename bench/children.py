@@ -34,14 +34,20 @@ class Child:
         return (int(numbers[11]) + int(numbers[12])) / _TICKS
 
 
-@contextmanager
-def heed(url: str, folder: Path) -> Iterator[Child]:
-    """Heed as `server.py serve` runs it, on the migrated database at `url`."""
-    given = {
+def settings(url: str, folder: Path, **more: str) -> dict[str, str]:
+    """The environment of Heed on the migrated database at `url`; `more` as `keys_refresh="1"`."""
+    return {
         "HEED_ENV": "development", "HEED_DATA_DIR": str(folder), "HEED_DATABASE_URL": url, "HEED_LOG_LEVEL": "warning",
         # A busy machine shall be measured, not refused.
         "HEED_AUDIT_DEADLINE": "30", "HEED_REQUEST_DEADLINE": "60",
+        **{f"HEED_{name.upper()}": value for name, value in more.items()},
     }  # fmt: skip
+
+
+@contextmanager
+def heed(url: str, folder: Path, **more: str) -> Iterator[Child]:
+    """Heed as `server.py serve` runs it, on the migrated database at `url`."""
+    given = settings(url, folder, **more)
     port = _free_port()
     with _running([sys.executable, "-c", _SERVE], port, {**given, "HEED_PORT": str(port)}) as child:
         yield child
@@ -62,10 +68,14 @@ def _free_port() -> int:
         return port
 
 
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with nothing of Heed's but what is given."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("HEED_")}, **given}
+
+
 @contextmanager
-def _running(command: list[str], port: int, settings: Mapping[str, str]) -> Iterator[Child]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEED_")}
-    process = subprocess.Popen(command, cwd=ROOT, env={**environment, **settings}, stdout=subprocess.DEVNULL)
+def _running(command: list[str], port: int, given: Mapping[str, str]) -> Iterator[Child]:
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(given), stdout=subprocess.DEVNULL)
     try:
         _wait(process, port)
         yield Child(process.pid, port)

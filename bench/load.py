@@ -54,12 +54,12 @@ def post(path: str, body: bytes, headers: str = "") -> bytes:
 
 
 class Wire(asyncio.Protocol):
-    """A client on one keep-alive connection that sends prepared requests, one at a time.
+    """A client on one keep-alive connection that sends requests, one at a time.
 
     A server hangs up on whoever is silent for long; the next request then connects anew.
     """
 
-    def __init__(self, port: int, requests: Sequence[bytes]) -> None:
+    def __init__(self, port: int, requests: Sequence[bytes] = ()) -> None:
         self._port = port
         self._requests = requests
         self._transport: asyncio.WriteTransport | None = None
@@ -91,13 +91,17 @@ class Wire(asyncio.Protocol):
             self._answer.set_exception(RuntimeError(f"not a good answer: {status.decode()} {body[:200]!r}"))
 
     async def ask(self, number: int) -> bytes:
-        """Sends one request and waits for its answer."""
+        """Sends one of the prepared requests and waits for its answer."""
+        return await self.send(self._requests[number % len(self._requests)])
+
+    async def send(self, request: bytes) -> bytes:
+        """Sends a whole request and waits for its answer. Raises RuntimeError for one that is not good."""
         loop = asyncio.get_running_loop()
         if self._transport is None:
             await loop.create_connection(lambda: self, "127.0.0.1", self._port)
         assert self._transport is not None
         self._answer = loop.create_future()
-        self._transport.write(self._requests[number % len(self._requests)])
+        self._transport.write(request)
         return await self._answer
 
     def close(self) -> None:
