@@ -5,6 +5,8 @@ The numbers E-08 and so on are those of the attack list in the encryption design
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,12 +16,16 @@ from auth.roles import Role
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME, KeyClass
 from crm.crypto.box import pack, unpack
+from crm.crypto.keyring import KeyRing
+from crm.crypto.keyset import KeySet
+from crm.crypto.stored_key import new_index_key
 from crm.errors import Tampered
-from crm.store import opening
+from crm.store import opening, reindexing, resealing
 from tests.clinic import Clinic, Found, opened
 from tests.conftest import Databases
 from tests.house import REQUEST, House, actor
 from tests.intruder import Intruder
+from tests.keys import ENV
 from tests.people import WHOLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,18 +85,52 @@ async def test_imports_and_confirmations_give_no_finding(clinic: Clinic) -> None
 
 async def test_erasures_give_no_finding(clinic: Clinic) -> None:
     """An erased patient, an erased class, one that was filled again, and one erased before it was ever filled."""
-    whole, part, again, never = [await clinic.person() for _ in range(3)] + [
-        (await clinic.it.register({"time_zone": "UTC"}, org=clinic.org))["id"]
-    ]
+    whole, part, again = [await clinic.person() for _ in range(3)]
+    empty, filled = [(await clinic.it.register({"time_zone": "UTC"}, org=clinic.org))["id"] for _ in range(2)]
+    point = [{"system": "PHONE", "value": "+447700900555"}]
     await clinic.erase(whole)
     await clinic.erase(part, KeyClass.SENSITIVE)
-    await clinic.change(part, 2, time_zone="UTC")
     await clinic.erase(again, KeyClass.CONTACT, KeyClass.SENSITIVE)
-    await clinic.change(again, 2, contact_points=[{"system": "PHONE", "value": "+447700900555"}])
-    await clinic.erase(never, KeyClass.CONTACT)
-    await clinic.change(never, 2, contact_points=[{"system": "PHONE", "value": "+447700900555"}])
+    for one in (empty, filled):
+        await clinic.erase(one, KeyClass.CONTACT)
     found = await clinic.verified()
-    assert (found.records, found.findings) == (4, [])
+    assert (found.records, found.findings) == (5, [])
+    await clinic.change(part, 2, time_zone="Asia/Kathmandu")
+    for one in (again, filled):
+        await clinic.change(one, 2, contact_points=point)
+    found = await clinic.verified()
+    assert (found.records, found.findings) == (5, [])
+
+
+async def test_a_rotation_gives_no_finding_at_any_stage(database_url: str, tmp_path: Path) -> None:
+    """New data keys; and a new index key while it is pending, when it is active, and once the old one is destroyed."""
+    async with opened(database_url, tmp_path) as (it, intruder):
+        clinic, keys = Clinic(it, intruder, "clinic"), it.services.store.keys
+        ring = KeyRing.load(tmp_path / "keyring.json")
+        rows = KeySet.bootstrap(ring, ENV)
+        keys.adopt(KeySet.load(ring, ENV, rows))
+        old = await clinic.person()
+        late = it.services.store.clock() + 1
+        assert await resealing.reseal(it.database, keys, clinic.org, old, late, late) == (len(KeyClass), 0)
+        assert await clinic.found(old) == set()
+
+        first = next(row for row in rows if row.kind == "index")
+        second = new_index_key(ring, ENV, 2, "pending")
+        keys.adopt(KeySet.load(ring, ENV, [*rows, second]))
+        new = await clinic.person()  # under both
+        assert await clinic.found(old) == set()
+        stages = [replace(first, state="retiring"), replace(second, state="active")]
+        rest = [row for row in rows if row is not first]
+        keys.adopt(KeySet.load(ring, ENV, [*rest, *stages]))
+        assert await clinic.found(old) == set()
+
+        stages[0] = replace(first, state="destroyed", wrapped=None)
+        keys.adopt(KeySet.load(ring, ENV, [*rest, *stages]))
+        found = {(each.patient_id, each.fault.value) for each in (await clinic.verified()).findings}
+        assert found == {(old, "index_wrong"), (old, "index_missing"), (new, "index_wrong")}  # the control: too early
+        await reindexing.reindex(it.database, keys, clinic.org, 2, [old], 0)
+        await clinic.run("DELETE FROM blind_index WHERE key_ver = 1")
+        assert (await clinic.verified()).findings == []
 
 
 async def test_work_that_goes_on_meanwhile_gives_no_finding(clinic: Clinic) -> None:
