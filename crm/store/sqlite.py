@@ -28,6 +28,9 @@ PRAGMAS: Final = {
 }
 """What each connection runs under, and what SQLite must answer when asked for it afterwards."""
 
+_PATIENCE: Final = 500
+"""Milliseconds that `scrub` waits for other processes to end their reads."""
+
 _T = TypeVar("_T")
 
 _DUPLICATE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
@@ -177,8 +180,7 @@ class SQLiteDatabase:
         try:
             if (writer := self._writer) is None:
                 return False
-            busy: int = await self._run(lambda: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
-            return busy == 0
+            return await self._run(lambda: _checkpointed(writer))
         except StoreUnavailable:
             return False
         finally:
@@ -219,6 +221,16 @@ class SQLiteDatabase:
         if self._thread is None:
             raise StoreUnavailable
         return asyncio.get_running_loop().run_in_executor(self._thread, _guarded, work)
+
+
+def _checkpointed(writer: sqlite3.Connection) -> bool:
+    """Whether the write-ahead log is empty now; waits little for readers, since writers wait for this."""
+    writer.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+    try:
+        busy: int = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        writer.execute(f"PRAGMA busy_timeout = {PRAGMAS['busy_timeout']}")
+    return busy == 0
 
 
 def _begin(writer: sqlite3.Connection) -> None:
