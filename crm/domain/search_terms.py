@@ -21,7 +21,7 @@ __all__ = [
     "full_names", "identifier", "identifiers", "phone", "phones",
 ]  # fmt: skip
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 Values = Mapping[str, Any]
 
@@ -174,16 +174,19 @@ def full_names(values: Values) -> set[bytes]:
     """The terms of all ways to type one of the person's names; needs the cells `names` and `preferred_name`.
 
     Past names count. A given or preferred name goes with every word of the family name, because people use one of two
-    surnames; and the family name may be typed first.
+    surnames; and the family name may be typed first. A name of one word, which many people share and a thief could tell
+    by how often its value occurs, is a term only of somebody who has no other.
     """
-    preferred = values.get("preferred_name")
-    terms = {_full_name(preferred)} if preferred and fold(preferred) else set()
+    preferred = values.get("preferred_name") or ""
+    terms: set[bytes] = set()
     for name in values.get("names") or ():
         terms.update(_full_name(text) for text in (name.get("text"), composed(name)) if text and fold(text))
         family = fold(name.get("family") or "")
-        called = [fold(" ".join(name.get("given") or ())), fold(preferred or "")]
+        called = [fold(" ".join(name.get("given") or ())), fold(preferred)]
         terms.update(_name_term(given, word) for given in called if given for word in family.split())
         terms.update(_name_term(family, given) for given in called[:1] if family and given)
+    if " " in fold(preferred) or (fold(preferred) and not terms):
+        terms.add(_full_name(preferred))
     return terms
 
 
