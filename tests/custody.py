@@ -1,7 +1,7 @@
 """Replicas of one service in one process: a database and root keys that they share, and custodians who rotate keys."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,25 +94,21 @@ async def member(
     provider: Callable[[KeyRing], KeyProvider] = lambda ring: ring,
     refresh: float = HOUR,
     max_age: float = HOUR,
-    before_start: Callable[[KeyRoom], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Member]:
     """A replica on the migrated database at `url`, with the root keys in `folder`; `refresh` in seconds."""
-    database = connect(url, durable=False)
-    await database.open()
-    keeper = provider(ring_in(folder))
-    rows = await bootstrap(database, lambda: KeySet.bootstrap(keeper, ENV), now())
-    keys = KeySet.load(keeper, ENV, rows)
-    keyroom = KeyRoom(database, keeper, ENV, keys, node=node, clock=now, refresh=refresh, max_age=max_age)
-    if before_start is not None:
-        await before_start(keyroom)
-    await keyroom.start()
-    log = LogWriter(LogSink(database), node=node, clock=now, deadline=30.0)
-    await log.start()
-    try:
-        opened = services(Store(database, keys, log, now, keyroom.renew), region="GB")
-        yield Member(House(database, opened, log), database, keyroom, keeper)
-        await opened.access_log.close()
-    finally:
-        await log.stop()
-        await keyroom.stop()
-        await database.close()
+    async with AsyncExitStack() as opened:
+        database = connect(url, durable=False)
+        await database.open()
+        opened.push_async_callback(database.close)
+        keeper = provider(ring_in(folder))
+        rows = await bootstrap(database, lambda: KeySet.bootstrap(keeper, ENV), now())
+        keys = KeySet.load(keeper, ENV, rows)
+        keyroom = KeyRoom(database, keeper, ENV, keys, node=node, clock=now, refresh=refresh, max_age=max_age)
+        await keyroom.start()
+        opened.push_async_callback(keyroom.stop)
+        log = LogWriter(LogSink(database), node=node, clock=now, deadline=30.0)
+        await log.start()
+        opened.push_async_callback(log.stop)
+        use_cases = services(Store(database, keys, log, now, keyroom.renew), region="GB")
+        opened.push_async_callback(use_cases.access_log.close)
+        yield Member(House(database, use_cases, log), database, keyroom, keeper)
