@@ -69,7 +69,7 @@ def receipt(
         ledger_hash=erasure.hash.hex(),
         effective_in_copies_at=None if waiting else max([erasure.at, *times]),
         waits_for=_named(waiting),
-        index_waits_for=_named([name for name in indexes if _destroyed(known.get(name)) is None]),
+        index_waits_for=_named([name for name in indexes if not _is_gone(known.get(name), now)]),
         due_at=max(due, default=None),
         note="",
     )
@@ -80,6 +80,10 @@ def receipt(
 def _destroyed(row: KeyRow | None) -> int | None:
     """From when on nobody can use the key; a key that is forgotten waits for its root key."""
     return row.destroyed_at if row else None
+
+
+def _is_gone(row: KeyRow | None, now: int) -> bool:
+    return row is not None and row.destroyed_at is not None and row.destroyed_at <= now
 
 
 def _due(row: KeyRow | None, erased_at: int, wrap: int, backup: int) -> int:
@@ -125,7 +129,7 @@ _BEYOND_REACH = (
 def _copies(of: Receipt) -> str:
     if of.effective_in_copies_at is not None:
         end = rfc3339(of.effective_in_copies_at)
-        return f"since {end}, when the last wrap key was destroyed that its data keys were ever sealed under"
+        return f"from {end} on, the end of the last wrap key that its data keys were ever sealed under"
     due = f", due by {rfc3339(of.due_at)}" if of.due_at is not None else ""
     return (
         f"not yet; whoever has one and the wrap keys can open it until these are destroyed: {_list(of.waits_for)}{due}"
