@@ -48,7 +48,7 @@ def _changed(wrapped: Wrapped, blob: bytes) -> Wrapped:
     return Wrapped(wrapped.provider, wrapped.key_ref, blob)
 
 
-def test_round_trip(place: Place, provider: KeyProvider) -> None:
+def test_e36_round_trip(place: Place, provider: KeyProvider) -> None:
     """What one process wraps another unwraps, under the newest root; no two wraps are alike."""
     for key in (b"\x00", KEY, bytes(64)):
         wrapped = provider.wrap(key, CONTEXT)
@@ -58,7 +58,7 @@ def test_round_trip(place: Place, provider: KeyProvider) -> None:
     assert provider.wrap(KEY, CONTEXT).blob != provider.wrap(KEY, CONTEXT).blob
 
 
-def test_every_use_has_a_key_of_its_own(provider: KeyProvider) -> None:
+def test_e36_every_use_has_a_key_of_its_own(provider: KeyProvider) -> None:
     """There is one root key for each use, and no two uses share one."""
     assert provider.uses() == frozenset(USES)
     roots = [provider.roots(use) for use in USES]
@@ -68,7 +68,7 @@ def test_every_use_has_a_key_of_its_own(provider: KeyProvider) -> None:
 
 
 @pytest.mark.parametrize("name", ["app", "env", "purpose", "no"])
-def test_other_context_is_refused(provider: KeyProvider, name: str) -> None:
+def test_e36_other_context_is_refused(provider: KeyProvider, name: str) -> None:
     """A wrapped key opens in the context in which it was wrapped: each member counts, and so does a missing one."""
     wrapped = provider.wrap(KEY, CONTEXT)
     others = [CONTEXT | {name: CONTEXT[name] + "1"}, {k: v for k, v in CONTEXT.items() if k != name}]
@@ -78,7 +78,7 @@ def test_other_context_is_refused(provider: KeyProvider, name: str) -> None:
                 attempt(wrapped, context)
 
 
-def test_key_of_another_use_is_refused(provider: KeyProvider) -> None:
+def test_e36_key_of_another_use_is_refused(provider: KeyProvider) -> None:
     """A key wrapped for one use is not opened for another, whichever reference it bears."""
     contact, identity = CONTEXT, CONTEXT | {"use": "identity"}
     wrapped = provider.wrap(KEY, identity)
@@ -88,7 +88,7 @@ def test_key_of_another_use_is_refused(provider: KeyProvider) -> None:
                 attempt(forged, contact)
 
 
-def test_every_flipped_bit_is_refused(place: Place, provider: KeyProvider) -> None:
+def test_e36_every_flipped_bit_is_refused(place: Place, provider: KeyProvider) -> None:
     """No bit of a wrapped key can be changed."""
     wrapped = provider.wrap(KEY, CONTEXT)
     refused = 0
@@ -103,7 +103,7 @@ def test_every_flipped_bit_is_refused(place: Place, provider: KeyProvider) -> No
     assert provider.unwrap(wrapped, CONTEXT) == KEY
 
 
-def test_every_other_length_is_refused(provider: KeyProvider) -> None:
+def test_e36_every_other_length_is_refused(provider: KeyProvider) -> None:
     """Nothing can be cut from a wrapped key or added to it; nothing and too much are refused as well."""
     wrapped = provider.wrap(KEY, CONTEXT)
     others = [wrapped.blob[:end] for end in range(len(wrapped.blob))]
@@ -112,7 +112,7 @@ def test_every_other_length_is_refused(provider: KeyProvider) -> None:
             provider.unwrap(_changed(wrapped, blob), CONTEXT)
 
 
-def test_foreign_references_are_unavailable(provider: KeyProvider) -> None:
+def test_e36_foreign_references_are_unavailable(provider: KeyProvider) -> None:
     """A reference to another provider's key, or to none, is not tried with the keys at hand."""
     wrapped = provider.wrap(KEY, CONTEXT)
     strange = (
@@ -133,7 +133,7 @@ def test_foreign_references_are_unavailable(provider: KeyProvider) -> None:
             assert type(refusal.value) is KeyUnavailable
 
 
-def test_rotation_keeps_what_was_wrapped(place: Place, provider: KeyProvider) -> None:
+def test_e36_rotation_keeps_what_was_wrapped(place: Place, provider: KeyProvider) -> None:
     """After a rotation the new root is the newest and wraps; the old one still opens; other uses are as they were."""
     old, (index,) = provider.wrap(KEY, CONTEXT), provider.roots("index")
     place.rotate("contact")
@@ -146,7 +146,7 @@ def test_rotation_keeps_what_was_wrapped(place: Place, provider: KeyProvider) ->
     assert list(after.roots("index")) == [index]
 
 
-def test_rewrap_moves_a_key_to_the_newest_root(place: Place, provider: KeyProvider) -> None:
+def test_e36_rewrap_moves_a_key_to_the_newest_root(place: Place, provider: KeyProvider) -> None:
     """A rewrapped key is under the newest root and opens in the same context only."""
     old = provider.wrap(KEY, CONTEXT)
     place.rotate("contact")
@@ -161,7 +161,7 @@ def test_rewrap_moves_a_key_to_the_newest_root(place: Place, provider: KeyProvid
         after.rewrap(_changed(old, old.blob[:-1] + bytes((old.blob[-1] ^ 1,))), CONTEXT)
 
 
-def test_destroyed_root_opens_nothing(place: Place, provider: KeyProvider) -> None:
+def test_e36_destroyed_root_opens_nothing(place: Place, provider: KeyProvider) -> None:
     """What stayed under a destroyed root is refused as such; what was rewrapped opens; the root is listed no more."""
     old = provider.wrap(KEY, CONTEXT)
     place.rotate("contact")
@@ -176,7 +176,7 @@ def test_destroyed_root_opens_nothing(place: Place, provider: KeyProvider) -> No
     assert list(after.roots("contact")) == [new.key_ref]
 
 
-def test_newest_root_is_not_destroyed(place: Place, provider: KeyProvider) -> None:
+def test_e36_newest_root_is_not_destroyed(place: Place, provider: KeyProvider) -> None:
     """The root under which keys are wrapped stays, and so does what is under it."""
     wrapped = provider.wrap(KEY, CONTEXT)
     for _ in range(2):
@@ -190,7 +190,7 @@ def test_newest_root_is_not_destroyed(place: Place, provider: KeyProvider) -> No
 @pytest.mark.parametrize(
     "strange", ["", "contact", "heed-test-contact:v0", "heed-test-contact-0", "heed-live-contact-1"]
 )
-def test_what_is_no_root_is_not_destroyed(provider: KeyProvider, strange: str) -> None:
+def test_e36_what_is_no_root_is_not_destroyed(provider: KeyProvider, strange: str) -> None:
     """A slip in a reference destroys nothing, and says so."""
     before = [list(provider.roots(use)) for use in USES]
     with pytest.raises(Unsafe):
@@ -199,7 +199,7 @@ def test_what_is_no_root_is_not_destroyed(provider: KeyProvider, strange: str) -
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "env"])
-def test_destruction_says_when(kind: str, tmp_path: Path, bao: Callable[[], OpenBao]) -> None:
+def test_e36_destruction_says_when(kind: str, tmp_path: Path, bao: Callable[[], OpenBao]) -> None:
     """The time is that from which on nobody can use the key; asked again, the destruction is the same and no error."""
     with opened(kind, tmp_path, bao) as place:
         provider = place.provider()
@@ -213,7 +213,7 @@ def test_destruction_says_when(kind: str, tmp_path: Path, bao: Callable[[], Open
     assert abs(again.at - first.at) < 60_000_000
 
 
-def test_older_root_can_be_destroyed_after_a_newer_one_came(place: Place, provider: KeyProvider) -> None:
+def test_e36_older_root_can_be_destroyed_after_a_newer_one_came(place: Place, provider: KeyProvider) -> None:
     """With three roots, the middle stays usable when the oldest is destroyed."""
     place.rotate("contact")
     middle = place.provider().wrap(KEY, CONTEXT)
@@ -224,7 +224,7 @@ def test_older_root_can_be_destroyed_after_a_newer_one_came(place: Place, provid
     assert len(after.roots("contact")) == 2
 
 
-def test_given_uses_are_all_that_a_process_has(place: Place, provider: KeyProvider) -> None:
+def test_e36_given_uses_are_all_that_a_process_has(place: Place, provider: KeyProvider) -> None:
     """A process that was given some uses has no root key for the others, whatever it asks."""
     wrapped = provider.wrap(KEY, CONTEXT)
     part = place.provider("identity", "preference")
@@ -242,7 +242,7 @@ def test_given_uses_are_all_that_a_process_has(place: Place, provider: KeyProvid
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_missing_uses_are_unavailable_until_they_are_founded(
+def test_e36_missing_uses_are_unavailable_until_they_are_founded(
     kind: str, tmp_path: Path, bao: Callable[[], OpenBao]
 ) -> None:
     """A use without a root key is not had; founding makes the missing ones only, and cannot where the owner must."""
@@ -265,7 +265,7 @@ def test_missing_uses_are_unavailable_until_they_are_founded(
         assert list(provider.roots("contact")) == before
 
 
-def test_provider_shows_nothing(place: Place, provider: KeyProvider) -> None:
+def test_e36_provider_shows_nothing(place: Place, provider: KeyProvider) -> None:
     """Neither representation nor pickle nor copy lets anything out; what it wrapped shows no octets."""
     assert f"{provider!r} {provider} {[provider]}" == "*** *** [***]"
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -274,7 +274,7 @@ def test_provider_shows_nothing(place: Place, provider: KeyProvider) -> None:
     assert "blob" not in repr(provider.wrap(KEY, CONTEXT))
 
 
-def test_refusals_show_nothing(place: Place, provider: KeyProvider) -> None:
+def test_e36_refusals_show_nothing(place: Place, provider: KeyProvider) -> None:
     """No refusal, nor what led to it, says a key, a token or a credential."""
     wrapped = provider.wrap(KEY, CONTEXT)
     attempts: list[Callable[[], object]] = [
@@ -292,7 +292,7 @@ def test_refusals_show_nothing(place: Place, provider: KeyProvider) -> None:
         assert [secret for secret in [*place.secrets(), KEY.hex()] if secret in said] == []
 
 
-def test_threads_may_share_a_provider(provider: KeyProvider) -> None:
+def test_e36_threads_may_share_a_provider(provider: KeyProvider) -> None:
     """Wrapping and unwrapping in several threads at once gives every thread its own key back."""
 
     def work(number: int) -> bool:

@@ -193,7 +193,7 @@ async def _speak_badly(hour: Hour) -> None:
 # --- the search ------------------------------------------------------------------------------------------------------
 
 
-async def test_every_sealed_field_was_planted() -> None:
+async def test_e23_every_sealed_field_was_planted() -> None:
     """A new field of the catalogue has a token as well; only yes and no have no room for one."""
     assert {row.name for row in FIELDS if row.key_class} - OPEN_VALUES == {"deceased", "active"}
     assert raw_person().keys() == OPEN_VALUES
@@ -213,7 +213,7 @@ async def test_every_sealed_field_was_planted() -> None:
         *(base64.b64encode(b"x" * before + MARK.encode() + b"y" * 5) for before in range(6)),
     ],
 )
-async def test_the_search_knows_the_usual_forms(written: bytes) -> None:
+async def test_e23_the_search_knows_the_usual_forms(written: bytes) -> None:
     """The control of the search itself."""
     assert found_in(b"\0\xff" * 9 + written + b"\0" * 9)
 
@@ -228,7 +228,7 @@ def files_of(folder: Path, pattern: str = "*") -> Iterator[tuple[Path, bytes]]:
             continue
 
 
-async def test_the_tables(hour: Hour) -> None:
+async def test_e23_the_tables(hour: Hour) -> None:
     """Every column of every row of every table, as a superuser reads them."""
     found = [(table, place) async for table, row in rows_of(hour.url) for place in found_in(row)]
     assert found == []
@@ -259,7 +259,7 @@ def _octets(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-async def test_the_files(hour: Hour) -> None:
+async def test_e23_the_files(hour: Hour) -> None:
     """The database's own files and its write-ahead log, while it runs."""
     if hour.url.startswith("sqlite:"):
         folder = Path(hour.url.removeprefix("sqlite:///")).parent
@@ -283,19 +283,19 @@ async def cluster(url: str) -> list[tuple[Path, bytes]]:
     return [*files_of(folder / "base" / str(oid)), *files_of(folder / "pg_wal")]
 
 
-async def test_what_was_logged(hour: Hour) -> None:
+async def test_e23_what_was_logged(hour: Hour) -> None:
     """At the lowest level, with arguments and tracebacks; the incidents are there, so something was logged at all."""
     assert any("incident" in line for line in hour.logged.lines)
     assert [place for line in hour.logged.lines for place in found_in(line)] == []
 
 
-async def test_what_was_answered_in_errors(hour: Hour) -> None:
+async def test_e23_what_was_answered_in_errors(hour: Hour) -> None:
     """Messages, paths, extensions and headers."""
     assert len(hour.errors) > 80
     assert [place for text in hour.errors for place in found_in(text)] == []
 
 
-async def test_the_access_log_and_the_metrics(hour: Hour) -> None:
+async def test_e23_the_access_log_and_the_metrics(hour: Hour) -> None:
     """Leaves of all three logs, what waits in the outbox, and the numbers for operators."""
     leaves = [leaf for org in ("north-clinic", OTHER_ORG, "_") for leaf in await hour.it.house.leaves(org=org)]
     assert {leaf["act"] for leaf in leaves} >= {"read", "query", "create", "update", "login", "audit.read"}
