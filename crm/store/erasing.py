@@ -2,8 +2,8 @@
 
 Data keys become NULL and `shredded`, for good: triggers refuse their return. Cells and seals go although nobody could
 open them any more, and with them search values and what imports knew. The clear row stays as the fact that there was a
-record; after the erasure of a whole patient it has a new name for the log, so that nothing leads from the old events
-to it.
+record; after the erasure of a whole patient it has a new name for the log, under which the erasure itself is recorded,
+so that no row leads from the id to the old events.
 """
 
 from collections.abc import Iterable

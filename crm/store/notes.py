@@ -13,10 +13,7 @@ __all__ = ["Note"]
 
 @dataclass(slots=True)
 class Note:
-    """`returned` and `masked` are public paths, `changed` catalogue names.
-
-    `subject` is the patient's name in the log when the touching began: an erasure ends that name, under its own event.
-    """
+    """`returned` and `masked` are public paths, `changed` catalogue names."""
 
     record: Record
     act: Act
@@ -25,10 +22,6 @@ class Note:
     changed: set[str] = field(default_factory=set)
     out: Outcome = Outcome.OK
     why: str = ""
-    subject: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.subject = self.record.audit_subject
 
     def erased(self, name: str) -> Erased:
         """What is answered in place of a field that was erased; then its paths are not among those returned."""
@@ -44,7 +37,7 @@ class Note:
             "act": self.act,
             "out": self.out,
             "why": self.why,
-            "pat": self.subject,
+            "pat": self.record.audit_subject,
             "fld": tuple(sorted(self.returned)),
             "msk": tuple(sorted(self.masked)),
             "chg": tuple(sorted({path for name in self.changed for path in (BY_NAME[name].paths or (name,))})),

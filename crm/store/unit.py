@@ -231,7 +231,6 @@ class WritingUnit(Unit):
     async def erase(self, record: Record, classes: frozenset[KeyClass] | None, why: str) -> Erasure:
         """Erases these classes of a locked record, all of it with None; `why` is a reason code. Raises `LegalHold`."""
         known = self._keys.index_versions()
-        self.touch(record)
         erasure = await erasing.erase(self._connection, self.context, record, classes, why, self.now, known)
         self._erased(record, record.classes if classes is None else classes, why)
         return erasure
@@ -243,7 +242,6 @@ class WritingUnit(Unit):
         if record is None:
             self.remark(why=told.reason)
         else:
-            self.touch(record)
             self._erased(record, await erasing.erase_again(self._connection, record, told, self.now), told.reason)
         await ledger.repeat(self._connection, [link])
 

@@ -32,7 +32,7 @@ from crm.store.tables import (
     source_record,
 )
 
-__all__ = ["LAST", "epochs", "ids", "load", "log_size", "missing", "patients", "removed", "strays"]
+__all__ = ["LAST", "epochs", "erased", "ids", "load", "log_size", "missing", "nameless", "patients", "strays"]
 
 LAST: Final = "\U0010ffff"
 """Behind every patient id."""
@@ -110,8 +110,7 @@ _OF_NOBODY: Final = {
 }  # fmt: skip
 
 _SIZE = prepare(select(audit_head.c.size).where(audit_head.c.org == bindparam("org")))
-_erased = audit_event.alias("erased")
-_REMOVED = prepare(
+_NAMELESS = prepare(
     select(audit_event.c.pat)
     .distinct()
     .where(
@@ -121,13 +120,10 @@ _REMOVED = prepare(
         audit_event.c.act == Act.CREATE.value,
         audit_event.c.out.in_(_DONE),
         ~exists().where(patient.c.org == audit_event.c.org, patient.c.audit_subject == audit_event.c.pat),
-        ~exists().where(
-            _erased.c.org == audit_event.c.org,
-            _erased.c.pat == audit_event.c.pat,
-            _erased.c.act == Act.ERASE.value,
-            _erased.c.out.in_(_DONE),
-        ),
     )
+)
+_ERASED = prepare(
+    select(func.count().label("patients")).where(patient.c.org == bindparam("org"), patient.c.status == "erased")
 )
 
 
@@ -227,17 +223,14 @@ async def log_size(fetch: Fetch) -> int:
     return int(rows[0]["size"]) if rows else 0
 
 
-async def removed(fetch: Fetch, first: int, behind: int) -> int:
-    """How many names, of patients whose creation stands in this stretch of the log, belong to nobody unexplained."""
-    names = {row["pat"] for row in await fetch(_REMOVED, from_=first, to=behind)}
-    if not names:
-        return 0
-    found: dict[str, dict[str, Change]] = {name: {} for name in names}
-    async for leaf in _waiting(fetch):
-        _hear(found, leaf)
-    # Asked again, since an erasure may have left the outbox for the log in between.
-    names &= {row["pat"] for row in await fetch(_REMOVED, from_=first, to=behind)}
-    return sum(all(change.act != Act.ERASE for change in found[name].values()) for name in names)
+async def nameless(fetch: Fetch, first: int, behind: int) -> int:
+    """How many names, of patients whose creation stands in this stretch of the log, belong to no patient."""
+    return len(await fetch(_NAMELESS, from_=first, to=behind))
+
+
+async def erased(fetch: Fetch) -> int:
+    """How many patients were erased whole: each has left one name behind in the log, and nobody knows which."""
+    return int((await fetch(_ERASED))[0]["patients"])
 
 
 # --- rows of nobody, epochs ------------------------------------------------------------------------------------------
