@@ -20,11 +20,13 @@ from crm.crypto.keyset import KeySet
 from crm.crypto.stored_key import new_index_key, rewrapped
 from crm.domain import search_terms
 from crm.errors import KeyUnavailable, Unsafe
+from crm.store.keystore import stored_keys
 from crm.store.search import candidates
 from tests.client import client
 from tests.house import ORG, OTHER_ORG
 from tests.intruder import Intruder
 from tests.keys import ENV, key_set
+from tests.premises import Place, opened
 
 BY_NAME = {entry.name: entry for entry in INDEXES}
 PEOPLE = 40
@@ -159,6 +161,33 @@ def test_e18_a_dictionary_with_the_key_until_the_key_is_destroyed(tmp_path: Path
     assert with_keys(stolen, 2) == 0
     with pytest.raises(Unsafe):
         KeySet.load(ring, ENV, yesterday)
+
+
+async def test_e18_an_old_dump_after_the_index_key_was_destroyed(database_url: str, tmp_path: Path) -> None:
+    """A copy of yesterday's database, with everything that the place has today: nobody is found in it any more."""
+    place, entry = Place(database_url, tmp_path), BY_NAME["identifier"]
+    dump: dict[str, set[bytes]] = {}
+    async with opened(place) as it:
+        people = {(await it.house.register(person(number)))["id"]: person(number) for number in range(8)}
+        for code, patient, value in await Intruder(database_url).run(
+            "SELECT index_code, patient_id, value FROM blind_index"
+        ):
+            if code == entry.code:
+                dump.setdefault(patient, set()).add(bytes(value))
+        yesterday = await stored_keys(it.keystore)
+
+        def guessed(stolen: KeySet) -> int:
+            ways = [
+                partial(stolen.index_value, ORG, entry.name, entry.bits, version=no) for no in stolen.index_versions()
+            ]
+            return sum(recognised(dump, people, entry.name, way) for way in ways)
+
+        assert guessed(it.house.services.store.keys) == len(people)
+        await it.end_all_epochs()
+        today = await stored_keys(it.keystore)
+    assert guessed(KeySet.load(place.ring, ENV, today)) == 0
+    with pytest.raises(Unsafe):
+        KeySet.load(place.ring, ENV, yesterday)
 
 
 def test_e19_index_values_do_not_link_organisations_or_fields(tmp_path: Path) -> None:
