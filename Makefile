@@ -51,9 +51,10 @@ format: setup ## format the code and apply the safe fixes
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-generate: setup ## write schema/schema.graphql, docs/fields.md and docs/settings.md anew
+generate: setup ## write schema/schema.graphql and the generated pages of docs/ anew
 	@$(BIN)/python server.py schema > schema/schema.graphql.new && mv schema/schema.graphql.new schema/schema.graphql
 	@$(BIN)/python server.py docs
+	@$(BIN)/python -m tests.attacks > docs/attacks.md.new && mv docs/attacks.md.new docs/attacks.md
 
 bench: setup ## the tables of medians and ratios to the bare work; ARGS=keys rotates keys under load
 	@$(BIN)/python -m bench $(ARGS)

@@ -32,6 +32,13 @@ def test_e06_different_places_have_different_bindings(one: tuple[str, ...], othe
     assert (_bound(one) == _bound(other)) == (one == other)  # type: ignore[arg-type]
 
 
+def test_e06_without_lengths_shifted_names_would_be_the_same() -> None:
+    """The control: joined as they are, two different places look alike; with their lengths they do not."""
+    one, other = ("ward", "patient", "name", PATIENT, "r"), ("war", "dpatient", "name", PATIENT, "r")
+    assert "".join(one[:3]) == "".join(other[:3])
+    assert _bound(one) != _bound(other)
+
+
 @given(st.tuples(NAMES, NAMES, NAMES), st.integers(0, 2), st.integers(0, 2))
 def test_e06_moved_boundaries_change_the_binding(names: tuple[str, str, str], source: int, target: int) -> None:
     """Moving a character from the end of one name to the front of another gives another binding."""
