@@ -16,6 +16,7 @@ from crm.errors import KeyUnavailable
 from crm.services.key_life.custodian import Custodian
 from crm.services.key_life.wraps import Rotated
 from crm.store import keystore, reindexing
+from crm.store.database import Database
 from crm.store.record import classes_of
 
 __all__ = ["CLASSES", "rotate", "stored"]
@@ -102,7 +103,7 @@ async def _fill_one(custodian: Custodian, done: Rotated, org: str, refused: set[
             added, failed = await reindexing.reindex(database, keys, org, done.no, ids, custodian.now())
             done.moved += added
             refused.update(failed)
-            await asyncio.sleep(time.monotonic() - begun if database.dialect == "sqlite" else 0)
+            await _pause(database, begun)
         seen += len(page.stored)
         custodian.watch.at(f"index {done.no}: patients of {org}", seen, max(of, seen))
         if not page.last:
@@ -119,8 +120,9 @@ async def _clear(custodian: Custodian, done: Rotated) -> None:
         while True:
             page = await reindexing.page(database, org, after)
             for ids in _batches(page.superseded(done.no)):
+                begun = time.monotonic()
                 await reindexing.forget_values(database, org, done.no, ids)
-                await asyncio.sleep(0)
+                await _pause(database, begun)
             seen += len(page.stored)
             custodian.watch.at(f"index {done.no}: old values of {org}", seen, max(of, seen))
             if not page.last:
@@ -128,7 +130,9 @@ async def _clear(custodian: Custodian, done: Rotated) -> None:
             after = page.last
         removed = 1
         while removed:
+            begun = time.monotonic()
             removed = await reindexing.forget_digests(database, org, done.no)
+            await _pause(database, begun)
 
 
 async def _retire(custodian: Custodian, done: Rotated) -> None:
@@ -145,6 +149,11 @@ async def _retire(custodian: Custodian, done: Rotated) -> None:
             )
         elif row.drained_at is None:
             await keystore.drained(custodian.keystore, row.key, custodian.now())
+
+
+async def _pause(database: Database, begun: float) -> None:
+    """Leaves the one writer of a SQLite file to others, for as long as it was taken."""
+    await asyncio.sleep(time.monotonic() - begun if database.dialect == "sqlite" else 0)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[list[str]]:
