@@ -102,7 +102,7 @@ async def test_what_the_tables_refuse_is_our_mistake_and_quotes_nothing(
 
 async def test_a_row_needs_its_patient(database: Database) -> None:
     """Sealed rows hang on a patient of the same organisation."""
-    row = {"key_class": "identity", "version": 1, "dek_no": 1, "cells": b"", "seal": b"", "provenance": "[]"}
+    row = {"key_class": "identity", "version": 1, "dek_no": 1, "cells": None, "seal": None, "provenance": "[]"}
     async with database.transaction(NORTH) as connection:
         await connection.execute(ADD, **record("a"))
         await connection.execute(ADD_ROW, patient_id="a", **row)
