@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 
 from crm.audit.event import rfc3339
 from crm.catalogue import INDEXES, Index
@@ -27,7 +27,6 @@ _PAGE: Final = 2_000
 """Rows in one look. A patient has far fewer, so each look gets on."""
 
 _B: Final = blind_index.c
-_N: Final = blind_index.alias("newer")
 _S: Final = source_record.c
 _BY_CODE: Final = {index.code: index for index in INDEXES}
 
@@ -40,13 +39,6 @@ _DIGESTS: Final = prepare(
 _PATIENTS: Final = prepare(
     select(func.count().label("patients")).select_from(patient).where(patient.c.org == bindparam("org"))
 )
-_HAS_NEW: Final = exists().where(
-    _N.c.org == _B.org,
-    _N.c.patient_id == _B.patient_id,
-    _N.c.index_code == _B.index_code,
-    _N.c.key_ver == bindparam("version"),
-)
-_OLD: Final = (_B.org == bindparam("org"), _B.key_ver < bindparam("version"))
 _STORED: Final = (_B.patient_id, _B.index_code, _B.key_ver)
 _NEXT: Final = prepare(
     select(*_STORED)
@@ -60,19 +52,27 @@ _LOCK: Final = prepare(
     .order_by(patient.c.id)
     .with_for_update()
 )
-_OF_PATIENTS: Final = prepare(
-    select(*_STORED).where(_B.org == bindparam("org"), any_of(_B.patient_id, "ids")).distinct()
-)
 _INSERT: Final = prepare(insert(blind_index))
-_DELETE_OLD: Final = prepare(delete(blind_index).where(*_OLD, any_of(_B.patient_id, "ids"), _HAS_NEW))
-_DELETE_STALE: Final = prepare(
-    delete(blind_index).where(*_OLD, _B.patient_id == bindparam("patient"), _B.index_code == bindparam("code"))
+# From one patient to another in the order of their ids, and by the whole key: for anything else SQLite, which does not
+# know how much there is, may walk through all values of the organisation.
+_WHOLE: Final = ("index_code", "key_ver", "value", "patient_id", "row_id")
+_BETWEEN: Final = prepare(
+    select(*(_B[name] for name in _WHOLE))
+    .where(_B.org == bindparam("org"), _B.patient_id >= bindparam("first"), _B.patient_id <= bindparam("last"))
+    .order_by(_B.patient_id)
 )
-_SOME_DIGESTS: Final = select(_S.slot).where(_S.org == bindparam("org"), _S.key_ver < bindparam("version")).limit(_PAGE)
+_DELETE: Final = prepare(
+    delete(blind_index).where(_B.org == bindparam("org"), *(_B[name] == bindparam(name) for name in _WHOLE))
+)
+_OLD_DIGESTS: Final = prepare(
+    select(_S.slot)
+    .where(_S.org == bindparam("org"), _S.slot > bindparam("after"), _S.key_ver < bindparam("version"))
+    .order_by(_S.slot)
+    .limit(_PAGE)
+)
 _DELETE_DIGESTS: Final = prepare(
-    delete(source_record).where(_S.org == bindparam("org"), _S.slot.in_(_SOME_DIGESTS.scalar_subquery()))
+    delete(source_record).where(_S.org == bindparam("org"), any_of(_S.slot, "slots"), _S.key_ver < bindparam("version"))
 )
-
 
 _Stored = dict[str, dict[int, set[int]]]
 """By patient and index code the versions under which there are values."""
@@ -91,15 +91,15 @@ class Page:
 
     def superseded(self, version: int) -> list[str]:
         """Who has values of an index under that version, and older ones."""
-        return [
-            one
-            for one, codes in self.stored.items()
-            if any(version in found and min(found) < version for found in codes.values())
-        ]
+        return [one for one, codes in self.stored.items() if any(_beside(found, version) for found in codes.values())]
 
 
 def _lacks(found: set[int], version: int) -> bool:
     return version not in found and min(found) < version
+
+
+def _beside(found: set[int], version: int) -> bool:
+    return version in found and min(found) < version
 
 
 async def values(database: Database, org: str) -> dict[int, int]:
@@ -131,9 +131,16 @@ async def page(database: Database, org: str, after: str) -> Page:
 
 def _gathered(rows: Sequence[Row]) -> _Stored:
     stored: _Stored = {}
-    for patient_id, code, version in rows:
-        stored.setdefault(patient_id, {}).setdefault(code, set()).add(version)
+    for row in rows:
+        stored.setdefault(row["patient_id"], {}).setdefault(row["index_code"], set()).add(row["key_ver"])
     return stored
+
+
+async def _rows_of(connection: Connection, ids: Sequence[str]) -> list[Row]:
+    """The values of these patients, who are neighbours or nearly so."""
+    wanted = frozenset(ids)
+    rows = await connection.fetch(_BETWEEN, first=min(ids), last=max(ids))
+    return [row for row in rows if row["patient_id"] in wanted]
 
 
 async def reindex(
@@ -148,14 +155,17 @@ async def reindex(
     added, failed = 0, []
     async with database.transaction(org) as connection:
         loaded = await records.load_locked(connection.fetch, org, ids)
-        stored = _gathered(await connection.fetch(_OF_PATIENTS, ids=list(ids)))
-        for patient_id, codes in sorted(stored.items()):
+        rows = await _rows_of(connection, ids)
+        for patient_id, codes in _gathered(rows).items():
             lacking = [code for code, found in sorted(codes.items()) if _lacks(found, version)]
             try:
                 terms = _terms(keys, loaded[patient_id], [_BY_CODE[code] for code in lacking], now)
             except (KeyError, Tampered, UnknownKey, KeyDestroyed):  # KeyError: an index that only a newer program has
                 failed.append(patient_id)
                 continue
+            unwanted = {index.code for index, wanted in terms.items() if not wanted}
+            if unwanted:  # values that nothing in the record asks for any more
+                await _remove(connection, org, version, rows, {patient_id: unwanted})
             added += await _add(connection, keys, loaded[patient_id], terms, version)
     return added, failed
 
@@ -178,8 +188,6 @@ async def _add(
 ) -> int:
     rows: list[dict[str, Any]] = []
     for index, wanted in terms.items():
-        if not wanted:  # values that nothing in the record asks for any more
-            await connection.execute(_DELETE_STALE, patient=record.id, code=index.code, version=version)
         hashed = {keys.index_value(record.org, index.name, index.bits, term, version) for term in wanted}
         place = {"index_code": index.code, "key_ver": version, "patient_id": record.id, "row_id": record.id}
         rows += ({"org": record.org, **place, "value": value} for value in sorted(hashed))
@@ -188,14 +196,39 @@ async def _add(
     return len(rows)
 
 
-async def forget_values(database: Database, org: str, version: int, ids: Sequence[str]) -> int:
-    """Removes these patients' values of older versions wherever there are some of `version`; how many went."""
+async def forget_values(database: Database, org: str, version: int, ids: Sequence[str]) -> None:
+    """Removes these patients' values of older versions wherever there are some of `version`."""
     async with database.transaction(org) as connection:
         await connection.fetch(_LOCK, ids=list(ids))  # in the order in which every writer locks
-        return await connection.execute(_DELETE_OLD, ids=list(ids), version=version)
+        rows = await _rows_of(connection, ids)
+        superseded = {
+            patient_id: {code for code, found in codes.items() if _beside(found, version)}
+            for patient_id, codes in _gathered(rows).items()
+        }
+        await _remove(connection, org, version, rows, superseded)
 
 
-async def forget_digests(database: Database, org: str, version: int) -> int:
-    """Removes some digests of imported records that an older version made; how many went, none when all are gone."""
+async def _remove(
+    connection: Connection, org: str, version: int, rows: Sequence[Row], codes: Mapping[str, Collection[int]]
+) -> None:
+    """Removes those of `rows` that are of older versions, and of these indexes of these patients."""
+    gone = [
+        {"org": org, **dict(zip(_WHOLE, row, strict=True))}
+        for row in rows
+        if row["key_ver"] < version and row["index_code"] in codes.get(row["patient_id"], ())
+    ]
+    if gone:
+        await connection.execute_many(_DELETE, gone)
+
+
+async def forget_digests(database: Database, org: str, version: int, after: bytes) -> bytes:
+    """Removes the next digests of imported records behind the slot `after` that an older version made.
+
+    Returns the last slot that was removed, empty when there was none.
+    """
+    slots = [bytes(row["slot"]) for row in await database.fetch(org, _OLD_DIGESTS, after=after, version=version)]
+    if not slots:
+        return b""
     async with database.transaction(org) as connection:
-        return await connection.execute(_DELETE_DIGESTS, version=version)
+        await connection.execute(_DELETE_DIGESTS, slots=slots, version=version)
+    return slots[-1]

@@ -58,7 +58,7 @@ _MOVE: Final = prepare(
         _K.patient_id == bindparam("patient"),
         _K.key_class == bindparam("class_"),
         _K.dek_no == bindparam("number"),
-        _K.epoch == bindparam("old"),
+        _K.epoch + 0 == bindparam("old"),  # computed, so that PostgreSQL finds the row by its primary key
         _K.state == LIVE,
     )
     .values(epoch=bindparam("epoch"), wrapped=bindparam("wrapped"))

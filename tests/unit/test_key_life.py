@@ -64,7 +64,7 @@ def test_what_is_due_when(key: KeyRow, due: int | None) -> None:
 
 
 def test_who_lacks_which_version_of_the_index() -> None:
-    """By patient and index: older values alone lack the new one, and beside it are superseded; newer ones are neither."""
+    """By patient and index: older values alone lack the new one, beside it they are superseded, newer ones are neither."""
     page = Page({"a": {1: {1}}, "b": {1: {1, 2}}, "c": {1: {2}}, "d": {1: {3}}, "e": {1: {1, 2}, 2: {1}}}, "")
     assert page.lacking(2) == ["a", "e"]
     assert page.superseded(2) == ["b", "e"]
@@ -77,12 +77,11 @@ def test_rotations_in_words() -> None:
         Rotated("index", 3, resumed=True, moved=10, left_out=1, seconds=1.0),
         Resealed(0, patients=4, moved=16, seconds=2.0),
     ])  # fmt: skip
+    resumed = "; an unfinished rotation was finished, and no other one begun"
     assert not done.whole
     assert key_report.rotated(done) == [
         "identity 2: 100 rows moved in 2.0 s (50 per second)",
-        "index 3: 10 rows moved in 1.0 s (10 per second)"
-        + "; an unfinished rotation was finished, and no other one begun"
-        + "; 1 could not be opened and stay as they were",
+        f"index 3: 10 rows moved in 1.0 s (10 per second){resumed}; 1 could not be opened and stay as they were",
         "data keys: 16 replaced, of 4 patients in 2.0 s (2 per second)",
     ]
     assert Done([Rerooted("log", "log-1", resumed=False, moved=1)]).whole

@@ -68,7 +68,7 @@ async def destroy(custodian: Custodian, keep: int, *, hurry: bool) -> list[Endin
         # Again, since a transaction that had begun before may have added something.
         doomed = [row for row in rows if row.no in verdicts and await _is_ready(custodian, row, keep, hurry=hurry)]
         if doomed:
-            await _end(custodian, use, rows, doomed)
+            await _end(custodian, use, doomed)
         ended += [verdicts[row.no] for row in doomed]
         ended += await _end_roots(custodian, use, keep, hurry=hurry)
     await custodian.keyroom.look()
@@ -117,33 +117,38 @@ async def _references(custodian: Custodian, row: KeyRow) -> int:
     return sum(counts)
 
 
-async def _end(custodian: Custodian, use: str, rows: Sequence[KeyRow], doomed: Sequence[KeyRow]) -> None:
-    """Takes the survivors out from under the root key of the doomed, and forgets the doomed."""
+async def _end(custodian: Custodian, use: str, doomed: Sequence[KeyRow]) -> None:
+    """Takes what shares a root key with the doomed out from under it, and forgets the doomed."""
     for row in doomed:
         await custodian.record_everywhere(f"destroy:{use}:{row.no}")
-    newest = (await asyncio.to_thread(custodian.provider.roots, use))[-1]
-    if any(row.key.key_ref == newest for row in doomed):
+    numbers = {row.no for row in doomed}
+    refs = {row.key.key_ref for row in doomed}
+    survivors = {row.no for row in await _rows(custodian, use) if row.no not in numbers and row.key.key_ref in refs}
+    if (await asyncio.to_thread(custodian.provider.roots, use))[-1] in refs:
         await asyncio.to_thread(custodian.provider.rotate, use)
-    numbers = {row.no for row in await _rows(custodian, use)} - {row.no for row in doomed}
-    await roots.rewrap_all(custodian, use, numbers)
+    await roots.rewrap_all(custodian, use, survivors)
     for row in doomed:
         await keystore.end(custodian.keystore, row.key)
 
 
 async def _old_roots(custodian: Custodian, use: str, rows: Sequence[KeyRow], keep: int, *, hurry: bool) -> list[Ending]:
-    """The root keys before the newest, and those of which it is not known yet that they are destroyed."""
-    living = {row.key.key_ref for row in rows if row.state != "destroyed"}
-    owed = {row.key.key_ref for row in rows if row.state == "destroyed" and row.destroyed_at is None}
-    due = max((row.wrapped_at or row.created_at for row in rows), default=0) + keep
-    old = (await asyncio.to_thread(custodian.provider.roots, use))[:-1]
+    """The root keys before the newest that ever wrapped something, the oldest first.
+
+    One is needed while a key is under it, and kept for as long as copies from when one was. After the first that has
+    to stay all do: a provider that numbers versions destroys the older ones with each.
+    """
     found: list[Ending] = []
-    for ref in [*old, *sorted(owed - set(old))]:
-        if ref in living:
-            found.append(Ending(use, None, ref, Verdict.NEEDED, sum(row.key.key_ref == ref for row in rows)))
-        elif hurry or ref in owed or due <= custodian.now():
-            found.append(Ending(use, None, ref, Verdict.READY, due=due))
-        else:
-            found.append(Ending(use, None, ref, Verdict.YOUNG, due=due))
+    stays = False
+    for ref in (await asyncio.to_thread(custodian.provider.roots, use))[:-1]:
+        under = sum(row.key.key_ref == ref and row.state != "destroyed" for row in rows)
+        left = [row.wrapped_at or row.created_at for row in rows if ref in row.former]
+        if not under and not left and not any(row.key.key_ref == ref for row in rows):
+            continue  # perhaps somebody is about to put a key under it
+        due = max(left) + keep if left else None
+        young = due is not None and due > custodian.now() and not hurry
+        verdict = Verdict.NEEDED if under else Verdict.YOUNG if young or stays else Verdict.READY
+        stays = verdict is not Verdict.READY
+        found.append(Ending(use, None, ref, verdict, under, due))
     return found
 
 
@@ -152,7 +157,12 @@ async def _end_roots(custodian: Custodian, use: str, keep: int, *, hurry: bool) 
     ready = [ending for ending in found if ending.verdict is Verdict.READY]
     for ending in ready:
         await custodian.record_everywhere(f"destroy:root:{use}")
-        await keystore.ended(custodian.keystore, ending.key_ref, await _destroyed(custodian, use, ending.key_ref))
+        await _destroyed(custodian, use, ending.key_ref)
+    existing = set(await asyncio.to_thread(custodian.provider.roots, use))
+    for row in await _rows(custodian, use):
+        if row.state == "destroyed" and row.destroyed_at is None and existing.isdisjoint(row.roots):
+            times = [await _destroyed(custodian, use, ref) for ref in row.roots]
+            await keystore.ended(custodian.keystore, row.key, max(times))
     return ready
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from crm.catalogue import INDEXES, KeyClass
 from crm.crypto.stored_key import new_index_key
 from crm.errors import KeyUnavailable
+from crm.services.key_life import roots
 from crm.services.key_life.custodian import Custodian
 from crm.services.key_life.wraps import Rotated
 from crm.store import keystore, reindexing
@@ -24,7 +25,7 @@ __all__ = ["CLASSES", "rotate", "stored"]
 CLASSES: Final[frozenset[KeyClass]] = classes_of(name for index in INDEXES for name in index.fields)
 """The classes that must be opened to compute index values."""
 
-_BATCH: Final = 50
+_BATCH: Final = 100
 
 Refused = dict[str, set[str]]
 """By organisation the patients who could not be opened."""
@@ -65,6 +66,7 @@ async def _begun(custodian: Custodian) -> Rotated:
         if row.state == "retiring" and (row.drained_at is None or counts.get(row.no)):
             return Rotated("index", active.no, resumed=True)
     no = rows[-1].no + 1
+    await roots.separate(custodian, "index")
     await custodian.publish(new_index_key(custodian.provider, custodian.env, no, "pending"))
     return Rotated("index", no, resumed=False)
 
@@ -128,11 +130,9 @@ async def _clear(custodian: Custodian, done: Rotated) -> None:
             if not page.last:
                 break
             after = page.last
-        removed = 1
-        while removed:
-            begun = time.monotonic()
-            removed = await reindexing.forget_digests(database, org, done.no)
-            await _pause(database, begun)
+        slot = await reindexing.forget_digests(database, org, done.no, b"")
+        while slot:
+            slot = await reindexing.forget_digests(database, org, done.no, slot)
 
 
 async def _retire(custodian: Custodian, done: Rotated) -> None:

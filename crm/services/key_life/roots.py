@@ -8,7 +8,7 @@ from crm.errors import Unsafe
 from crm.services.key_life.custodian import Custodian
 from crm.store import keystore
 
-__all__ = ["Rerooted", "rewrap_all", "rotate"]
+__all__ = ["Rerooted", "rewrap_all", "rotate", "separate"]
 
 _TRIES = 3
 
@@ -38,6 +38,21 @@ async def rotate(custodian: Custodian, use: str) -> Rerooted:
     return Rerooted(use, newest, resumed, await rewrap_all(custodian, use, {row.no for row in rows}))
 
 
+async def separate(custodian: Custodian, use: str) -> None:
+    """Makes sure that the newest root key of a use wraps nothing yet, before a new key comes under it.
+
+    A key that has its root key for itself can be destroyed for all copies of the key store, and none of the others
+    with it. Raises ProviderUnavailable, StoreUnavailable.
+    """
+    newest = (await asyncio.to_thread(custodian.provider.roots, use))[-1]
+    if not any(newest in row.roots for row in await custodian.rows(use)):
+        return
+    try:
+        await asyncio.to_thread(custodian.provider.rotate, use)
+    except Unsafe as refusal:
+        custodian.watch.note(f"{use}: the new key shares its root key with the old one, because {refusal}")
+
+
 async def rewrap_all(custodian: Custodian, use: str, numbers: set[int]) -> int:
     """Brings the keys of a use with these numbers under its newest root key; how many were not there yet.
 
@@ -46,11 +61,11 @@ async def rewrap_all(custodian: Custodian, use: str, numbers: set[int]) -> int:
     moved = 0
     for _ in range(_TRIES):
         newest = (await asyncio.to_thread(custodian.provider.roots, use))[-1]
-        rows = [row.key for row in await custodian.rows(use) if row.no in numbers and row.state != "destroyed"]
-        behind = [key for key in rows if key.key_ref != newest]
+        rows = [row for row in await custodian.rows(use) if row.no in numbers and row.state != "destroyed"]
+        behind = [row for row in rows if row.key.key_ref != newest]
         if not behind:
             return moved
-        for key in behind:
-            fresh = await asyncio.to_thread(rewrapped, custodian.provider, custodian.env, key)
-            moved += await keystore.rewrap(custodian.keystore, key, fresh, custodian.now())
+        for row in behind:
+            fresh = await asyncio.to_thread(rewrapped, custodian.provider, custodian.env, row.key)
+            moved += await keystore.rewrap(custodian.keystore, row, fresh, custodian.now())
     raise Unsafe(f"the root keys for {use} are being changed by somebody else: try again when that is done")

@@ -12,6 +12,7 @@ from crm.catalogue import KeyClass
 from crm.crypto.aead import Alg
 from crm.crypto.stored_key import new_wrap_key, unwrapped
 from crm.errors import KeyUnavailable
+from crm.services.key_life import roots
 from crm.services.key_life.custodian import Custodian
 from crm.store import keystore, rotating
 from crm.store.keystore import KeyRow
@@ -65,6 +66,7 @@ async def _begun(custodian: Custodian, key_class: KeyClass) -> Rotated:
     # The cipher of data keys' wraps stays what it was: where a deployment allows only one, that is the one.
     alg = Alg(unwrapped(custodian.provider, custodian.env, active.key)[0])
     no = rows[-1].no + 1
+    await roots.separate(custodian, key_class.value)
     await custodian.publish(new_wrap_key(custodian.provider, custodian.env, key_class, no, "pending", alg))
     return Rotated(key_class.value, no, resumed=False)
 
