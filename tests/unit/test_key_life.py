@@ -64,7 +64,7 @@ def test_what_is_due_when(key: KeyRow, due: int | None) -> None:
 
 
 def test_who_lacks_which_version_of_the_index() -> None:
-    """By patient and index: older values alone lack the new one, beside it they are superseded, newer ones are neither."""
+    """Older values alone lack the new one; beside it they are superseded; newer ones are neither."""
     page = Page({"a": {1: {1}}, "b": {1: {1, 2}}, "c": {1: {2}}, "d": {1: {3}}, "e": {1: {1, 2}, 2: {1}}}, "")
     assert page.lacking(2) == ["a", "e"]
     assert page.superseded(2) == ["b", "e"]
