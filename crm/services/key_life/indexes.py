@@ -130,8 +130,10 @@ async def _clear(custodian: Custodian, done: Rotated) -> None:
             if not page.last:
                 break
             after = page.last
-        slot = await reindexing.forget_digests(database, org, done.no, b"")
+        slot, begun = await reindexing.forget_digests(database, org, done.no, b""), time.monotonic()
         while slot:
+            await _pause(database, begun)
+            begun = time.monotonic()
             slot = await reindexing.forget_digests(database, org, done.no, slot)
 
 
