@@ -1,9 +1,10 @@
 """The tables of `make bench`: Heed with sealing, policy and recording on, beside the same work done bare.
 
-    python -m bench [crypto] [reads] [fhir] [keys] [--patients N] [--rounds N] [--seconds S]
-                    [--only sqlite|postgresql] [--deep] [--rotated N] [--reindexed N]
+    python -m bench [crypto] [reads] [fhir] [keys] [leakage] [--patients N] [--rounds N] [--seconds S]
+                    [--only sqlite|postgresql] [--deep] [--rotated N] [--reindexed N] [--counted N]
 
-All parts but `keys` by default; that one rotates the keys of 100,000 patients under load and takes many minutes.
+Without a part the first three. `keys` rotates the keys of 100,000 patients under load, `leakage` counts 200,000 people:
+both take many minutes.
 Everything happens in temporary folders and databases, with durable commits. `--deep` adds where the time goes.
 """
 
@@ -20,14 +21,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench import anatomy, bare, crypto, imports, reads, rotation
+from bench import anatomy, bare, crypto, imports, leakage, reads, rotation
 from commands.house import house
 from crm.crypto.keyring import KeyRing
 from crm.settings import Environment, LogLevel, Settings, load
 from crm.store import migrations
 from tests.postgres import running
 
-PARTS = ("crypto", "reads", "fhir", "keys")
+PARTS = ("crypto", "reads", "fhir", "keys", "leakage")
 CONCURRENCIES = (1, 16)
 _LOSSY = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -119,7 +120,7 @@ async def _fhir(folder: Path) -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all but keys without any")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="the first three without any")
     parser.add_argument("--patients", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one slice over HTTP; half of it in process")
@@ -127,8 +128,9 @@ def main() -> None:
     parser.add_argument("--deep", action="store_true", help="also where the time goes")
     parser.add_argument("--rotated", type=int, default=100_000, help="patients whose data keys are moved")
     parser.add_argument("--reindexed", type=int, default=10_000, help="patients whose index values are replaced")
+    parser.add_argument("--counted", type=int, default=200_000, help="people whose index values a thief counts")
     given = parser.parse_args()
-    parts = given.parts or PARTS[:-1]
+    parts = given.parts or PARTS[:3]
     print(
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} processors.\n"
         f"Ratios are Heed : bare, the median of {given.rounds} interleaved rounds and their range.\n"
@@ -146,6 +148,8 @@ def main() -> None:
         if "fhir" in parts:
             with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
                 runner.run(_fhir(Path(folder)))
+    if "leakage" in parts:
+        leakage.show(given.counted)
     busy = f", load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     print(f"\n{time.monotonic() - started:.0f} s in all{busy}")
 

@@ -1,15 +1,16 @@
-"""Rotation under load: the part `keys` of `make bench`. Keys are moved while two processes read, search and write.
+"""Rotation under load: the part `keys` of `make bench`. Keys are moved while the service reads, searches and writes.
 
-Every answer is checked: a request that fails, a search that misses somebody who is there, and a change that the other
-process does not see are counted, and there must be none. Owns its patients and nothing of the service.
+Two processes serve on PostgreSQL. On SQLite, which is for one, it is one, and the rotating command is the second. Every
+answer is checked: a request that fails, a search that misses somebody who is there, and a change that the other process
+does not see are counted, and there must be none. Owns its patients and nothing of the service.
 """
 
 import asyncio
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -87,9 +88,9 @@ class Tally:
 
 
 class Askers:
-    """Clients of two servers, until they are told to stop; what one server writes, the other one is asked for."""
+    """Clients of the servers, until they are told to stop; what one server writes, the next one is asked for."""
 
-    def __init__(self, ports: tuple[int, int], header: str, ids: list[str]) -> None:
+    def __init__(self, ports: Sequence[int], header: str, ids: list[str]) -> None:
         self.tally = Tally()
         self._ports = ports
         self._header = f"Authorization: {header}\r\n"
@@ -98,17 +99,17 @@ class Askers:
         self._stopped = asyncio.Event()
 
     @asynccontextmanager
-    async def at_work(self) -> Any:
-        """Six askers: on each server one who reads, one who searches, one who writes."""
+    async def at_work(self) -> AsyncIterator[None]:
+        """Three askers on each server: one who reads, one who searches, one who writes."""
         async with AsyncExitStack() as wires:
-            tasks = []
-            for place, kind in enumerate([self._reading, self._searching, self._writing] * 2):
-                pair = [Wire(port) for port in self._ports]
-                for wire in pair:
-                    wires.callback(wire.close)
-                here, there = pair if place < 3 else pair[::-1]
-                tasks.append(asyncio.create_task(self._work(kind, here, there, place)))
-            yield self
+            tasks: list[asyncio.Task[None]] = []
+            for place, port in enumerate(self._ports):
+                for kind in (self._reading, self._searching, self._writing):
+                    here, there = Wire(port), Wire(self._ports[place - 1])
+                    wires.callback(here.close)
+                    wires.callback(there.close)
+                    tasks.append(asyncio.create_task(self._work(kind, here, there, len(tasks))))
+            yield
             self._stopped.set()
             await asyncio.gather(*tasks)
 
@@ -177,11 +178,11 @@ async def rotated(url: str, folder: Path, *what: str) -> tuple[int, float, float
 
 
 async def under_load(url: str, folder: Path, ids: list[str], what: str) -> None:
-    """Prints what one rotation came to while six askers were at work on two servers, and again alone."""
-    header = authorization(folder)
-    more = {"keys_refresh": REFRESH}
-    with children.heed(url, folder, **more) as one, children.heed(url, folder, **more) as two:
-        askers = Askers((one.port, two.port), header, ids)
+    """Prints what one rotation came to while askers were at work, and again while the servers were idle."""
+    serving = 1 if url.startswith("sqlite:") else 2
+    with ExitStack() as stack:
+        servers = [stack.enter_context(children.heed(url, folder, keys_refresh=REFRESH)) for _ in range(serving)]
+        askers = Askers([one.port for one in servers], authorization(folder), ids)
         begun = time.monotonic()
         async with askers.at_work():
             await asyncio.sleep(3)
@@ -191,7 +192,8 @@ async def under_load(url: str, folder: Path, ids: list[str], what: str) -> None:
             await asyncio.sleep(2)
         taken = time.monotonic() - begun
         tally = askers.tally
-        print(f"keys rotate {what}, while two processes serve: {moved} rows, {moved / seconds:.0f}/s ({whole:.0f} s)")
+        title = f"keys rotate {what}, {serving} serving"
+        print(f"{title}, under load: {moved} rows, {moved / seconds:.0f}/s ({whole:.0f} s)")
         print(f"  {tally.line(taken)}; {before / calm:.0f}/s before, {during / whole:.0f}/s meanwhile")
         for failure in sorted({re.sub(r"[0-9a-f]{8,}", "…", one) for one in tally.failed})[:5]:
             print(f"  failure: {failure}")
