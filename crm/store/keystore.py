@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import ColumnElement, Update, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -23,7 +24,9 @@ _KEY: Final = (_C.kind, _C.key_class, _C.no, _C.state, _C.provider, _C.key_ref, 
 _TIMES: Final = ("created_at", "wrapped_at", "activated_at", "retired_at", "drained_at", "destroyed_at")
 
 _ALL: Final = prepare(select(*_KEY).order_by(_C.kind, _C.key_class, _C.no))
-_ROWS: Final = prepare(select(*_KEY, *(_C[name] for name in _TIMES)).order_by(_C.kind, _C.key_class, _C.no))
+_ROWS: Final = prepare(
+    select(*_KEY, *(_C[name] for name in _TIMES), _C.former_refs).order_by(_C.kind, _C.key_class, _C.no)
+)
 _ADD: Final = prepare(insert(crypto_key).on_conflict_do_nothing())
 
 
@@ -42,22 +45,19 @@ _REWRAP: Final = prepare(
         provider=bindparam("provider"),
         key_ref=bindparam("key_ref"),
         wrapped=bindparam("new"),
+        former_refs=bindparam("former"),
         wrapped_at=bindparam("at"),
     )
 )
-_ENDED: Final = prepare(
-    update(crypto_key)
-    .where(_C.state == "destroyed", _C.key_ref == bindparam("ref_"), _C.destroyed_at.is_(None))
-    .values(destroyed_at=bindparam("at"))
-)
+_ENDED: Final = prepare(_this(_C.state == "destroyed", _C.destroyed_at.is_(None)).values(destroyed_at=bindparam("at")))
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
     """A key and the times of its life, microseconds since 1970, UTC; None for what has not come yet.
 
-    `wrapped_at` is when a root key last wrapped it, if that was not when it was created. `destroyed_at` of a destroyed
-    key is None until its root key is known to be destroyed as well.
+    `former` are the root keys that wrapped it before the present one, and `wrapped_at` is when that changed last.
+    `destroyed_at` of a destroyed key is None until every root key that ever wrapped it is destroyed as well.
     """
 
     key: StoredKey
@@ -67,11 +67,17 @@ class KeyRow:
     retired_at: int | None
     drained_at: int | None
     destroyed_at: int | None
+    former: tuple[str, ...] = ()
 
     @property
     def no(self) -> int:
         """The key's number among those of its use."""
         return self.key.no
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Every root key that ever wrapped it; whoever has one of them can open a copy of the key store from then."""
+        return *self.former, self.key.key_ref
 
     @property
     def state(self) -> str:
@@ -87,7 +93,8 @@ async def stored_keys(database: Database) -> list[StoredKey]:
 async def key_rows(database: Database) -> list[KeyRow]:
     """The same with the times of each. Raises StoreUnavailable."""
     rows = (tuple(row) for row in await database.fetch(NO_ORG, _ROWS))
-    return [KeyRow(StoredKey(*row[: len(_KEY)]), *row[len(_KEY) :]) for row in rows]
+    width = len(_KEY)
+    return [KeyRow(StoredKey(*row[:width]), *row[width:-1], tuple(orjson.loads(row[-1]))) for row in rows]
 
 
 async def bootstrap(database: Database, make: Callable[[], Sequence[StoredKey]], now: int) -> list[StoredKey]:
@@ -115,7 +122,7 @@ async def _add(connection: Connection, key: StoredKey, now: int) -> None:
     times |= {"created_at": now, "activated_at": now if key.state == "active" else None}
     wrapped = {"provider": key.provider, "key_ref": key.key_ref, "wrapped": key.wrapped}
     await connection.execute(
-        _ADD, kind=key.kind, key_class=key.key_class, no=key.no, state=key.state, **wrapped, **times
+        _ADD, kind=key.kind, key_class=key.key_class, no=key.no, state=key.state, former_refs="[]", **wrapped, **times
     )
 
 
@@ -140,10 +147,11 @@ async def drained(database: Database, key: StoredKey, now: int) -> None:
     await _do(database, _DRAINED, key, at=now)
 
 
-async def rewrap(database: Database, old: StoredKey, new: StoredKey, now: int) -> bool:
-    """Stores a key under another root key; False when it is not as `old` says any more."""
-    values = {"provider": new.provider, "key_ref": new.key_ref, "new": new.wrapped}
-    return await _do(database, _REWRAP, old, old_ref=old.key_ref, old=old.wrapped, **values, at=now)
+async def rewrap(database: Database, row: KeyRow, new: StoredKey, now: int) -> bool:
+    """Stores a key under another root key; False when it is not as `row` says any more."""
+    values = {"provider": new.provider, "key_ref": new.key_ref, "new": new.wrapped, "at": now}
+    old = {"old_ref": row.key.key_ref, "old": row.key.wrapped, "former": orjson.dumps(row.roots).decode()}
+    return await _do(database, _REWRAP, row.key, **old, **values)
 
 
 async def end(database: Database, key: StoredKey) -> bool:
@@ -151,10 +159,9 @@ async def end(database: Database, key: StoredKey) -> bool:
     return await _do(database, _END, key)
 
 
-async def ended(database: Database, key_ref: str, at: int) -> None:
-    """Notes from when on nobody can use the destroyed keys that were under this root key."""
-    async with database.transaction(NO_ORG) as connection:
-        await connection.execute(_ENDED, ref_=key_ref, at=at)
+async def ended(database: Database, key: StoredKey, at: int) -> None:
+    """Notes from when on nobody can use a destroyed key, not even with an old copy of the key store."""
+    await _do(database, _ENDED, key, at=at)
 
 
 def _name(key: StoredKey) -> dict[str, Any]:

@@ -165,6 +165,7 @@ crypto_key = Table(
     Column("wrapped_at", BigInteger),
     Column("retired_at", BigInteger),
     Column("drained_at", BigInteger),
+    Column("former_refs", Text, nullable=False, server_default="[]"),
     CheckConstraint("kind IN ('wrap', 'index', 'sign')", name="kind"),
     CheckConstraint("state IN ('pending', 'active', 'retiring', 'destroyed')", name="state"),
     Index(
@@ -178,7 +179,8 @@ crypto_key = Table(
 )
 """Epoch, index and signing keys, wrapped by the provider's root key; one active for each kind and class. Belongs to no
 organisation. `wrapped_at` is when a root key last wrapped it (NULL: when it was created), `drained_at` when nothing
-needed a retiring key any more, `destroyed_at` from when on nobody can use it (which may lie ahead)."""
+needed a retiring key any more, `destroyed_at` from when on nobody can use it (which may lie ahead). `former_refs` is a
+JSON list of the root keys that wrapped it before `key_ref`: old copies of this table have it under those."""
 
 replica = Table(
     "replica",

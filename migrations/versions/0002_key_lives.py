@@ -18,6 +18,7 @@ ADDED = {
         ("wrapped_at", sa.BigInteger(), None),
         ("retired_at", sa.BigInteger(), None),
         ("drained_at", sa.BigInteger(), None),
+        ("former_refs", sa.Text(), "[]"),
     ),
 }
 

@@ -377,12 +377,12 @@ async def test_root_keys(pair: tuple[Member, Member], ids: dict[int, str]) -> No
 async def test_a_root_rotation_overwrites_nobody_elses(pair: tuple[Member, Member]) -> None:
     """A key that changed since it was read is left alone."""
     first, _ = pair
-    [row] = [row.key for row in await keystore.key_rows(first.database) if row.key.use == "identity"]
-    other = replace(row, key_ref="other", wrapped=b"other")
+    [row] = [row for row in await keystore.key_rows(first.database) if row.key.use == "identity"]
+    other = replace(row.key, key_ref="other", wrapped=b"other")
     assert await keystore.rewrap(first.database, row, other, now())
-    assert not await keystore.rewrap(first.database, row, replace(row, wrapped=b"late"), now())
-    [stored] = [row.key for row in await keystore.key_rows(first.database) if row.key.use == "identity"]
-    assert stored.wrapped == b"other"
+    assert not await keystore.rewrap(first.database, row, replace(row.key, wrapped=b"late"), now())
+    [stored] = [row for row in await keystore.key_rows(first.database) if row.key.use == "identity"]
+    assert (stored.key.wrapped, stored.roots) == (b"other", (row.key.key_ref, "other"))
 
 
 async def test_data_keys_of_everybody(pair: tuple[Member, Member], ids: dict[int, str], database_url: str) -> None:

@@ -176,6 +176,40 @@ async def test_old_root_keys_end_by_themselves(one: Member, ids: dict[int, str])
     await each_is_whole(one, ids)
 
 
+async def test_an_epoch_is_gone_when_every_root_key_that_wrapped_it_is(one: Member, ids: dict[int, str]) -> None:
+    """A copy of the key store from before a root rotation still opens with the old root key: the end waits for that."""
+    first = [row.key for row in await keystore.key_rows(one.database)]
+    await roots.rotate(one.custodian(), "identity")
+    await wraps.rotate(one.custodian(), KeyClass.IDENTITY)
+    [old] = [key for key in first if key.use == "identity"]
+    await keystore.drained(one.database, old, now() - KEEP)
+    assert await named(await ends.destroy(one.custodian(), KEEP, hurry=False)) == {"identity 1": "ready"}
+
+    async def ended() -> int | None:
+        [row] = [row for row in await keystore.key_rows(one.database) if row.state == "destroyed"]
+        return row.destroyed_at
+
+    assert await ended() is None
+    KeySet.load(one.provider, ENV, first)  # the control: whoever has a copy of then can open it
+    later = one.custodian(store=_Later(one, KEEP + DAY))
+    assert await named(await ends.destroy(later, KEEP, hurry=False)) == {"identity root": "ready"}
+    assert await ended() is not None
+    with pytest.raises(Unsafe, match="does not fit"):
+        KeySet.load(one.provider, ENV, first)
+    await each_is_whole(one, ids)
+
+
+async def test_copies_of_what_lives_outlast_the_end_of_an_epoch(one: Member, ids: dict[int, str]) -> None:
+    """The key store as it was after a rotation still opens when the old epoch is destroyed: a restore needs it."""
+    await wraps.rotate(one.custodian(), KeyClass.IDENTITY)
+    copy = [row.key for row in await keystore.key_rows(one.database) if row.state != "retiring"]
+    later = one.custodian(store=_Later(one, KEEP + DAY))
+    assert await named(await ends.destroy(later, KEEP, hurry=False)) == {
+        "identity 1": "ready", "identity root": "ready",
+    }  # fmt: skip
+    KeySet.load(one.provider, ENV, copy)
+
+
 class _Frail:
     """A key ring whose process ends before or after one of its calls."""
 

@@ -132,10 +132,10 @@ async def _end(custodian: Custodian, use: str, doomed: Sequence[KeyRow]) -> None
 
 
 async def _old_roots(custodian: Custodian, use: str, rows: Sequence[KeyRow], keep: int, *, hurry: bool) -> list[Ending]:
-    """The root keys before the newest that ever wrapped something, the oldest first.
+    """The root keys before the newest that wrapped something once and nothing now, the oldest first.
 
-    One is needed while a key is under it, and kept for as long as copies from when one was. After the first that has
-    to stay all do: a provider that numbers versions destroys the older ones with each.
+    One is kept for as long as copies from when something was under it. After the first that has to stay all do: a
+    provider that numbers versions destroys the older ones with each.
     """
     found: list[Ending] = []
     stays = False
@@ -146,9 +146,9 @@ async def _old_roots(custodian: Custodian, use: str, rows: Sequence[KeyRow], kee
             continue  # perhaps somebody is about to put a key under it
         due = max(left) + keep if left else None
         young = due is not None and due > custodian.now() and not hurry
-        verdict = Verdict.NEEDED if under else Verdict.YOUNG if young or stays else Verdict.READY
-        stays = verdict is not Verdict.READY
-        found.append(Ending(use, None, ref, verdict, under, due))
+        stays = stays or young or under > 0
+        if not under:
+            found.append(Ending(use, None, ref, Verdict.YOUNG if stays else Verdict.READY, due=due))
     return found
 
 
