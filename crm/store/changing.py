@@ -57,8 +57,10 @@ _UPDATE_SEALED = prepare(
 _DELETE_INDEX = prepare(
     delete(blind_index).where(
         blind_index.c.org == bindparam("org"),
-        blind_index.c.patient_id == bindparam("id_"),
-        blind_index.c.index_code == bindparam("code_"),
+        # Put like this, because SQLite would else walk through all values of that index.
+        blind_index.c.patient_id >= bindparam("id_"),
+        blind_index.c.patient_id <= bindparam("id_"),
+        blind_index.c.index_code + 0 == bindparam("code_"),
     )
 )
 
