@@ -31,7 +31,8 @@ async def rotate(custodian: Custodian, use: str) -> Rerooted:
     """
     newest = (await asyncio.to_thread(custodian.provider.roots, use))[-1]
     rows = [row for row in await custodian.rows(use) if row.state != "destroyed"]
-    resumed = any(row.key.key_ref != newest for row in rows)
+    # Retiring keys may well be under older root keys of their own; the active one comes last of all that was left.
+    resumed = any(row.key.key_ref != newest for row in rows if row.state == "active")
     await custodian.record_everywhere(f"root:{use}")
     if not resumed:
         newest = await asyncio.to_thread(custodian.provider.rotate, use)
