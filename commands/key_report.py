@@ -16,7 +16,7 @@ __all__ = ["endings", "endings_json", "rotated", "status_lines", "warning"]
 _DAY = 86_400 * 1_000_000
 
 COPY = (
-    "copy the key store and the root keys now: the copy of the key store from before the last rotation does not open any "
+    "copy the key store and the root keys now: a copy of the key store from before the last rotation does not open any "
     "more; older copies of the records are read with the newest copy of the key store"
 )
 
