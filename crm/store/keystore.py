@@ -92,9 +92,12 @@ async def stored_keys(database: Database) -> list[StoredKey]:
 
 async def key_rows(database: Database) -> list[KeyRow]:
     """The same with the times of each. Raises StoreUnavailable."""
-    rows = (tuple(row) for row in await database.fetch(NO_ORG, _ROWS))
-    width = len(_KEY)
-    return [KeyRow(StoredKey(*row[:width]), *row[width:-1], tuple(orjson.loads(row[-1]))) for row in rows]
+    width, found = len(_KEY), []
+    for row in await database.fetch(NO_ORG, _ROWS):
+        *columns, former = row
+        times: list[Any] = columns[width:]
+        found.append(KeyRow(StoredKey(*columns[:width]), *times, former=tuple(orjson.loads(former))))
+    return found
 
 
 async def bootstrap(database: Database, make: Callable[[], Sequence[StoredKey]], now: int) -> list[StoredKey]:
