@@ -13,7 +13,7 @@ import pytest
 from auth.roles import Role
 from crm.catalogue import KeyClass
 from crm.crypto.keyset import KeySet
-from crm.crypto.stored_key import new_wrap_key
+from crm.crypto.stored_key import new_index_key, new_wrap_key
 from crm.errors import KeyUnavailable, NotFound, UnknownKey
 from crm.services.key_life import data_keys, indexes, roots, wraps
 from crm.services.key_life.custodian import Custodian
@@ -332,6 +332,38 @@ async def test_index_values_of_a_change_during_the_rotation(pair: tuple[Member, 
         for phone, names in (("+447700900555", ["P0"]), ("+447700900000", [])):
             page = await one.house.services.profiles.search(CLERK, REQUEST, {"phone": phone}, 5, None, ASKED)
             assert [node["preferred_name"] for node in page.nodes] == names
+
+
+async def test_a_replica_that_flips_later_misses_nobody(pair: tuple[Member, Member], ids: dict[int, str]) -> None:
+    """One writes only the new version already, another still takes it for pending: it finds whom the first adds."""
+    first, second = pair
+    await first.custodian().publish(new_index_key(first.provider, ENV, 2, "pending"))
+    await first.keyroom.look()
+    await second.keyroom.look()
+    rows = {row.no: row.key for row in await keystore.key_rows(first.database) if row.key.use == "index"}
+    assert await keystore.activate(first.database, rows[1], rows[2], now())
+    await first.keyroom.look()
+    before = await versions(first)
+    await first.house.register(person(9))
+    assert set(await versions(first) - before) == {2}
+    assert second.keys.index_version == 1
+    assert await found(second, 9) == ["P9"] * 3
+    assert await found(first, 0) == ["P0"] * 3, "and what is not filled in yet is found under the old version"
+
+
+async def test_a_key_is_made_active_once(pair: tuple[Member, Member]) -> None:
+    """By compare-and-set: not twice, not in the place of a key that is not active any more, and nothing by halves."""
+    first, second = pair
+    for no in (2, 3):
+        key = new_wrap_key(first.provider, ENV, KeyClass.IDENTITY, no, "pending")
+        await keystore.add(first.database, key, now())
+    rows = {row.no: row.key for row in await keystore.key_rows(first.database) if row.key.use == "identity"}
+    both = await asyncio.gather(*(keystore.activate(one.database, rows[1], rows[2], now()) for one in pair))
+    assert sorted(both) == [False, True]
+    after = {1: "retiring", 2: "active", 3: "pending"}
+    assert not await keystore.activate(second.database, rows[1], rows[3], now())
+    assert not await keystore.activate(second.database, rows[2], rows[1], now())
+    assert await states(first, "identity") == after
 
 
 async def test_index_keys_need_every_class(

@@ -199,6 +199,19 @@ async def test_an_epoch_is_gone_when_every_root_key_that_wrapped_it_is(one: Memb
     await each_is_whole(one, ids)
 
 
+async def test_an_epoch_that_shares_its_root_key(one: Member, ids: dict[int, str]) -> None:
+    """A root rotation brought old and new under one: the survivor comes under another before that one is destroyed."""
+    await wraps.rotate(one.custodian(), KeyClass.IDENTITY)
+    shared = (await roots.rotate(one.custodian(), "identity")).key_ref
+    await ends.destroy(one.custodian(), KEEP, hurry=True)
+    rows = {row.no: row for row in await keystore.key_rows(one.database) if row.key.use == "identity"}
+    assert (rows[1].state, rows[1].key.key_ref, rows[2].state) == ("destroyed", shared, "active")
+    assert rows[1].destroyed_at is not None
+    assert rows[2].key.key_ref != shared
+    assert one.provider.roots("identity") == [rows[2].key.key_ref]
+    await each_is_whole(one, ids)
+
+
 async def test_copies_of_what_lives_outlast_the_end_of_an_epoch(one: Member, ids: dict[int, str]) -> None:
     """The key store as it was after a rotation still opens when the old epoch is destroyed: a restore needs it."""
     await wraps.rotate(one.custodian(), KeyClass.IDENTITY)
