@@ -92,12 +92,14 @@ async def stored_keys(database: Database) -> list[StoredKey]:
 
 async def key_rows(database: Database) -> list[KeyRow]:
     """The same with the times of each. Raises StoreUnavailable."""
-    width, found = len(_KEY), []
-    for row in await database.fetch(NO_ORG, _ROWS):
-        *columns, former = row
-        times: list[Any] = columns[width:]
-        found.append(KeyRow(StoredKey(*columns[:width]), *times, former=tuple(orjson.loads(former))))
-    return found
+    return [
+        KeyRow(
+            StoredKey(*(row[column.name] for column in _KEY)),
+            **{name: row[name] for name in _TIMES},
+            former=tuple(orjson.loads(row["former_refs"])),
+        )
+        for row in await database.fetch(NO_ORG, _ROWS)
+    ]
 
 
 async def bootstrap(database: Database, make: Callable[[], Sequence[StoredKey]], now: int) -> list[StoredKey]:
