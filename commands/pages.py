@@ -71,7 +71,7 @@ _LEAKS = {
     "identifier": "equality; the values are unique anyway",
     "phone": "that some records may share a number; short values collide on purpose",
     "email": "that some records may share an address; short values collide on purpose",
-    "full_name": "that some records may share a whole name; about 0.03 % of patients could be guessed by rank",
+    "full_name": "that some records may share a whole name; less than 0.05 % of patients could be guessed by rank",
     "family_birth_date": "next to nothing; the pair is practically unique",
     "source_record": "nothing; the values are unique",
 }
