@@ -7,7 +7,7 @@ import orjson
 
 from commands.folders import private_folder
 from crm.crypto import key_file
-from crm.crypto.keyring import KeyRing
+from crm.crypto.keyring import VERSION, KeyRing
 from crm.errors import Unsafe
 from crm.settings import KeyProvider, Settings
 
@@ -16,6 +16,8 @@ __all__ = ["share"]
 
 def share(settings: Settings, uses: Collection[str], output: Path) -> list[str]:
     """Writes a ring with the root keys of `uses` to a new file (mode 0600), and returns lines to print.
+
+    It is marked as a part, in which no key can be made or destroyed.
 
     Raises `Unsafe` when the root keys are not in a ring, when the ring lacks a use, or when `output` exists: what was
     given to a replica is never overwritten unseen.
@@ -28,10 +30,10 @@ def share(settings: Settings, uses: Collection[str], output: Path) -> list[str]:
     held = KeyRing.load(settings.keyring).uses()
     if lacking := sorted(set(uses) - held):
         raise Unsafe(f"the key ring {settings.keyring} has no root key for {', '.join(lacking)}")
-    ring = orjson.loads(key_file.read(settings.keyring))
-    ring["keys"] = [key for key in ring["keys"] if key["use"] in uses]
+    whole = orjson.loads(key_file.read(settings.keyring))
+    part = {"version": VERSION, "part": True, "keys": [key for key in whole["keys"] if key["use"] in uses]}
     private_folder(output.parent)
-    key_file.create(output, orjson.dumps(ring, option=orjson.OPT_INDENT_2))
+    key_file.create(output, orjson.dumps(part, option=orjson.OPT_INDENT_2))
     return [
         f"created {output} with the root keys for {', '.join(use for use in dict.fromkeys(uses))}",
         f"left out: {', '.join(sorted(held - set(uses))) or 'none'}",

@@ -3,7 +3,8 @@
 JSON: {"version": 2, "keys": [{"id", "use", "alg", "key" (base64, 32 octets), "state" (active | retiring), "created"}]},
 oldest first. Of a destroyed key only {"id", "use", "state" (destroyed), "created", "destroyed"} is left. Version 1 is
 the same without destroyed keys. A ring may hold the keys of some uses only; the part that it lacks stays sealed for the
-process that was given it.
+process that was given it. One that was cut out of another (`keys share`) says so by the member "part": true, and is
+only read: a root key that was made in it would be missing in the whole ring, and what it wraps lost to everybody else.
 """
 
 import base64
@@ -168,7 +169,10 @@ class KeyRing(Secret):
     def _change(self, change: Callable[[_Entries], list[_Entry]]) -> _Entries:
         """The file's keys after `change`, which replaces them. Raises Unsafe, and then the file is as it was."""
         with key_file.locked(self._path):
-            before = _parsed(self._path, key_file.read(self._path))
+            content = key_file.read(self._path)
+            before = _parsed(self._path, content)
+            if _ring(self._path, content).get("part"):
+                raise Unsafe("this ring is a part of another: change keys where the whole ring is")
             after = change(before)
             if after != list(before.values()):
                 key_file.replace(self._path, _content(after))
@@ -209,16 +213,8 @@ def _content(entries: Sequence[_Entry]) -> bytes:
 
 def _parsed(path: Path, content: bytes) -> dict[str, _Entry]:
     """The keys by id, in the file's order. Raises Unsafe with the first fault, and never with what the file says."""
-    try:
-        ring = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        raise _malformed(path, "not JSON") from None
-    if not isinstance(ring, dict) or set(ring) != {"version", "keys"} or not isinstance(ring["keys"], list):
-        raise _malformed(path, "not a key ring")
-    if ring["version"] not in (1, VERSION):
-        raise _malformed(path, f"not of version 1 or {VERSION}, which are those that this release reads")
     entries: dict[str, _Entry] = {}
-    for place, written in enumerate(ring["keys"], start=1):
+    for place, written in enumerate(_ring(path, content)["keys"], start=1):
         entry = _entry(path, place, written)
         twice = entry.secret is not None and entry.secret in {other.secret for other in entries.values()}
         if twice or entry.id in entries:
@@ -230,6 +226,21 @@ def _parsed(path: Path, content: bytes) -> dict[str, _Entry]:
         if entry.state == "retiring" and not any(_is_active(other, entry.use) for other in entries.values()):
             raise _malformed(path, "a use has retiring keys but no active one")
     return entries
+
+
+def _ring(path: Path, content: bytes) -> dict[str, Any]:
+    """The file's members, of which `keys` is a list, not looked into. Raises Unsafe."""
+    try:
+        ring = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise _malformed(path, "not JSON") from None
+    if not isinstance(ring, dict) or set(ring) - {"part"} != {"version", "keys"} or not isinstance(ring["keys"], list):
+        raise _malformed(path, "not a key ring")
+    if ring["version"] not in (1, VERSION):
+        raise _malformed(path, f"not of version 1 or {VERSION}, which are those that this release reads")
+    if "part" in ring and (ring["part"] is not True or ring["version"] == 1):
+        raise _malformed(path, f"`part` is there and not true, or in a version before {VERSION}")
+    return ring
 
 
 def _is_active(entry: _Entry, use: str) -> bool:

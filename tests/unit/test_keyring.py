@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
+from commands.key_sharing import share
 from crm.crypto.keyring import KeyRing
 from crm.crypto.provider import USES, Wrapped
 from crm.errors import KeyDestroyed, KeyUnavailable, ProviderUnavailable, Tampered, Unsafe
+from crm.settings import Settings
 from tests.keys import partial_ring
 
 CONTEXT = {"app": "heed", "env": "test", "purpose": "wrap", "use": "contact", "no": "1"}
@@ -136,6 +138,9 @@ def _first(**members: object) -> Callable[[dict[str, Any]], object]:
         (lambda ring: ring.update(version=3), "version 1 or 2"),
         (lambda ring: ring.update(more=1), "not a key ring"),
         (lambda ring: ring.update(keys={}), "not a key ring"),
+        (lambda ring: ring.update(part=False), "`part` is there and not true"),
+        (lambda ring: ring.update(part=1), "`part` is there and not true"),
+        (lambda ring: ring.update(part=True, version=1), "in a version before 2"),
         (lambda ring: ring["keys"].append(ring["keys"][0]), "repeats"),
         (lambda ring: ring["keys"][1].update(id=ring["keys"][0]["id"]), "repeats"),
         (lambda ring: ring["keys"][1].update(key=ring["keys"][0]["key"]), "repeats"),
@@ -300,6 +305,35 @@ def test_first_keys_are_added_where_they_are_missing(path: Path) -> None:
     assert part.uses() == {"contact", "log"}
     assert part.roots("contact") == whole.roots("contact")
     assert part.roots("log") != whole.roots("log")
+
+
+def test_part_that_was_shared_is_only_read(path: Path) -> None:
+    """It wraps and unwraps, and no key is made or destroyed in it, or in a part of it: the whole ring would lack it."""
+    KeyRing.load(path).rotate("contact")
+    old, _ = KeyRing.load(path).roots("contact")
+    wrapped = KeyRing.load(path).wrap(b"k", CONTEXT)
+    for output in (path.with_name("part.json"), path.with_name("part-of-part.json")):
+        share(Settings(keyring=path), ["contact", "log"] if output.stem == "part" else ["contact"], output)
+        path = output
+        content = path.read_bytes()
+        ring = KeyRing.load(path)
+        assert orjson.loads(content)["part"] is True
+        assert ring.unwrap(wrapped, CONTEXT) == b"k"
+        assert ring.wrap(b"k", CONTEXT).key_ref == wrapped.key_ref
+        attempts: list[tuple[Callable[..., object], object]] = [
+            (ring.rotate, "contact"), (ring.destroy, old), (ring.found, ["contact"]), (ring.found, ["identity"]),
+        ]  # fmt: skip
+        for attempt, what in attempts:
+            with pytest.raises(Unsafe, match="this ring is a part of another: change keys where the whole ring is"):
+                attempt(what)
+        assert path.read_bytes() == content
+
+
+def test_part_of_a_ring_of_the_first_version(path: Path) -> None:
+    """The part is of the newest version, which alone can say that it is one."""
+    _edit(path, lambda ring: ring.update(version=1))
+    share(Settings(keyring=path), ["contact"], path.with_name("part.json"))
+    assert KeyRing.load(path.with_name("part.json")).uses() == {"contact"}
 
 
 def test_ring_can_be_made_for_some_uses(tmp_path: Path) -> None:
