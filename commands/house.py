@@ -54,23 +54,30 @@ class House:
         return {"database": reachable, "keys": bool(self.services.store.keys.held), "log": self.log.healthy}
 
 
+BRIEF = 3
+"""Looks at the key store that a single command may miss in a row and still change records."""
+
+
 def clock() -> int:
     """Microseconds since 1970, UTC."""
     return time.time_ns() // 1000
 
 
 @asynccontextmanager
-async def house(settings: Settings, *, forgetful: bool = False) -> AsyncIterator[House]:
+async def house(settings: Settings, *, lasting: bool = False, forgetful: bool = False) -> AsyncIterator[House]:
     """An opened house. The first one in a migrated database also founds its keys.
 
-    One that has forgotten erasures, as a database put back from an old copy has, is opened only as `forgetful`. Raises
-    `Unsafe` when database, keys or durability are not in order, with what to do, and `StoreUnavailable`.
+    One that is not `lasting`, as for a single command, bears being cut off from the key store for a shorter time, so
+    that nobody has to wait long for one that was killed. One that has forgotten erasures, as a database put back from
+    an old copy has, is opened only as `forgetful`. Raises `Unsafe` when database, keys or durability are not in order,
+    with what to do, and `StoreUnavailable`.
     """
     provider = root_keys(settings)
     async with AsyncExitStack() as opened:
         database = await opened.enter_async_context(_opened(settings.database_url, settings.database_connections))
         keystore = database
-        if settings.keystore_url != settings.database_url:
+        # Connections of its own on PostgreSQL: changes that wait for a look at the keys must not take them all.
+        if settings.keystore_url != settings.database_url or database.dialect == "postgresql":
             keystore = await opened.enter_async_context(_opened(settings.keystore_url, 2))
         copies = _ledger_copies(settings, database, keystore)
         if not forgetful:
@@ -84,7 +91,7 @@ async def house(settings: Settings, *, forgetful: bool = False) -> AsyncIterator
             node=f"{_node()}-{os.urandom(4).hex()}",
             clock=clock,
             refresh=settings.keys_refresh,
-            max_age=settings.keys_max_age,
+            max_age=settings.keys_max_age if lasting else min(settings.keys_max_age, BRIEF * settings.keys_refresh),
         )
         await keyroom.start()
         opened.push_async_callback(keyroom.stop)
@@ -119,7 +126,7 @@ async def _opened(url: str, connections: int) -> AsyncIterator[Database]:
 
 def _ledger_copies(settings: Settings, database: Database, keystore: Database) -> LedgerCopies:
     """Where the erasure ledger is repeated: in the key store, if that is another database, and in the journal."""
-    apart = [] if keystore is database else [KeystoreCopy(keystore)]
+    apart = [] if settings.keystore_url == settings.database_url else [KeystoreCopy(keystore)]
     return LedgerCopies(database, [*apart, JournalCopy(Journal(settings.erasure_journal))])
 
 

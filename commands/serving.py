@@ -87,7 +87,7 @@ def run(settings: Settings, bound: socket.socket, opened: Opened, stops: tuple[i
 async def _serve(settings: Settings, bound: socket.socket, opened: Opened, stops: tuple[int, ...]) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.unhandled)
     tokens = verifier(settings)
-    async with house(settings) as it:
+    async with house(settings, lasting=True) as it:
         refreshing = asyncio.create_task(tokens.keep_fresh(settings.jwks_refresh), name="issuer keys")
         try:
             application = _application(settings, it, tokens)

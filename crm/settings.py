@@ -154,18 +154,18 @@ class Settings(BaseSettings):
         default=7, ge=7, le=30, description="Days in which AWS KMS can still bring back a root key that was destroyed."
     )
     keys_refresh: float = Field(
-        default=30.0,
+        default=10.0,
         ge=0.1,
         le=300,
         description="Seconds between two looks at the key store, by which a process learns of new and destroyed keys "
         "and says which it has.",
     )
     keys_max_age: float = Field(
-        default=900.0,
+        default=300.0,
         ge=1,
         le=86_400,
         description="Seconds without a successful look after which a process changes no record any more "
-        "(`KEY_UNAVAILABLE`). A rotation waits this long for a replica that has gone silent.",
+        "(`KEY_UNAVAILABLE`). A rotation waits a quarter longer than this for a replica that has gone silent.",
     )
     wrap_days: int = Field(
         default=30,

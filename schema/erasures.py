@@ -80,6 +80,10 @@ class ErasureReceipt(graphene.ObjectType):
     note = graphene.String(
         required=True, description="The same as a signed note (C2SP signed-note, Ed25519), to keep and to show."
     )
+    verifier_key = graphene.String(
+        description="The key to verify `note` with, as C2SP signed-note writes it; null where the note is not signed. "
+        "Keep it apart from the receipt: somebody who forges a note can also forge the key beside it."
+    )
 
     @staticmethod
     def resolve_erased_at(root: Receipt, _info: Any) -> str:

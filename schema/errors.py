@@ -66,7 +66,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.ERASED: "This was erased.",
     Code.LEGAL_HOLD: "This record is under a legal hold.",
     Code.AUDIT_UNAVAILABLE: "The access log cannot be written, so nothing is answered; try again later.",
-    Code.KEY_UNAVAILABLE: "A key that this record needs is not available; try again later.",
+    Code.KEY_UNAVAILABLE: "A key that this needs is not available here: ask a replica that has it, or try again later.",
     Code.OVERLOADED: "The server has too much to do, or took too long; try again later.",
     Code.GRAPHQL_PARSE_FAILED: "The request cannot be parsed.",
     Code.GRAPHQL_VALIDATION_FAILED: "The document does not fit the schema.",

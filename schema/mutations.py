@@ -49,8 +49,7 @@ class Mutation(graphene.ObjectType):
         inputs.ErasePatientInput,
         "Destroys the data keys of a patient, or of some classes of their fields, on every replica at once and for "
         "good. What was erased answers ERASED: a whole patient altogether and for ever, a class field by field, until "
-        "somebody fills it anew. LEGAL_HOLD while a legal hold is active; "
-        f"{_VERSIONED[0].lower() + _VERSIONED[1:]} {allowed_to(Action.ERASE)}",
+        f"somebody fills it anew. LEGAL_HOLD while a legal hold is active; {_VERSIONED} {allowed_to(Action.ERASE)}",
     )
     place_legal_hold = _mutation(
         LegalHold,

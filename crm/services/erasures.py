@@ -75,14 +75,17 @@ class Erasures:
         """
         async with self._store.recording(request.context(actor), Act.ERASE, [patient_id]):
             rule = policy.decide(actor, Action.ERASE)
+        known = await self._keys() or {}
+        versions = [no for use, no in known if use == "index"]
         async with self._store.writing(request.context(actor, rule), Act.ERASE, [patient_id]) as unit:
             if expected_version is None and not any_version:
                 raise VersionRequired
             record = _visible(await unit.load_for_change([patient_id]), actor, patient_id)
+            unit.now = self._store.clock()  # the lock may have been waited for, and readers were answered meanwhile
             _refuse_in_vain(record, classes)
             if not any_version and expected_version != record.version:
                 raise VersionConflict(record.version)
-            erasure = await unit.erase(record, classes, reason.value)
+            erasure = await unit.erase(record, classes, reason.value, versions)
         # Whoever asked may be gone by now; that must not keep the copies from what was done.
         return await asyncio.shield(self._follow_up(erasure))
 

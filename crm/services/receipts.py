@@ -25,7 +25,7 @@ class Receipt:
     `effective_in_copies_at` is from when no copy can be opened any more (it may lie ahead), None while that waits for
     the keys in `waits_for` (such as `identity/2`), which are due by `due_at`. `index_waits_for` are the index keys
     until whose end older copies hold search values as keyed hashes. `note` says all of this as a signed note (C2SP),
-    or unsigned where this process has no signing key.
+    which `verifier_key` verifies; it is unsigned, and there is no such key, where this process has no signing key.
     """
 
     patient_id: str
@@ -40,6 +40,7 @@ class Receipt:
     index_waits_for: tuple[str, ...]
     due_at: int | None
     note: str
+    verifier_key: str | None
 
 
 def receipt(
@@ -72,6 +73,7 @@ def receipt(
         index_waits_for=_named([name for name in indexes if not _is_gone(known.get(name), now)]),
         due_at=max(due, default=None),
         note="",
+        verifier_key=signer.verifier_key if signer else None,
     )
     text = "".join(f"{line}\n" for line in _lines(erasure.org, plain, now))
     return replace(plain, note=signer.sign(text) if signer else text)

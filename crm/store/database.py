@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
-from crm.errors import CrmError, Unsafe
+from crm.errors import CrmError, Erased, KeyDestroyed, Unsafe
 from crm.store.statements import Statement
 
 __all__ = ["NO_ORG", "NO_RETURN", "Connection", "Database", "Dialect", "Duplicate", "Fetch", "Row", "bind", "connect"]
@@ -18,10 +18,16 @@ Dialect = Literal["sqlite", "postgresql"]
 NO_ORG = ""
 """The scope of work for no organisation (key rows, the list of organisations): it sees no organisation's rows."""
 
-NO_RETURN = frozenset(
-    {"cells_need_a_key", "erased_is_not_found", "erased_is_not_known", "shredded_stays", "erased_stays"}
-)
-"""The rules of the database (revision 0002) that a writer breaks who brings back what an erasure took: `Erased`."""
+NO_RETURN: Mapping[str, type[CrmError]] = {
+    "cells_need_a_key": Erased,
+    "erased_is_not_found": Erased,
+    "erased_is_not_known": Erased,
+    "shredded_stays": Erased,
+    "erased_stays": Erased,
+    "epoch_is_gone": KeyDestroyed,
+}
+"""The rules of the database (revision 0002), by name, and what is raised to a writer who breaks one: who brings back
+what an erasure took, or stores a data key under an epoch that was destroyed meanwhile."""
 
 
 class Row(Protocol):

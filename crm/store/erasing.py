@@ -136,12 +136,13 @@ async def _destroy(
     )
     await connection.execute(_EMPTY, **of, classes=chosen)
     versions = {row["key_ver"] for row in await connection.fetch(_VERSIONS, **of, codes=codes)}
+    # Also for a class alone: a digest of all that a source said would let somebody with the index key test guesses.
+    reported = {row["key_ver"] for row in await connection.fetch(_REPORT_VERSIONS, **of)}
+    await connection.execute(_UNREPORT, **of)
     await connection.execute(_UNINDEX, **of, codes=codes)
     record.version += 1
     record.updated_at = now
     if classes is None:
-        versions |= {row["key_ver"] for row in await connection.fetch(_REPORT_VERSIONS, **of)}
-        await connection.execute(_UNREPORT, **of)
         record.status, record.restricted, record.audit_subject = "erased", False, uuid4().hex
         await connection.execute(_END, **of, version_=record.version, now=now, subject=record.audit_subject)
     else:
@@ -149,7 +150,7 @@ async def _destroy(
     for key_class in record.rows.keys() & set(chosen):
         row = record.rows[key_class]
         row.wrapped, row.key_state, row.box, row.seal, row.provenance = None, SHREDDED, b"", b"", "{}"
-    return keys, versions, bool(codes)
+    return keys, versions | reported, bool(codes or reported)
 
 
 def _feeding(index: Index) -> set[KeyClass | None]:

@@ -16,7 +16,7 @@ from crm.crypto.provider import KeyProvider
 from crm.errors import CrmError, ProviderUnavailable, StoreUnavailable
 from crm.store.database import Database
 from crm.store.keystore import stored_keys
-from crm.store.replicas import forget, leave, report
+from crm.store.replicas import Holds, forget, leave, report
 
 __all__ = ["SILENT", "KeyRoom"]
 
@@ -71,7 +71,7 @@ class KeyRoom:
         """The first look and report, then one every `refresh` seconds. Raises what `look` raises."""
         await forget(self._database, self._clock() - _FORGOTTEN)
         # Before the first look: a key that is published later waits for this process to say that it has it.
-        await report(self._database, self.node, self._started, self._clock(), None)
+        await self._report(None)
         try:
             await self.look()
         except CrmError:
@@ -121,10 +121,13 @@ class KeyRoom:
                 failure = error
         # Only after the adoption, since whoever reads it may rely on it; and without the lock, since whoever waits for
         # that may hold the one writer of a SQLite file.
-        holds = self.keys.states() if self._seen else None
-        await report(self._database, self.node, self._started, self._clock(), holds)
+        await self._report(self.keys.states() if self._seen else None)
         if failure is not None:
             raise failure
+
+    async def _report(self, holds: Holds | None) -> None:
+        max_age = int(self._max_age * 1_000_000)
+        await report(self._database, self.node, self._started, self._clock(), holds, max_age)
 
     async def _learn(self) -> None:
         self._looked = begun = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from crm.errors import Erased, StoreUnavailable, Unsafe
+from crm.errors import StoreUnavailable, Unsafe
 from crm.store.database import NO_RETURN, Duplicate
 from crm.store.statements import Statement
 
@@ -29,7 +29,7 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, asyncpg.UniqueViolationError):
         return Duplicate(error.table_name or "")
     if isinstance(error, asyncpg.RestrictViolationError) and str(error) in NO_RETURN:
-        return Erased()
+        return NO_RETURN[str(error)]()
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return StoreUnavailable()  # the tables changed under a prepared statement; a new lane prepares it anew
     if isinstance(error, asyncpg.PostgresError):

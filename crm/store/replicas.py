@@ -30,7 +30,7 @@ _REPORT: Final = prepare(
 _LEAVE: Final = prepare(delete(replica).where(replica.c.node == bindparam("node")))
 _FORGET: Final = prepare(delete(replica).where(replica.c.seen_at < bindparam("before")))
 _ALL: Final = prepare(
-    select(replica.c.node, replica.c.started_at, replica.c.seen_at, replica.c.holds).order_by(
+    select(replica.c.node, replica.c.started_at, replica.c.seen_at, replica.c.holds, replica.c.max_age).order_by(
         replica.c.started_at, replica.c.node
     )
 )
@@ -40,13 +40,15 @@ _ALL: Final = prepare(
 class Replica:
     """A process as it last reported itself; times are microseconds since 1970, UTC.
 
-    `holds` is None for one that is starting and has not said yet.
+    `holds` is None for one that is starting and has not said yet. It stops changing records `max_age` microseconds
+    after its last look at the key store.
     """
 
     node: str
     started_at: int
     seen_at: int
     holds: Holds | None
+    max_age: int = 0
 
     def knows(self, use: str, no: int) -> bool:
         """Whether it holds that key, or nothing of that use at all and so never will."""
@@ -62,14 +64,16 @@ class Replica:
 async def replicas(database: Database) -> list[Replica]:
     """All that have reported and not left, the oldest first. Raises StoreUnavailable."""
     rows = await database.fetch(NO_ORG, _ALL)
-    return [Replica(row["node"], row["started_at"], row["seen_at"], _holds(row["holds"])) for row in rows]
+    return [
+        Replica(row["node"], row["started_at"], row["seen_at"], _holds(row["holds"]), row["max_age"]) for row in rows
+    ]
 
 
-async def report(database: Database, node: str, started_at: int, now: int, holds: Holds | None) -> None:
-    """Says that this process runs, and what it holds. Raises StoreUnavailable."""
+async def report(database: Database, node: str, started_at: int, now: int, holds: Holds | None, max_age: int) -> None:
+    """Says that this process runs, what it holds, and its `max_age`, microseconds. Raises StoreUnavailable."""
     said = orjson.dumps(holds, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode()
     async with database.transaction(NO_ORG) as connection:
-        await connection.execute(_REPORT, node=node, started_at=started_at, seen_at=now, holds=said)
+        await connection.execute(_REPORT, node=node, started_at=started_at, seen_at=now, holds=said, max_age=max_age)
 
 
 async def leave(database: Database, node: str) -> None:

@@ -17,9 +17,9 @@ from crm.errors import Tampered, UnknownKey
 from crm.store.database import NO_ORG, Database
 from crm.store.record import LIVE
 from crm.store.statements import any_of, prepare
-from crm.store.tables import patient_key
+from crm.store.tables import epoch_floor, patient_key
 
-__all__ = ["data_keys", "rewrap", "settled", "under_epoch"]
+__all__ = ["data_keys", "forbid", "rewrap", "settled", "under_epoch"]
 
 _K: Final = patient_key.c
 _EACH: Final = 0.05
@@ -44,6 +44,11 @@ _UNDER: Final = prepare(
     select(func.count().label("keys")).where(
         _HERE, or_(_K.epoch == bindparam("epoch"), func.substr(_K.wrapped, 3, 4) == bindparam("header"))
     )
+)
+_FORBID: Final = prepare(
+    update(epoch_floor)
+    .where(epoch_floor.c.key_class == bindparam("class_"), epoch_floor.c.no < bindparam("epoch"))
+    .values(no=bindparam("epoch"))
 )
 _BATCH: Final = prepare(
     select(_K.patient_id, _K.dek_no, _K.wrapped)
@@ -75,6 +80,15 @@ async def under_epoch(database: Database, org: str, key_class: KeyClass, epoch: 
     asked = {"class_": key_class.value, "epoch": epoch, "header": epoch.to_bytes(4)}
     rows = await database.fetch(org, _UNDER, **asked)
     return int(rows[0]["keys"])
+
+
+async def forbid(database: Database, key_class: KeyClass, epoch: int) -> None:
+    """From now on no data key of a class can be stored under this epoch or an older one, by any process.
+
+    Returns once every transaction that has stored one is over, and so can be counted. Raises StoreUnavailable.
+    """
+    async with database.transaction(NO_ORG) as connection:
+        await connection.execute(_FORBID, class_=key_class.value, epoch=epoch)
 
 
 async def rewrap(

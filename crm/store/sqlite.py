@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from crm.errors import CrmError, Erased, StoreUnavailable, Unsafe
+from crm.errors import CrmError, StoreUnavailable, Unsafe
 from crm.store.database import NO_RETURN, Dialect, Duplicate, bind
 from crm.store.statements import UNHEX, Statement
 
@@ -107,7 +107,7 @@ def translated(error: sqlite3.Error) -> Exception:
         # "UNIQUE constraint failed: table.column, table.column": names only.
         return Duplicate(str(error).rpartition("failed: ")[2].partition(".")[0])
     if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER and str(error) in NO_RETURN:
-        return Erased()
+        return NO_RETURN[str(error)]()
     if code is not None and code & 0xFF in _AWAY:
         return StoreUnavailable()
     if code == sqlite3.SQLITE_NOTADB:

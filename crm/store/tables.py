@@ -32,6 +32,7 @@ __all__ = [
     "audit_outbox",
     "blind_index",
     "crypto_key",
+    "epoch_floor",
     "erasure_ledger",
     "legal_hold",
     "metadata",
@@ -188,9 +189,20 @@ replica = Table(
     Column("node", Key, primary_key=True),
     Column("started_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+    Column("max_age", BigInteger, nullable=False),
     Column("holds", Text, nullable=False),
 )
-"""The running processes and the keys that each holds (JSON: use, number, state), as they last said in the key store."""
+"""The running processes and the keys that each holds (JSON: use, number, state), as they last said in the key store.
+`max_age`, in microseconds: how long one goes on changing records without a look at the key store."""
+
+epoch_floor = Table(
+    "epoch_floor",
+    metadata,
+    Column("key_class", Key, primary_key=True),
+    Column("no", Integer, nullable=False),
+)
+"""Up to which epoch of each class no data key may be stored any more, whoever still knows it: raised before an epoch is
+destroyed, and guarded by a trigger. Beside the records, wherever the key store is."""
 
 erasure_ledger = Table(
     "erasure_ledger",
@@ -330,6 +342,7 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     audit_outbox: ("SELECT", "INSERT", "DELETE"),
     source_record: _WRITE,
     replica: _WRITE,
+    epoch_floor: ("SELECT", "UPDATE"),
     erasure_ledger: ("SELECT", "INSERT"),
     legal_hold: ("SELECT", "INSERT", "UPDATE"),
 }

@@ -228,9 +228,14 @@ class WritingUnit(Unit):
         """Applies canonical values to a locked record; returns the names that really changed."""
         return self._change(record, values, system, Act.UPDATE)
 
-    async def erase(self, record: Record, classes: frozenset[KeyClass] | None, why: str) -> Erasure:
-        """Erases these classes of a locked record, all of it with None; `why` is a reason code. Raises `LegalHold`."""
-        known = self._keys.index_versions()
+    async def erase(
+        self, record: Record, classes: frozenset[KeyClass] | None, why: str, index_versions: Iterable[int] = ()
+    ) -> Erasure:
+        """Erases these classes of a locked record, all of it with None; `why` is a reason code. Raises `LegalHold`.
+
+        `index_versions` are those of the key store, of which this process may have been given none.
+        """
+        known = {*self._keys.index_versions(), *index_versions}
         erasure = await erasing.erase(self._connection, self.context, record, classes, why, self.now, known)
         self._erased(record, record.classes if classes is None else classes, why)
         return erasure

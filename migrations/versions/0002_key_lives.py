@@ -24,6 +24,7 @@ ADDED = {
 
 RIGHTS = {
     "replica": "SELECT, INSERT, UPDATE, DELETE",
+    "epoch_floor": "SELECT, UPDATE",
     "erasure_ledger": "SELECT, INSERT",
     "legal_hold": "SELECT, INSERT, UPDATE",
 }
@@ -97,7 +98,17 @@ def _create(name: str, *parts: sa.schema.SchemaItem, key: tuple[str, ...]) -> No
 
 
 def _tables() -> None:
-    _create("replica", _key("node"), _big("started_at"), _big("seen_at"), _text("holds"), key=("node",))
+    _create(
+        "replica", _key("node"), _big("started_at"), _big("seen_at"), _big("max_age"), _text("holds"), key=("node",)
+    )
+    _create(
+        "epoch_floor",
+        _key("key_class"),
+        sa.Column("no", sa.Integer(), nullable=False, autoincrement=False),
+        key=("key_class",),
+    )
+    for key_class in ("identity", "contact", "preference", "sensitive"):
+        op.execute(f"INSERT INTO epoch_floor VALUES ('{key_class}', 0)")  # noqa: S608 - a name of this file
     _create(
         "erasure_ledger",
         _key("org"),
@@ -130,7 +141,7 @@ def _rights_and_walls() -> None:
     for table, rights in RIGHTS.items():
         op.execute(f"REVOKE ALL ON {table} FROM PUBLIC")
         op.execute(f"GRANT {rights} ON {table} TO {ROLE}")
-        if table != "replica":  # belongs to no organisation
+        if table not in {"replica", "epoch_floor"}:  # which belong to no organisation
             op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
             op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
             op.execute(f"CREATE POLICY own ON {table} USING ({mine}) WITH CHECK ({mine})")
@@ -148,13 +159,16 @@ RULES = (
      f"NOT EXISTS (SELECT 1 FROM patient_key WHERE {_KEY_OF_ROW} FOR SHARE)"),  # noqa: S608 - made of names of this file
     ("erased_is_not_found", "blind_index", ("INSERT",), None, f"EXISTS ({_ERASED} FOR SHARE)"),
     ("erased_is_not_known", "source_record", ("INSERT",), None, f"EXISTS ({_ERASED} FOR SHARE)"),
+    ("epoch_is_gone", "patient_key", ("INSERT", "UPDATE"), "NEW.wrapped IS NOT NULL",
+     "(SELECT no FROM epoch_floor WHERE key_class = NEW.key_class FOR SHARE) >= NEW.epoch"),
     ("shredded_stays", "patient_key", ("UPDATE",), "OLD.state = 'shredded' AND NEW.state <> 'shredded'", None),
     ("erased_stays", "patient", ("UPDATE",), "OLD.status = 'erased' AND NEW.status <> 'erased'", None),
     ("ledger_grows", "erasure_ledger", ("UPDATE", "DELETE"), None, None),
 )  # fmt: skip
 """What the database refuses, whoever asks: writers of older releases, mistakes, and patients that come back.
 
-The share locks wait for an erasure that is under way in another transaction (PostgreSQL; SQLite has one writer).
+The share locks wait for an erasure, or the end of an epoch, that is under way in another transaction (PostgreSQL;
+SQLite has one writer).
 """
 
 

@@ -245,6 +245,20 @@ async def test_access_events_stay_under_a_name_that_leads_nowhere(it: Premises) 
     assert [event["reason"] for event in found] == ["ERASED", "ERASED", "PATIENT_REQUEST"]
 
 
+async def test_a_class_takes_what_imports_knew_along(it: Premises) -> None:
+    """A digest of all that a source said would let whoever has the index key guess at what was erased."""
+    patient_id = await person(it)
+    context = REQUEST.context(CLERK)
+    async with it.house.services.store.writing(context, Act.IMPORT) as unit:
+        await unit.remember({b"slot": (patient_id, b"digest")})
+    async with it.house.services.store.reading(context, Act.IMPORT) as unit:
+        assert await unit.slots([b"slot"])
+    receipt = await it.erase(patient_id, KeyClass.SENSITIVE)
+    async with it.house.services.store.reading(context, Act.IMPORT) as unit:
+        assert not await unit.slots([b"slot"])
+    assert receipt.index_waits_for == ("index/1",)
+
+
 async def test_a_class_leaves_the_name_in_the_log(it: Premises) -> None:
     """The patient is still one, so their events are still theirs."""
     patient_id = await person(it)

@@ -168,11 +168,11 @@ async def test_a_replica_that_starts_is_waited_for(pair: tuple[Member, Member], 
     """One that looked at the key store before the publication, and has not reported yet, is not overlooked."""
     first, second = pair
     await second.keyroom.stop()
-    await report(first.database, "starting", now(), now(), None)
+    await report(first.database, "starting", now(), now(), None, 3_600_000_000)
     task = asyncio.create_task(wraps.rotate(first.custodian(), KeyClass.IDENTITY))
     await asyncio.sleep(0.8)
     assert await states(first, "identity") == {1: "active", 2: "pending"}
-    await report(first.database, "starting", now(), now(), {"identity": {1: "retiring", 2: "active"}})
+    await report(first.database, "starting", now(), now(), {"identity": {1: "retiring", 2: "active"}}, 3_600_000_000)
     assert (await task).moved == 6
 
 

@@ -150,7 +150,7 @@ async def test_e29_an_index_version_that_is_needed(
 async def test_e29_a_key_that_somebody_writes_under(one: Member, ids: dict[int, str]) -> None:
     """A replica that has not said that it left the old epoch may write under it at any moment."""
     await wraps.rotate(one.custodian(), KeyClass.IDENTITY)
-    await replicas.report(one.database, "behind", now(), now(), {"identity": {1: "active"}})
+    await replicas.report(one.database, "behind", now(), now(), {"identity": {1: "active"}}, DAY)
     assert await ends.destroy(one.custodian(), KEEP, hurry=True) == []
     assert [end.verdict for end in await ends.plan(one.custodian(), KEEP, hurry=True)] == [Verdict.UNFINISHED]
     await replicas.leave(one.database, "behind")
@@ -210,6 +210,44 @@ async def test_an_epoch_that_shares_its_root_key(one: Member, ids: dict[int, str
     assert rows[2].key.key_ref != shared
     assert one.provider.roots("identity") == [rows[2].key.key_ref]
     await each_is_whole(one, ids)
+
+
+async def test_a_key_store_from_a_copy_does_not_hide_a_root_key(one: Member, database_url: str) -> None:
+    """Put back from before a root rotation, its rows know nothing of the newer root key; copies from in between do."""
+    it = Intruder(database_url)
+    [before] = [row for row in await keystore.key_rows(one.database) if row.key.use == "identity"]
+    await roots.rotate(one.custodian(), "identity")
+    between = [row.key for row in await keystore.key_rows(one.database)]
+    await it.run(
+        "UPDATE crypto_key SET key_ref = ?, wrapped = ?, former_refs = '[]', wrapped_at = NULL "
+        "WHERE key_class = 'identity'",
+        before.key.key_ref, before.key.wrapped,
+    )  # fmt: skip
+    await wraps.rotate(one.custodian(), KeyClass.IDENTITY)
+    KeySet.load(one.provider, ENV, between)  # the control
+    await ends.destroy(one.custodian(), KEEP, hurry=True)
+    [row] = [row for row in await keystore.key_rows(one.database) if row.state == "destroyed"]
+    assert row.destroyed_at is not None
+    with pytest.raises(Unsafe, match="does not fit"):
+        KeySet.load(one.provider, ENV, between)
+
+
+async def test_nothing_is_stored_under_an_epoch_that_ended(database_url: str, tmp_path: Path) -> None:
+    """A replica that was taken for gone, whatever its clock says: its write is refused, not lost for ever."""
+    async with member(database_url, tmp_path) as one, member(database_url, tmp_path, node="stale") as stale:
+        hasty = one.custodian(max_age=0)
+        for key_class in KeyClass:
+            await wraps.rotate(hasty, key_class)
+        await stale.house.register(person(0))  # the control: under the old epoch, which is still there
+        assert "identity 1" not in await named(await ends.destroy(hasty, KEEP, hurry=True))
+        for key_class in KeyClass:
+            await wraps.rotate(hasty, key_class)
+        ended = await named(await ends.destroy(hasty, KEEP, hurry=True))
+        assert {f"{key_class} 1" for key_class in KeyClass} <= ended.keys()
+        with pytest.raises(KeyDestroyed):
+            await stale.house.register(person(1))
+        await stale.keyroom.look()
+        await stale.house.register(person(1))
 
 
 async def test_copies_of_what_lives_outlast_the_end_of_an_epoch(one: Member, ids: dict[int, str]) -> None:

@@ -46,7 +46,8 @@ class Watch(Protocol):
 class Custodian:
     """The parts of a process that changes keys.
 
-    `context` gives the context in which an organisation's event is recorded; `max_age` is that of all replicas.
+    `context` gives the context in which an organisation's event is recorded; `max_age`, in seconds, is the most that
+    any replica has.
     """
 
     store: Store
@@ -102,8 +103,8 @@ class Custodian:
 
     async def live(self) -> list[Replica]:
         """The replicas that may still write: those that reported lately."""
-        since = self.now() - int(self.max_age * SILENT * 1_000_000)
-        return [replica for replica in await self.replicas() if replica.seen_at >= since]
+        now = self.now()
+        return [replica for replica in await self.replicas() if replica.seen_at + self._patience(replica) >= now]
 
     async def replicas(self) -> list[Replica]:
         """All that reported and did not leave, the oldest first."""
@@ -111,9 +112,15 @@ class Custodian:
 
     def _named(self, behind: Iterable[Replica]) -> str:
         now = self.now()
-        limit = int(self.max_age * SILENT)
-        silent = ((replica.node, max(0, now - replica.seen_at) // 1_000_000) for replica in behind)
-        return ", ".join(f"{node} (silent for {seconds} s; counts as gone after {limit} s)" for node, seconds in silent)
+        return ", ".join(
+            f"{replica.node} (last heard {max(0, now - replica.seen_at) // 1_000_000} s ago; counts as gone after "
+            f"{self._patience(replica) // 1_000_000} s)"
+            for replica in behind
+        )
+
+    def _patience(self, replica: Replica) -> int:
+        """Microseconds of silence after which a replica counts as gone."""
+        return int(min(self.max_age * 1_000_000, replica.max_age) * SILENT)
 
     async def settled(self) -> None:
         """Waits for transactions that began before what the replicas said last."""

@@ -64,6 +64,9 @@ async def destroy(custodian: Custodian, keep: int, *, hurry: bool) -> list[Endin
     for use in _uses(custodian):
         rows = await _rows(custodian, use)
         verdicts = {row.no: await _judge(custodian, row, keep, hurry=hurry) for row in rows if _may_end(row)}
+        for row in rows:
+            if row.no in verdicts and verdicts[row.no].verdict is Verdict.READY and row.key.kind == "wrap":
+                await rotating.forbid(custodian.store.database, KeyClass(row.key.key_class), row.no)
         await custodian.settled()
         # Again, since a transaction that had begun before may have added something.
         doomed = [row for row in rows if row.no in verdicts and await _is_ready(custodian, row, keep, hurry=hurry)]
@@ -132,18 +135,20 @@ async def _end(custodian: Custodian, use: str, doomed: Sequence[KeyRow]) -> None
 
 
 async def _old_roots(custodian: Custodian, use: str, rows: Sequence[KeyRow], keep: int, *, hurry: bool) -> list[Ending]:
-    """The root keys before the newest that wrapped something once and nothing now, the oldest first.
+    """The root keys before the newest under which nothing is now, the oldest first.
 
-    One is kept for as long as copies from when something was under it. After the first that has to stay all do: a
-    provider that numbers versions destroys the older ones with each.
+    One is kept for as long as copies from when something was under it; one that no row knows of, as after the key store
+    was put back from a copy, for as long as copies from before the present ones came into use. After the first that has
+    to stay all do: a provider that numbers versions destroys the older ones with each.
     """
     found: list[Ending] = []
+    latest = max((row.wrapped_at or row.created_at for row in rows), default=0)
     stays = False
     for ref in (await asyncio.to_thread(custodian.provider.roots, use))[:-1]:
         under = sum(row.key.key_ref == ref and row.state != "destroyed" for row in rows)
         left = [row.wrapped_at or row.created_at for row in rows if ref in row.former]
-        if not under and not left and not any(row.key.key_ref == ref for row in rows):
-            continue  # perhaps somebody is about to put a key under it
+        if not any(ref in row.roots for row in rows):
+            left = [latest]
         due = max(left) + keep if left else None
         young = due is not None and due > custodian.now() and not hurry
         stays = stays or young or under > 0
@@ -158,9 +163,11 @@ async def _end_roots(custodian: Custodian, use: str, keep: int, *, hurry: bool) 
     for ending in ready:
         await custodian.record_everywhere(f"destroy:root:{use}")
         await _destroyed(custodian, use, ending.key_ref)
-    existing = set(await asyncio.to_thread(custodian.provider.roots, use))
-    for row in await _rows(custodian, use):
-        if row.state == "destroyed" and row.destroyed_at is None and existing.isdisjoint(row.roots):
+    rows = await _rows(custodian, use)
+    in_use = {row.key.key_ref for row in rows if row.state != "destroyed"}
+    old = set((await asyncio.to_thread(custodian.provider.roots, use))[:-1])
+    for row in rows:
+        if row.state == "destroyed" and row.destroyed_at is None and old <= in_use - set(row.roots):
             times = [await _destroyed(custodian, use, ref) for ref in row.roots]
             await keystore.ended(custodian.keystore, row.key, max(times))
     return ready

@@ -40,14 +40,11 @@ async def rotate(custodian: Custodian, use: str) -> Rerooted:
 
 
 async def separate(custodian: Custodian, use: str) -> None:
-    """Makes sure that the newest root key of a use wraps nothing yet, before a new key comes under it.
+    """Makes a root key for a new key alone.
 
-    A key that has its root key for itself can be destroyed for all copies of the key store, and none of the others
-    with it. Raises ProviderUnavailable, StoreUnavailable.
+    Such a key can be destroyed for all copies of the key store, and none of the others with it. One that stood there
+    unused will not do: a key store put back from a copy has forgotten what it wrapped. Raises ProviderUnavailable.
     """
-    newest = (await asyncio.to_thread(custodian.provider.roots, use))[-1]
-    if not any(newest in row.roots for row in await custodian.rows(use)):
-        return
     try:
         await asyncio.to_thread(custodian.provider.rotate, use)
     except Unsafe as refusal:
