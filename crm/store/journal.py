@@ -6,10 +6,15 @@ NDJSON: one line for each entry of any organisation, in the order of each organi
 
 Lines are only ever added, under an exclusive lock (flock) and with fsync; the file is made with mode 0600. A last line
 without its newline was torn off by a crash: readers pass over it, and the next writer removes it.
+
+Whoever can write to it can make a start fail, or hide an erasure that was lost: so it is refused, as a key ring is,
+where another user can.
 """
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,15 +33,19 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def chains(self) -> dict[str, list[Link]]:
-        """Links by organisation, in the order of the lines. Raises Unsafe where a line was written by nobody of ours.
+    def __str__(self) -> str:
+        return f"the erasure journal {self.path}"
 
-        Raises OSError where the file cannot be read.
+    def chains(self) -> dict[str, list[Link]]:
+        """Links by organisation, in the order of the lines.
+
+        Raises Unsafe where a line was written by nobody of ours, or another user may write, and OSError where the file
+        cannot be read.
         """
         try:
-            with self.path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)
-                return self._parsed(file.read())
+            with self._opened(os.O_RDONLY) as descriptor:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                return self._parsed(_read(descriptor))
         except FileNotFoundError:
             return {}
 
@@ -65,18 +74,38 @@ class Journal:
         """The file, locked against other writers; made where there is none."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = not self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
+        with self._opened(os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
             if new:
-                folder = os.open(self.path.parent, os.O_RDONLY)
+                folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     os.fsync(folder)  # else the name of the file might not survive a crash
                 finally:
                     os.close(folder)
+
+    @contextmanager
+    def _opened(self, flags: int) -> Iterator[int]:
+        """The file, if it is one that only this user and root can write to. Raises Unsafe, OSError; never waits."""
+        try:
+            descriptor = os.open(self.path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        except OSError as failure:
+            if failure.errno == errno.ELOOP:
+                raise Unsafe(f"{self} is a symbolic link: give the path of the file itself") from None
+            raise
+        try:
+            self._refuse_foreign(os.fstat(descriptor))
+            yield descriptor
         finally:
             os.close(descriptor)
+
+    def _refuse_foreign(self, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise Unsafe(f"{self} is not a regular file: give the path of one, or of none yet")
+        if found.st_uid not in (0, os.geteuid()):
+            raise Unsafe(f"{self} belongs to another user: run `chown` so that the service's user owns it")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise Unsafe(f"{self} is open to other users: run `chmod go-w {self.path}`; who may have written to it?")
 
     def _parsed(self, octets: bytes) -> dict[str, list[Link]]:
         chains: dict[str, list[Link]] = {}
@@ -84,10 +113,12 @@ class Journal:
             try:
                 found = orjson.loads(line)
                 link = Link(found["org"], found["seq"], found["entry"], bytes.fromhex(found["hash"]))
+                if [type(part) for part in link] != [str, int, str, bytes]:
+                    raise TypeError
             except (ValueError, TypeError, KeyError):
                 raise Unsafe(
-                    f"the erasure journal {self.path} is damaged at line {number}: put it back from a copy, or remove "
-                    "it if the ledger in the database is known to be whole"
+                    f"{self} is damaged at line {number}: put it back from a copy, or remove it if the ledger in the "
+                    "database is known to be whole"
                 ) from None
             chains.setdefault(link.org, []).append(link)
         return chains

@@ -65,7 +65,7 @@ class JournalCopy:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.name = f"the erasure journal {journal.path}"
+        self.name = str(journal)
 
     async def chains(self) -> Chains:
         """See `Copy.chains`."""
@@ -97,7 +97,11 @@ class LedgerCopies:
         await self.spread()
 
     async def missing(self) -> Chains:
-        """What copies know and the ledger does not, in order. Raises Unsafe for a broken or foreign chain."""
+        """What copies know and the ledger does not, in order. Raises Unsafe for a broken or foreign chain.
+
+        Warns of a copy that is empty while the ledger is not: whoever puts back an old database and takes the copies
+        away hides what was erased since, and so does losing them.
+        """
         own = await _stored(self._database)
         _refuse_broken("the database", own)
         ahead: dict[str, Sequence[Link]] = {}
@@ -106,6 +110,11 @@ class LedgerCopies:
                 theirs = await copy.chains()
             except OSError as failure:
                 raise Unsafe(f"{copy.name} cannot be read: {failure.strerror}") from None
+            if own and not theirs:
+                _log.warning(
+                    "%s does not exist or is empty; it is written anew: was it lost, or put back from a copy?",
+                    copy.name,
+                )
             _refuse_broken(copy.name, theirs)
             for org, chain in theirs.items():
                 _refuse_fork(copy.name, org, own.get(org, ()), chain)

@@ -17,6 +17,7 @@ from crm.errors import KeyUnavailable, Unsafe
 from crm.store.journal import Journal
 from crm.store.keystore import stored_keys
 from crm.store.ledger import Erasure, Link, chain_hash, sound_until
+from crm.store.ledger_copies import JournalCopy, LedgerCopies
 from tests.conftest import Databases
 from tests.house import REQUEST, actor
 from tests.keys import ENV, partial_ring
@@ -73,10 +74,30 @@ async def test_a_copy_that_was_away(place: Place, caplog: pytest.LogCaptureFixtu
 
 async def test_a_journal_that_cannot_be_read(place: Place) -> None:
     """Whether it knows more cannot be known then, so nothing starts."""
-    place.journal.path.mkdir()
-    with pytest.raises(Unsafe, match="cannot be read"):
+    (place.folder / "file").touch()
+    async with opened(place) as it:
+        copies = LedgerCopies(it.house.database, [JournalCopy(Journal(place.folder / "file" / "erasures.ndjson"))])
+        with pytest.raises(Unsafe, match="cannot be read"):
+            await copies.check()
+
+
+async def test_a_copy_that_was_emptied(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody took away what could tell of an old database, or lost it: it is written anew, and that is said."""
+    said = "does not exist or is empty; it is written anew: was it lost, or put back from a copy?"
+    with caplog.at_level(logging.WARNING, "heed.erasure"):
+        async with opened(place) as it:
+            await it.erase(await person(it))
         async with opened(place):
             pass
+        assert said not in caplog.text
+        whole = place.journal.path.read_bytes()
+        for take_away in (place.journal.path.unlink, lambda: place.journal.path.write_bytes(b"")):
+            caplog.clear()
+            take_away()
+            async with opened(place):
+                pass
+            assert [record.message for record in caplog.records] == [f"the erasure journal {place.journal.path} {said}"]
+            assert place.journal.path.read_bytes() == whole
 
 
 async def test_a_journal_of_another_service(place: Place, databases: Databases, engine: str) -> None:

@@ -1,9 +1,11 @@
 """Attacks on the erasure ledger and its copies, E-35: edited, cut or computed anew, the next start refuses it."""
 
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import bindparam, delete, update
 
@@ -133,6 +135,67 @@ async def test_e35_the_journal(place: Place) -> None:
         async with opened(place):
             pass
         assert path.read_bytes() == whole
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        pytest.param(_pipe, "is not a regular file", id="pipe"),
+        pytest.param(_folder, "is not a regular file|Is a directory", id="folder"),
+        pytest.param(lambda path: path.symlink_to(path.rename(path.with_name("x"))), "is a symbolic link", id="link"),
+        pytest.param(lambda path: path.chmod(0o620), "is open to other users", id="writable by a group"),
+        pytest.param(lambda path: path.chmod(0o602), "is open to other users", id="writable by all"),
+        pytest.param(
+            lambda path: os.chown(path, 65_534, -1),
+            "belongs to another user",
+            id="another's",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away"),
+        ),
+    ],
+)
+async def test_e35_a_journal_that_others_can_reach(place: Place, spoil: Callable[[Path], object], said: str) -> None:
+    """It is neither read nor written, nobody waits for it, and the refusal says why; others may read it."""
+    await _three_erasures(place)
+    chains = place.journal.chains()
+    place.journal.path.chmod(0o644)
+    async with opened(place):
+        pass
+    spoil(place.journal.path)
+    with pytest.raises(Unsafe, match=said):
+        async with opened(place):
+            pass
+    with pytest.raises((Unsafe, IsADirectoryError), match=said):
+        place.journal.follow(chains)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"org": ["north"]}, {"org": None}, {"org": {}}, {"seq": "1"}, {"seq": 1.0}, {"seq": True}, {"seq": [1]},
+        {"entry": ["{}"]}, {"entry": None}, {"hash": 1}, {"hash": [0]}, {"hash": "zz"},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_e35_a_line_of_wrong_types(place: Place, members: dict[str, Any]) -> None:
+    """A line that is JSON, and has a member of another type, is refused by its number."""
+    await _three_erasures(place)
+    chains = place.journal.chains()
+    lines = place.journal.path.read_bytes().splitlines(keepends=True)
+    lines[1] = orjson.dumps(orjson.loads(lines[1]) | members, option=orjson.OPT_APPEND_NEWLINE)
+    place.journal.path.write_bytes(b"".join(lines))
+    for attempt in (place.journal.chains, lambda: place.journal.follow(chains)):
+        with pytest.raises(Unsafe, match="is damaged at line 2: "):
+            attempt()
 
 
 async def test_e35_no_statement_of_the_service_changes_the_ledger(place: Place) -> None:
