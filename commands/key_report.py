@@ -1,6 +1,6 @@
 """What the `keys` commands say of keys: lines for people. Reads nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,8 @@ from crm.services.key_life.status import KeyStatus, Status
 __all__ = ["endings", "endings_json", "rotated", "status_lines", "warning"]
 
 _DAY = 86_400 * 1_000_000
+_KEYS = {"key": "<", "state": "<", "age": ">", "rows": ">", "provider": "<", "due": "<"}
+_ROOTS = {"root key": "<", "since": "<", "older": ">", "due": "<"}
 
 COPY = (
     "copy the key store and the root keys now: a copy of the key store from before the last rotation does not open any "
@@ -92,16 +94,17 @@ def _why(one: Ending) -> str:
 
 def status_lines(status: Status) -> list[str]:
     """Keys, root keys, data keys and replicas, each in a paragraph."""
-    lines = [f"{'key':<14}{'state':<11}{'age':>6}  {'rows':>9}  provider  due"]
+    keys = []
     for key in status.keys:
-        name, age = f"{key.use} {key.no}", (status.now - (key.activated_at or key.created_at)) // _DAY
-        lines.append(
-            f"{name:<14}{key.state:<11}{age:>4} d  {key.references:>9}  {key.provider:<8}  {_next(key, status)}"
+        age = (status.now - (key.activated_at or key.created_at)) // _DAY
+        keys.append(
+            (f"{key.use} {key.no}", key.state, f"{age} d", str(key.references), key.provider, _next(key, status))
         )
-    lines += ["", f"{'root key':<38}{'since':<12}{'older':>5}  due"]
+    roots = []
     for root in status.roots:
         due = _date(root.due) + (" (overdue)" if root.due is not None and root.due <= status.now else "")
-        lines.append(f"{root.use + ' ' + root.key_ref:<38}{_date(root.since):<12}{root.older:>5}  {due}")
+        roots.append((f"{root.use} {root.key_ref}", _date(root.since), str(root.older), due))
+    lines = [*_table(_KEYS, keys), "", *_table(_ROOTS, roots)]
     lines += ["", "data keys: " + ", ".join(f"{name} {count}" for name, count in status.data_keys.items())]
     lines += [f"this process holds: {', '.join(status.holds) or 'nothing'}", ""]
     for one in status.replicas:
@@ -111,6 +114,16 @@ def status_lines(status: Status) -> list[str]:
         without = f"; was not given {', '.join(one.missing)}" if one.missing else ""
         lines.append(f"replica {one.node}: {alive}{lacks}{without}")
     return lines
+
+
+def _table(head: Mapping[str, str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns as wide as what is in them, two spaces apart; `head` is the titles and where each is aligned."""
+    columns = zip(head.items(), *rows, strict=True)
+    padded = []
+    for (title, side), *cells in columns:
+        width = max(map(len, (title, *cells)))
+        padded.append([f"{cell:{side}{width}}" for cell in (title, *cells)])
+    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
 
 
 def _next(key: KeyStatus, status: Status) -> str:

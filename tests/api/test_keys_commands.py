@@ -92,9 +92,10 @@ def test_status_is_a_page_for_people(place: dict[str, Any]) -> None:
     """Keys, root keys, counts of data keys, what this process holds, and who else runs."""
     hour_ago = time.time_ns() // 1000 - 3_600_000_000
     held = '{"identity": {"1": "active"}}'
-    sql(place, "INSERT INTO replica VALUES ('old-one', ?, ?, ?)", hour_ago, hour_ago, held)
+    told = (hour_ago, hour_ago, held, 300_000_000)
+    sql(place, "INSERT INTO replica (node, started_at, seen_at, holds, max_age) VALUES ('old-one', ?, ?, ?, ?)", *told)
     said = done("keys", "status", **place)
-    assert "identity 1    active        0 d          3  keyring   rotate by" in said
+    assert "identity 1    active  0 d     3  keyring   rotate by" in said
     assert "data keys: identity 3, contact 0, preference 0, sensitive 0" in said
     assert "this process holds: identity, contact, preference, sensitive, index, log" in said
     gone = next(line for line in said.splitlines() if line.startswith("replica old-one: "))

@@ -1,5 +1,7 @@
 """The rules of a key's life that need no database: who is waited for, what is due, and how a command words it."""
 
+from dataclasses import replace
+
 import pytest
 
 from commands import key_report
@@ -8,7 +10,7 @@ from crm.crypto.stored_key import StoredKey
 from crm.services.key_life.data_keys import Resealed
 from crm.services.key_life.ends import Ending, Verdict
 from crm.services.key_life.roots import Rerooted
-from crm.services.key_life.status import Periods, due_of
+from crm.services.key_life.status import KeyStatus, Periods, RootStatus, Status, due_of
 from crm.services.key_life.wraps import Rotated
 from crm.store.keystore import KeyRow
 from crm.store.reindexing import Page
@@ -40,9 +42,8 @@ def test_who_is_waited_for(holds: Holds | None, knows: bool, relies_on_older: bo
 
 def row(kind: str, key_class: str, state: str, **times: int | None) -> KeyRow:
     """A stored key that was created at day 1."""
-    every = dict.fromkeys(("wrapped_at", "activated_at", "retired_at", "drained_at", "destroyed_at"))
     key = StoredKey(kind, key_class, 1, state, "keyring", "root", b"")
-    return KeyRow(key, DAY, **{**every, **times})
+    return replace(KeyRow(key, DAY, None, None, None, None, None), **times)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,26 @@ def test_rotations_in_words() -> None:
     assert "has to be copied to the other machines" in key_report.rotated(
         Done([Rerooted("log", "log-1", resumed=False, moved=1)])
     )[-1]  # fmt: skip
+
+
+def test_columns_stay_apart() -> None:
+    """However long a reference, a provider or a number is, two spaces stand before the next column."""
+    key = KeyStatus("identity", 1, "active", "a-provider", "r", 0, 0, None, None, 12_345_678_901, 30 * DAY)
+    roots = [
+        RootStatus("preference", "heed-production-preference:v12", 2 * DAY, 11, 400 * DAY),
+        RootStatus("log", "log-1", None, 0, None),
+    ]
+    told = Status((key, replace(key, use="log", references=0, due=None)), tuple(roots), (), {"contact": 1}, (), 3 * DAY)
+    assert key_report.status_lines(told)[:7] == [
+        "key         state   age         rows  provider    due",
+        "identity 1  active  3 d  12345678901  a-provider  rotate by 1970-01-31",
+        "log 1       active  3 d            0  a-provider  -",
+        "",
+        "root key                                   since       older  due",
+        "preference heed-production-preference:v12  1970-01-03     11  1971-02-05",
+        "log log-1                                  -               0  -",
+    ]
+    assert key_report.status_lines(replace(told, keys=(), roots=()))[0] == "key  state  age  rows  provider  due"
 
 
 def test_endings_in_words() -> None:
