@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +16,11 @@ from auth.tokens import TokenVerifier
 from commands import logs
 from commands.house import House, house, verifier
 from commands.protocol import BoundedHttp
+from crm.catalogue import KeyClass
+from crm.crypto.keyset import KeySet
 from crm.errors import Unsafe
 from crm.settings import Environment, Settings
+from crm.store.sqlite import path_of
 from schema.app import create_app
 from schema.settings import Limits
 from schema.settings import Settings as Transport
@@ -26,6 +30,8 @@ GRACE = 10
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 """The signals that end the serving."""
+
+_log = logging.getLogger("heed.process")
 
 Opened = Callable[[str], None]
 """Told the server's address, such as `http://127.0.0.1:8000`, as soon as it answers there."""
@@ -88,6 +94,8 @@ async def _serve(settings: Settings, bound: socket.socket, opened: Opened, stops
     asyncio.get_running_loop().set_exception_handler(logs.unhandled)
     tokens = verifier(settings)
     async with house(settings, lasting=True) as it:
+        for hazard in hazards(settings, it.services.store.keys):
+            _log.warning("%s", hazard)
         refreshing = asyncio.create_task(tokens.keep_fresh(settings.jwks_refresh), name="issuer keys")
         try:
             application = _application(settings, it, tokens)
@@ -96,6 +104,24 @@ async def _serve(settings: Settings, bound: socket.socket, opened: Opened, stops
             refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await refreshing
+
+
+def hazards(settings: Settings, keys: KeySet) -> list[str]:
+    """What is allowed, and often a slip: a line on each, for the log of a process that begins to serve."""
+    lines = []
+    if lacking := [use for use in (*KeyClass, "index") if use not in keys.states()]:
+        lines.append(
+            f"this process was given no keys for {', '.join(lacking)}: fields and searches that need them answer "
+            "KEY_UNAVAILABLE"
+        )
+    if settings.env is Environment.PRODUCTION and settings.database_url.startswith("sqlite:"):
+        folder = path_of(settings.database_url).resolve().parent
+        if settings.erasure_journal.resolve().parent == folder:
+            lines.append(
+                f"the database and the erasure journal are both in {folder}: a copy of it that is put back brings both "
+                "back, and erased patients with them; set HEED_ERASURE_JOURNAL (docs/keys.md)"
+            )
+    return lines
 
 
 def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starlette:

@@ -127,6 +127,16 @@ def test_messaging_asks_as_ever(replicas: Replicas) -> None:
     assert replicas.messaging.get("/readyz").json()["keys"] is True
 
 
+def test_what_it_lacks_is_said_at_the_start(replicas: Replicas) -> None:
+    """One line in the log of a process that lacks keys, so that a slip is seen; none where all are."""
+    said = "this process was given no keys for {}: fields and searches that need them answer KEY_UNAVAILABLE"
+    for where, lacks in (
+        (replicas.messaging, "sensitive, index"), (replicas.nameless, "identity, sensitive, index"),
+    ):  # fmt: skip
+        assert where.said.count(said.format(lacks)) == 1
+    assert "was given no keys" not in replicas.whole.said
+
+
 @pytest.mark.parametrize("field", sorted(READABLE))
 def test_every_field_on_every_replica(replicas: Replicas, field: str) -> None:
     """A field of a class that is held is answered as the whole service answers it, any other one is refused by name.
