@@ -1,6 +1,7 @@
 """The rules of a key's life that need no database: who is waited for, what is due, and how a command words it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_who_is_waited_for(holds: Holds | None, knows: bool, relies_on_older: bo
     assert replica.relies_on_older("identity", 2) is relies_on_older
 
 
-def row(kind: str, key_class: str, state: str, **times: int | None) -> KeyRow:
+def row(kind: str, key_class: str, state: str, **times: Any) -> KeyRow:
     """A stored key that was created at day 1."""
     key = StoredKey(kind, key_class, 1, state, "keyring", "root", b"")
     return replace(KeyRow(key, DAY, None, None, None, None, None), **times)
