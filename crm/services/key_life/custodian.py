@@ -26,6 +26,7 @@ from crm.store.unit import Store, event
 __all__ = ["Custodian", "Watch"]
 
 _EACH: Final = 0.2
+_MOMENT: Final = 0.05
 _PATIENCE: Final = 5.0
 """Seconds of waiting after which it is said for whom, and again after as many."""
 
@@ -121,6 +122,14 @@ class Custodian:
     def _patience(self, replica: Replica) -> int:
         """Microseconds of silence after which a replica counts as gone."""
         return int(min(self.max_age * 1_000_000, replica.max_age) * SILENT)
+
+    async def pause(self, begun: float) -> None:
+        """Leaves the one writer of a SQLite file to others for as long as it was taken since `begun`, up to a moment.
+
+        No longer, because the time includes the wait for it, in which it was theirs.
+        """
+        taken = time.monotonic() - begun
+        await asyncio.sleep(min(taken, _MOMENT) if self.store.database.dialect == "sqlite" else 0)
 
     async def settled(self) -> None:
         """Waits for transactions that began before what the replicas said last."""

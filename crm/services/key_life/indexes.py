@@ -17,7 +17,6 @@ from crm.services.key_life import roots
 from crm.services.key_life.custodian import Custodian
 from crm.services.key_life.wraps import Rotated
 from crm.store import keystore, reindexing
-from crm.store.database import Database
 from crm.store.record import classes_of
 
 __all__ = ["CLASSES", "rotate", "stored"]
@@ -105,7 +104,7 @@ async def _fill_one(custodian: Custodian, done: Rotated, org: str, refused: set[
             added, failed = await reindexing.reindex(database, keys, org, done.no, ids, custodian.now())
             done.moved += added
             refused.update(failed)
-            await _pause(database, begun)
+            await custodian.pause(begun)
         seen += len(page.stored)
         custodian.watch.at(f"index {done.no}: patients of {org}", seen, max(of, seen))
         if not page.last:
@@ -124,7 +123,7 @@ async def _clear(custodian: Custodian, done: Rotated) -> None:
             for ids in _batches(page.superseded(done.no)):
                 begun = time.monotonic()
                 await reindexing.forget_values(database, org, done.no, ids)
-                await _pause(database, begun)
+                await custodian.pause(begun)
             seen += len(page.stored)
             custodian.watch.at(f"index {done.no}: old values of {org}", seen, max(of, seen))
             if not page.last:
@@ -132,7 +131,7 @@ async def _clear(custodian: Custodian, done: Rotated) -> None:
             after = page.last
         slot, begun = await reindexing.forget_digests(database, org, done.no, b""), time.monotonic()
         while slot:
-            await _pause(database, begun)
+            await custodian.pause(begun)
             begun = time.monotonic()
             slot = await reindexing.forget_digests(database, org, done.no, slot)
 
@@ -151,11 +150,6 @@ async def _retire(custodian: Custodian, done: Rotated) -> None:
             )
         elif row.drained_at is None:
             await keystore.drained(custodian.keystore, row.key, custodian.now())
-
-
-async def _pause(database: Database, begun: float) -> None:
-    """Leaves the one writer of a SQLite file to others, for as long as it was taken."""
-    await asyncio.sleep(time.monotonic() - begun if database.dialect == "sqlite" else 0)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[list[str]]:

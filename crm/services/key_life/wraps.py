@@ -20,6 +20,8 @@ from crm.store.keystore import KeyRow
 __all__ = ["Rotated", "rotate"]
 
 _BATCH: Final = 500
+_AGAIN: Final = 0.05
+"""Seconds until data keys that somebody else held locked are looked at again."""
 
 
 @dataclass(slots=True)
@@ -116,12 +118,5 @@ async def _move(
         custodian.watch.at(f"{done.use} {done.no}: data keys of {org}", moved, max(of, moved))
         if not count and not refused:  # what is left is locked, or somebody else did it
             left = (await rotating.data_keys(database, org)).get((key_class.value, epoch), 0) - len(failed)
-            begun = 0.0
-        await asyncio.sleep(_pause(database.dialect, begun))
-
-
-def _pause(dialect: str, begun: float) -> float:
-    """Seconds to leave the one writer of a SQLite file to others: as long as it was taken."""
-    if not begun:
-        return 0.05
-    return time.monotonic() - begun if dialect == "sqlite" else 0.0
+            await asyncio.sleep(_AGAIN)
+        await custodian.pause(begun)
