@@ -237,12 +237,12 @@ def erase(
     from crm.settings import load
 
     if receipt:
-        print(erasing.printed(run(erasing.receipts(load(), patient, org=org)), as_json=as_json))
+        erasing.show(run(erasing.receipts(load(), patient, org=org)), as_json=as_json)
         return
     if not yes and not agreed(f"Erase {', '.join(classes) or 'everything'} of {patient} in {org}, for good?"):
         raise typer.Exit(1)
     chosen = [KeyClass(name) for name in classes]
-    print(erasing.printed(run(erasing.erase(load(), patient, org=org, classes=chosen, reason=reason)), as_json=as_json))
+    erasing.show(run(erasing.erase(load(), patient, org=org, classes=chosen, reason=reason)), as_json=as_json)
 
 
 @app.command("replay-erasures")

@@ -1,8 +1,8 @@
 """Erasing on the command line, as a privacy officer: a patient, the receipts again, and all of it after a restore."""
 
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import orjson
 
@@ -14,30 +14,26 @@ from crm.domain.erasure import ErasureReason
 from crm.services.erasures import Erasures, Receipt
 from crm.settings import Settings
 
-__all__ = ["erase", "printed", "receipts", "replay"]
-
-Told = tuple[list[Receipt], str | None]
-"""Receipts, and the key they are verified with where this process may sign."""
+__all__ = ["erase", "receipts", "replay", "show"]
 
 
 async def erase(
     settings: Settings, patient_id: str, *, org: str, classes: Collection[KeyClass], reason: ErasureReason
-) -> Told:
+) -> list[Receipt]:
     """Erases the patient, or only `classes` where any are named. Raises what `Erasures.erase` raises."""
     async with house(settings) as it:
         erasures: Erasures = it.services.erasures
         chosen = frozenset(classes) or None
         actor, request = system_actor(org, Role.PRIVACY_OFFICER), command_request("erase")
-        receipt = await erasures.erase(actor, request, patient_id, None, chosen, reason, any_version=True)
-        return [receipt], erasures.verifier_key(org)
+        return [await erasures.erase(actor, request, patient_id, None, chosen, reason, any_version=True)]
 
 
-async def receipts(settings: Settings, patient_id: str, *, org: str) -> Told:
+async def receipts(settings: Settings, patient_id: str, *, org: str) -> list[Receipt]:
     """The receipts of everything that was erased of the patient, as of now. Raises `NotFound`."""
     async with house(settings) as it:
         erasures: Erasures = it.services.erasures
         actor, request = system_actor(org, Role.PRIVACY_OFFICER), command_request("erase")
-        return await erasures.receipts(actor, request, patient_id), erasures.verifier_key(org)
+        return await erasures.receipts(actor, request, patient_id)
 
 
 async def replay(settings: Settings) -> int:
@@ -55,10 +51,15 @@ async def replay(settings: Settings) -> int:
     return count
 
 
-def printed(told: Told, *, as_json: bool) -> str:
-    """Receipts as signed notes, or as JSON objects with the verifier key, one a line."""
-    found, verifier_key = told
-    if not as_json:
-        return "\n".join(receipt.note for receipt in found).rstrip("\n") or "nothing of this patient was erased"
-    objects: list[dict[str, Any]] = [{**asdict(receipt), "verifier_key": verifier_key} for receipt in found]
-    return "\n".join(orjson.dumps(each, option=orjson.OPT_SORT_KEYS).decode() for each in objects)
+def show(found: Sequence[Receipt], *, as_json: bool) -> None:
+    """Prints receipts as signed notes, or as JSON objects, one a line.
+
+    The key that verifies the notes goes to standard error, so that a note sent to a file is the note and nothing else.
+    """
+    if as_json:
+        for receipt in found:
+            print(orjson.dumps(asdict(receipt), option=orjson.OPT_SORT_KEYS).decode())
+        return
+    print("\n".join(receipt.note for receipt in found).rstrip("\n") or "nothing of this patient was erased", flush=True)
+    if found and found[-1].verifier_key:
+        print(f"verifier key, to be kept apart from the note: {found[-1].verifier_key}", file=sys.stderr)

@@ -39,12 +39,14 @@ def opened(cipher: Any, sealed: bytes, header: int, bound: bytes) -> bytes:
 
 
 def record(database: str, ring: str, env: str, org: str, patient: str) -> Iterator[tuple[str, Any]]:
-    """The names and values of all fields that the record has."""
+    """The names and values of all fields that the record has. Raises LookupError where a key for them is missing."""
     roots = {
         key["id"]: base64.b64decode(key["key"]) for key in json.loads(Path(ring).read_text())["keys"] if "key" in key
     }
     whose, rows = uuid.UUID(patient).bytes, sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     for use, dek_no, box, wrapped, epoch, root, stored in rows.execute(ROWS, (org, patient)).fetchall():
+        if root not in roots or stored is None:
+            raise LookupError(f"{use} needs wrap key {epoch} under root key {root}: not in the ring, or destroyed")
         context = {"app": "heed", "env": env, "no": str(epoch), "purpose": "wrap", "use": use}
         bound = b"ROOT1" + stored[:2] + lp(root) + json.dumps(context, separators=(",", ":")).encode()
         alg, *wrap_key = opened(AESGCMSIV(roots[root]), stored, 2, bound)
@@ -59,4 +61,9 @@ def record(database: str, ring: str, env: str, org: str, patient: str) -> Iterat
 
 
 if __name__ == "__main__":
-    print(json.dumps(dict(record(*sys.argv[1:])), indent=2, ensure_ascii=False))
+    if len(sys.argv) != 6:
+        sys.exit("usage: open_a_record.py DATABASE KEY_RING ENV ORGANISATION PATIENT")
+    try:
+        print(json.dumps(dict(record(*sys.argv[1:])), indent=2, ensure_ascii=False))
+    except LookupError as failure:
+        sys.exit(f"not readable: {failure}")

@@ -51,6 +51,7 @@ RECEIPT = Receipt(
     index_waits_for=("index/1",),
     due_at=1_705_000_000_000_000,
     note="a note\n",
+    verifier_key=None,
 )
 HOLD = Hold("h1", "ann", "LITIGATION", "u-1", 1_700_000_000_000_000)
 

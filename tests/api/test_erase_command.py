@@ -48,6 +48,9 @@ def test_a_patient(place: dict[str, Any], patients: list[str]) -> None:
     assert (receipt["patient_id"], receipt["whole"], receipt["reason"]) == (one, True, "NO_LONGER_NEEDED")
     assert receipt["effective_in_copies_at"] is None
     assert open_note(receipt["note"], receipt["verifier_key"]).splitlines()[:9] == note.splitlines()[:9]
+    shown = command("erase", one, "--receipt", **place)
+    assert shown.stderr == f"verifier key, to be kept apart from the note: {receipt['verifier_key']}\n"
+    assert open_note(shown.stdout, receipt["verifier_key"])  # standard output is the note and nothing else
     refused = command("export", "patient", one, **place)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "ERASED" in refused.stderr

@@ -16,7 +16,7 @@ from tests.people import WHOLE
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECEIPT = """patientId classes whole reason erasedAt ledgerSeq ledgerHash effectiveInCopiesAt waitsFor indexWaitsFor
-    dueAt note"""
+    dueAt note verifierKey"""
 ERASE = f"mutation Erase($input: ErasePatientInput!) {{ erasePatient(input: $input) {{ {RECEIPT} }} }}"
 RECEIPTS = f"query Receipts($id: ID!) {{ erasureReceipts(patientId: $id) {{ {RECEIPT} }} }}"
 UNKNOWN = "0199c0de-0000-7000-8000-000000000001"
@@ -69,6 +69,7 @@ async def test_the_note_on_a_receipt_is_signed(served: Client) -> None:
     verifier_key = served.house.services.erasures.verifier_key(ORG)
     assert verifier_key is not None
     for each in (receipt, *await receipts(served, patient_id)):
+        assert each["verifierKey"] == verifier_key
         lines = open_note(each["note"], verifier_key).splitlines()
         assert f"patient: {patient_id}" in lines
         assert f"in the live service since: {receipt['erasedAt']}" in lines

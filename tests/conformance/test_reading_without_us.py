@@ -19,6 +19,7 @@ from auth.roles import Role
 from crm.catalogue import CLASSES, FIELDS, Codec, KeyClass
 from crm.crypto.keyring import KeyRing
 from crm.crypto.keyset import KeySet
+from crm.crypto.note import Signer
 from crm.store.keystore import bootstrap
 from tests.asking import EVERYTHING, question
 from tests.client import client
@@ -26,10 +27,11 @@ from tests.conftest import Databases
 from tests.house import ORG, now
 from tests.logs import database_at
 from tests.people import WHOLE, camel
-from tests.processes import done
+from tests.processes import command, done
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "examples" / "open_a_record.py"
+VERIFIER = ROOT / "examples" / "verify_a_receipt.py"
 PAGE = ROOT / "docs" / "reading-without-us.md"
 ENV = "development"
 SOURCES = [{"source": "urn:example:ward", "id": "77"}]
@@ -137,9 +139,63 @@ async def test_e16_it_reads_nothing_of_another_place(left: Left) -> None:
     assert left.run().returncode == 0
 
 
-def test_it_is_short_and_independent() -> None:
-    """It imports the standard library and `cryptography`, nothing of Heed, and fits on a page."""
-    source = PROGRAM.read_text(encoding="utf-8")
+@pytest.mark.parametrize("lost", [True, False])
+async def test_e16_it_says_which_key_is_missing(left: Left, lost: bool) -> None:
+    """A root key that is not in the ring, or was destroyed there, is named in one sentence, and nothing is printed."""
+    ring = json.loads((left.folder / "keyring.json").read_bytes())
+    [key] = [key for key in ring["keys"] if key["use"] == "contact"]
+    if lost:
+        ring["keys"].remove(key)
+    else:
+        del key["key"], key["alg"]
+        key.update(state="destroyed", destroyed="2026-11-22T00:00:00Z")
+    part = left.folder / "part.json"
+    part.write_text(json.dumps(ring), encoding="utf-8")
+    ended = left.run(ring=part)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    said = f"contact needs wrap key 1 under root key {key['id']}: not in the ring, or destroyed"
+    assert ended.stderr == f"not readable: {said}\n"
+
+
+def alone(program: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process that cannot find Heed."""
+    call = [sys.executable, "-I", str(program), *words]
+    return subprocess.run(call, capture_output=True, text=True, check=False)
+
+
+async def test_e35_a_receipt_is_verified_alone(left: Left) -> None:
+    """The note that `erase --receipt` prints is verified with its key; changed in any one octet it is not."""
+    done("erase", left.patient_id, "--yes", "--org", ORG, **left.settings())
+    shown = command("erase", left.patient_id, "--receipt", "--org", ORG, **left.settings())
+    file, key = left.folder / "receipt.txt", shown.stderr.rstrip("\n").rpartition(" ")[2]
+    file.write_text(shown.stdout, encoding="utf-8")
+    ended = alone(VERIFIER, str(file), key)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"patient: {left.patient_id}\nerased: the whole record\n" in ended.stdout
+    assert ended.stdout.rstrip("\n") == shown.stdout.rpartition("\n\n")[0]
+    note = file.read_bytes()
+    for place in (0, note.index(b"whole"), note.rindex(b"\n\n") - 1, len(note) - 60):
+        file.write_bytes(note[:place] + bytes([note[place] ^ 1]) + note[place + 1 :])
+        ended = alone(VERIFIER, str(file), key)
+        assert (ended.returncode, ended.stdout, ended.stderr[:14]) == (1, "", "not verified: "), place
+    file.write_bytes(note)
+    other = Signer(f"{ORG}/erasure", bytes(32)).verifier_key
+    assert alone(VERIFIER, str(file), other).stderr == "not verified: no signature of this key\n"
+
+
+@pytest.mark.parametrize("program", [PROGRAM, VERIFIER])
+def test_they_say_how_they_are_called(program: Path) -> None:
+    """Called without a word, each says in one line what it wants."""
+    ended = alone(program)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"usage: {program.name} ")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("program", [PROGRAM, VERIFIER])
+def test_they_are_short_and_independent(program: Path) -> None:
+    """They import the standard library and `cryptography`, nothing of Heed, and fit on a page."""
+    source = program.read_text(encoding="utf-8")
     imported = {
         name.partition(".")[0]
         for node in ast.walk(ast.parse(source))
