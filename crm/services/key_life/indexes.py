@@ -4,7 +4,6 @@ From the publication on, every replica writes both and searches both; so no sear
 are computed anew from the opened records, inside the store; none of them leaves it, and no reading is recorded of them.
 """
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
