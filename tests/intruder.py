@@ -18,11 +18,12 @@ class Intruder:
     async def run(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement, committed at once."""
         if self._url.startswith("sqlite:"):
-            file = sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=30)
-            with file:
-                for (name,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-                    file.execute(f"DROP TRIGGER {name}")
-                rows = [tuple(row) for row in file.execute(sql, values)]
+            file = sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=30, isolation_level=None)
+            file.execute("BEGIN IMMEDIATE")  # a turn at the writing, or a wait for it, from the start
+            for (name,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+                file.execute(f"DROP TRIGGER {name}")
+            rows = [tuple(row) for row in file.execute(sql, values)]
+            file.execute("COMMIT")
             file.close()
             return rows
         count = iter(range(1, 100))
