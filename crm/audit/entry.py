@@ -78,12 +78,17 @@ def restore(octets: bytes) -> Draft:
     return Draft(content["id"], content, staged=True)
 
 
-def number(draft: Draft, node: str, n: int, *, orphan: bool = False) -> Entry:
-    """Finish the leaf: recorded by `node` as its `n`-th. An orphan's leaf also names, as `for`, who had staged it."""
+def number(draft: Draft, node: str, n: int, *, orphan: bool = False, skewed: bool = False) -> Entry:
+    """Finish the leaf: recorded by `node` as its `n`-th. An orphan's leaf also names, as `for`, who had staged it.
+
+    `skewed`: the clocks of the process and of the database disagree.
+    """
     source: dict[str, Any] = {"node": node, "n": n}
     if orphan:
         source["for"] = draft.content["src"]["node"]
     content = {**draft.content, "src": source}
+    if skewed:
+        content["flg"] = sorted({*content.get("flg", ()), "clock_skew"})
     leaf = encode(content)
     return Entry(draft.id, leaf, leaf_hash(leaf), index_of(content))
 

@@ -27,8 +27,13 @@ PROBE_EVERY = 0.2
 SWEEP_EVERY = 1.0
 ORPHAN_AGE = 2_000_000
 
-Seal = Callable[[Sequence[Draft]], Sequence[Entry]]
-"""Numbers the drafts that really enter the log; called by the sink inside its transaction, under the head's lock."""
+MOST_SKEW = 1_000_000
+"""Microseconds by which the database's clock may lie outside the time that locking the head took."""
+
+Seal = Callable[[Sequence[Draft], int], Sequence[Entry]]
+"""Numbers the drafts that really enter the log; called by the sink inside its transaction, under the head's lock.
+
+The second argument is what the database's own clock said when it was locked, in microseconds since 1970."""
 
 
 class Sink(Protocol):
@@ -242,11 +247,14 @@ class LogWriter:
         orphans = {draft.id for ticket in tickets if ticket.orphan for draft in ticket.drafts}
         sealed = 0
 
-        def seal(drafts: Sequence[Draft]) -> list[Entry]:
+        began = self._clock()
+
+        def seal(drafts: Sequence[Draft], db_time: int) -> list[Entry]:
             nonlocal sealed
             sealed = len(drafts)
+            skewed = not began - MOST_SKEW <= db_time <= self._clock() + MOST_SKEW
             return [
-                number(draft, run.node, run.n + place, orphan=draft.id in orphans)
+                number(draft, run.node, run.n + place, orphan=draft.id in orphans, skewed=skewed)
                 for place, draft in enumerate(drafts, start=1)
             ]
 

@@ -35,7 +35,7 @@ class Log:
         outbox = self.outbox.get(org, {})
         live = [draft for draft in drafts if not draft.staged or outbox.pop(draft.id, None) is not None]
         self.batches.append(len(live))
-        self.entries.setdefault(org, []).extend(seal(live))
+        self.entries.setdefault(org, []).extend(seal(live, Clock.now))
         if self.commit_then_fail:
             raise OSError("the connection broke during COMMIT")
 
