@@ -32,6 +32,7 @@ from crm.store.unit import Store
 from schema.execution import Engine
 from schema.plan import make_plan
 from schema.sdl import build_schema
+from tests.logs import signer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,7 +50,7 @@ class Counting:
         self.events += len(drafts)
         self.commits += 1
         if self._behind is None:
-            seal(drafts)
+            seal(drafts, time.time_ns() // 1000)
         else:
             await self._behind.commit(org, drafts, seal)
 
@@ -144,7 +145,7 @@ async def group_commit(
 ) -> list[str]:
     """Lines: reads of one patient a second with and without durable events, and how many events shared a commit."""
     lines = []
-    durable, nowhere = Counting(LogSink(house.database)), Counting(None)
+    durable, nowhere = Counting(LogSink(house.database, signer)), Counting(None)
     async with recording(house, durable) as kept, recording(house, nowhere) as forgetful:
         sides = [_engine(house, each, inside).asking("one", asked) for each in (kept, forgetful)]
         for count in (1, 16, 64):

@@ -26,6 +26,7 @@ from crm.store.log import LogSink
 from crm.store.migrations import upgrade
 from crm.store.statements import prepare
 from crm.store.tables import audit_event
+from tests.logs import signer
 
 CLIENTS, ROUNDS = 32, 5
 WHO = Who(iss="https://idp.example", sub="u-0042", roles=("front_desk",), org="org-12", client="desk", jti="t-77")
@@ -44,9 +45,9 @@ def now() -> int:
 
 def alone(database: Database) -> Way:
     """One transaction for each event, with the head locked and numbers without gaps."""
-    sink, counter = LogSink(database), itertools.count(1)
+    sink, counter = LogSink(database, signer), itertools.count(1)
 
-    def seal(drafts: Sequence[Draft]) -> list[Entry]:
+    def seal(drafts: Sequence[Draft], _db_time: int) -> list[Entry]:
         return [number(one, "bench/alone", next(counter)) for one in drafts]
 
     async def way() -> None:
@@ -89,7 +90,7 @@ async def compare(url: str, seconds: float) -> None:
     """Prints one line for each way."""
     database = connect(url, wait_timeout=60)
     await database.open()
-    writer = LogWriter(LogSink(database), node="bench", clock=now, deadline=60)
+    writer = LogWriter(LogSink(database, signer), node="bench", clock=now, deadline=60)
     await writer.start()
     ways: dict[str, Way] = {
         "log writer, group commit": lambda: writer.append("grouped", [EVENT]),

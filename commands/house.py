@@ -25,7 +25,7 @@ from crm.store.journal import Journal
 from crm.store.keyroom import KeyRoom
 from crm.store.keystore import add, bootstrap, stored_keys
 from crm.store.ledger_copies import JournalCopy, KeystoreCopy, LedgerCopies
-from crm.store.log import LogSink
+from crm.store.log import LogSink, signer_of
 from crm.store.unit import Store
 
 DEFAULT_ORG = "demo"
@@ -96,7 +96,7 @@ async def house(settings: Settings, *, lasting: bool = False, forgetful: bool = 
         await keyroom.start()
         opened.push_async_callback(keyroom.stop)
         log = LogWriter(
-            LogSink(database),
+            LogSink(database, signer_of(keys, settings.log_origin)),
             node=_node(),
             clock=clock,
             deadline=settings.audit_deadline,

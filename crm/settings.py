@@ -248,6 +248,12 @@ class Settings(BaseSettings):
     )
 
     # --- the log ---
+    log_origin: str = Field(
+        default="heed.invalid",
+        pattern=r"^[!-*,-~]{1,200}$",
+        description="What the names of the logs begin with, such as `heed.clinic.example`: an organisation's log is "
+        "`ORIGIN/ORGANISATION/1`. Auditors and witnesses know a log by its name: choose it once.",
+    )
     audit_deadline: float = Field(
         default=2.0,
         gt=0,

@@ -22,6 +22,7 @@ from crm.store.log import LogSink
 from crm.store.unit import Store
 from tests.house import House, actor, now
 from tests.keys import ENV
+from tests.logs import signer
 
 __all__ = ["Member", "Stopped", "StoppingWatch", "member"]
 
@@ -106,7 +107,7 @@ async def member(
         keyroom = KeyRoom(database, keeper, ENV, keys, node=node, clock=now, refresh=refresh, max_age=max_age)
         await keyroom.start()
         opened.push_async_callback(keyroom.stop)
-        log = LogWriter(LogSink(database), node=node, clock=now, deadline=30.0)
+        log = LogWriter(LogSink(database, signer), node=node, clock=now, deadline=30.0)
         await log.start()
         opened.push_async_callback(log.stop)
         use_cases = services(Store(database, keys, log, now, keyroom.renew), region="GB")

@@ -23,12 +23,14 @@ from crm.services.access_log import AccessLog
 from crm.services.changes import canonical
 from crm.services.request import Request
 from crm.store.database import Database, connect
-from crm.store.log import EventFilter, LogSink
-from crm.store.log import events as logged
+from crm.store.log import LogSink
+from crm.store.log_reading import EventFilter
+from crm.store.log_reading import events as logged
 from crm.store.statements import prepare
 from crm.store.tables import outbox
 from crm.store.unit import Renew, Store
 from tests.keys import key_set
+from tests.logs import signer
 
 ORG = "north-clinic"
 OTHER_ORG = "south-clinic"
@@ -151,6 +153,11 @@ async def _nothing_new() -> None:
     """For keys that never change."""
 
 
+def log_sink(database: Database) -> LogSink:
+    """The log as it is."""
+    return LogSink(database, signer)
+
+
 @asynccontextmanager
 async def house(
     url: str,
@@ -159,7 +166,7 @@ async def house(
     database: Callable[[Database], Database] = _as_it_is,
     keys: Callable[[KeySet], KeySet] = _as_it_is,
     renew: Renew = _nothing_new,
-    sink: Callable[[Database], Sink] = LogSink,
+    sink: Callable[[Database], Sink] = log_sink,
     deadline: float = 2.0,
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.

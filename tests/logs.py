@@ -8,15 +8,29 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
+from crm.audit.checkpoint import origin_of
 from crm.audit.event import Act, Event, leaf_hash
 from crm.audit.writer import LogWriter
+from crm.crypto.note import Signer
 from crm.store.database import Database, Row, connect
 from crm.store.log import LogSink
 from crm.store.postgres import PostgresDatabase
 from crm.store.statements import prepare
 from crm.store.tables import audit_event, audit_head
 
-__all__ = ["START", "Clock", "database_at", "event", "labels", "logged", "opened", "rows_of", "until", "writer_on"]
+__all__ = [
+    "START",
+    "Clock",
+    "database_at",
+    "event",
+    "labels",
+    "logged",
+    "opened",
+    "rows_of",
+    "signer",
+    "until",
+    "writer_on",
+]
 
 START = 1_795_287_303_000_000
 
@@ -51,10 +65,15 @@ async def database_at(url: str) -> AsyncIterator[Database]:
         await database.close()
 
 
+def signer(org: str, epoch: int) -> Signer:
+    """Signs the checkpoints of the tests' logs."""
+    return Signer(origin_of("heed.test", org, epoch), b"a seed of thirty-two octets, so.")
+
+
 @asynccontextmanager
 async def writer_on(database: Database, node: str = "ra-1", **settings: Any) -> AsyncIterator[LogWriter]:
     """A started writer over `database`."""
-    writer = LogWriter(LogSink(database), node=node, **{"clock": Clock(), "deadline": 30.0, **settings})
+    writer = LogWriter(LogSink(database, signer), node=node, **{"clock": Clock(), "deadline": 30.0, **settings})
     await writer.start()
     try:
         yield writer

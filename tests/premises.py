@@ -33,6 +33,7 @@ from crm.store.unit import Store
 from tests.conftest import Databases
 from tests.house import ORG, REQUEST, House, actor, now
 from tests.keys import ENV
+from tests.logs import signer
 from tests.store import opened as database_at
 
 __all__ = ["DAY", "Place", "Premises", "copied", "opened"]
@@ -171,7 +172,7 @@ async def opened(
         keys = KeySet.load(place.ring, ENV, rows)
         keyroom = KeyRoom(keystore, place.ring, ENV, keys, node="one", clock=now, refresh=_HOUR, max_age=_HOUR)
         await keyroom.start()
-        log = LogWriter(LogSink(real), node="one", clock=now, deadline=30.0)
+        log = LogWriter(LogSink(real, signer), node="one", clock=now, deadline=30.0)
         await log.start()
         try:
             store = Store(around(real), keys, log, now, keyroom.renew)

@@ -15,7 +15,8 @@ from crm.catalogue import KeyClass
 from crm.crypto import index, wrapping
 from crm.crypto.aead import KEY, Alg, cipher
 from crm.crypto.data_key import ENTITY, DataKey
-from crm.crypto.lengths import uuid_octets
+from crm.crypto.lengths import lp, uuid_octets
+from crm.crypto.note import Signer, derived
 from crm.crypto.provider import USES, KeyProvider
 from crm.crypto.secret import Secret
 from crm.crypto.stored_key import Name, StoredKey, new_index_key, new_signing_key, new_wrap_key, unwrapped
@@ -42,7 +43,7 @@ class KeySet(Secret):
     knows is too old to change records by.
     """
 
-    __slots__ = ("_active", "_gone", "_keys", "_missed", "_states", "_templates", "good_until", "held")
+    __slots__ = ("_active", "_gone", "_keys", "_missed", "_signers", "_states", "_templates", "good_until", "held")
 
     def __init__(self, rows: Sequence[StoredKey], keys: Mapping[Name, Any], held: frozenset[KeyClass]) -> None:
         self._keys = dict(keys)
@@ -51,6 +52,7 @@ class KeySet(Secret):
         self._missed = frozenset(row.name for row in rows) - self._gone - keys.keys()
         self._active = {name[0]: name[1] for name, state in self._states.items() if state == "active"}
         self._templates: dict[tuple[int, bytes], index.HMAC] = {}
+        self._signers: dict[tuple[int, str], Signer] = {}
         self.held = held
         self.good_until = math.inf
 
@@ -212,6 +214,18 @@ class KeySet(Secret):
             raise KeyUnavailable("no signing key")
         no = self._active["log"]
         return no, self._keys["log", no]
+
+    def log_signer(self, origin: str) -> Signer:
+        """Signs the checkpoints of the log of this name, under a key of its own. Raises KeyUnavailable.
+
+        The key is derived from the active signing key, HKDF-SHA256 with the info "heed/log/1" || lp(origin), so that no
+        signature of one log or of a receipt can be taken for one of another log.
+        """
+        no, seed = self.signer()
+        signer = self._signers.get((no, origin))
+        if signer is None:
+            signer = self._signers[no, origin] = Signer(origin, derived(seed, b"heed/log/1" + lp(origin)))
+        return signer
 
     def _started(self, version: int, info: bytes) -> index.HMAC:
         template = self._templates.get((version, info))

@@ -14,11 +14,13 @@ import re
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from crm.crypto.secret import Secret
 from crm.errors import Tampered
 
-__all__ = ["Signer", "open_note"]
+__all__ = ["Signer", "derived", "open_note"]
 
 _ED25519 = b"\x01"
 """The type of signature that every key here begins with."""
@@ -58,6 +60,11 @@ class Signer(Secret):
             raise RuntimeError("a text to sign must end in a newline, and hold no other control character")
         signature = base64.b64encode(self._key_id + self._key.sign(text.encode())).decode()
         return f"{text}\n{_MARK}{self.name} {signature}\n"
+
+
+def derived(seed: bytes, info: bytes) -> bytes:
+    """A seed for one use of a signing key whose own seed is uniformly random (HKDF-Expand, RFC 5869, SHA-256)."""
+    return HKDFExpand(SHA256(), 32, info).derive(seed)
 
 
 def open_note(note: str, verifier_key: str) -> str:

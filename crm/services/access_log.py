@@ -13,8 +13,8 @@ from crm.errors import Invalid
 from crm.services.profiles import Page, decode_cursor, encode_cursor
 from crm.services.refusals import EACH_SECOND, NOBODY, Refusals
 from crm.services.request import Request
-from crm.store import log
-from crm.store.log import EventFilter, LoggedEvent
+from crm.store import log_reading
+from crm.store.log_reading import EventFilter, LoggedEvent
 from crm.store.subjects import patients_of, subjects_of
 from crm.store.unit import Store, event
 
@@ -57,7 +57,7 @@ class AccessLog:
             chosen = _filter(question, subject)
             if patient_id is None or subject is not None:
                 of = NOBODY if question.get("unattributed") else actor.org
-                found = await log.events(database, of, chosen, first + 1, position)
+                found = await log_reading.events(database, of, chosen, first + 1, position)
             shown = found[:first]
             contents = [entry.content for entry in shown]
             names = await patients_of(fetch, actor.org, {leaf["pat"] for leaf in contents if "pat" in leaf})

@@ -1,28 +1,38 @@
-"""The log in the database: the writer's sink, the outbox rows of changes, and what officers read.
+"""The log in the database: the writer's sink, which also grows and signs the tree, and the outbox rows of changes.
 
-Owns every statement on the audit tables. The head row is locked first, so batches of all replicas are ordered without a
-leader; numbers come from the locked head, never from a sequence (which leaves gaps) nor from `max(seq)` (which scans).
+The head row is locked first, so batches of all replicas are ordered without a leader; numbers come from the locked
+head, never from a sequence (which leaves gaps) nor from `max(seq)` (which scans).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import orjson
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from crm.audit.entry import OUTCOMES, Draft, restore
-from crm.audit.event import recorded_request, recorded_subject
+from crm.audit.checkpoint import Checkpoint, origin_of
+from crm.audit.entry import Draft, Entry, restore
+from crm.audit.tiles import WIDTH, full_tiles, perfect
+from crm.audit.tree import HASH, Frontier
 from crm.audit.writer import Seal
+from crm.crypto.keyset import KeySet
+from crm.crypto.note import Signer
+from crm.errors import Tampered
 from crm.store.database import NO_ORG, Connection, Database
-from crm.store.statements import Statement, any_of, prepare
-from crm.store.tables import audit_event, audit_head, audit_outbox, organisation
+from crm.store.statements import any_of, prepare
+from crm.store.tables import audit_event, audit_head, audit_outbox, audit_tile, organisation
 
-__all__ = ["EventFilter", "LogSink", "LoggedEvent", "counts", "events", "lock_head", "stage_rows"]
+__all__ = ["Head", "LogSink", "SignerOf", "lock_head", "signer_of", "stage_rows"]
+
+SignerOf = Callable[[str, int], Signer]
+"""Who signs the checkpoints of an organisation's log in one of its epochs. Raises KeyUnavailable."""
+
+
+def signer_of(keys: KeySet, base: str) -> SignerOf:
+    """Signs under names that begin with `base`, with the keys that this process holds at that moment."""
+    return lambda org, epoch: keys.log_signer(origin_of(base, org, epoch))
 
 
 class _DatabaseTime(ColumnElement[int]):
@@ -42,7 +52,11 @@ def _time_sqlite(_element: _DatabaseTime, _compiler: SQLCompiler, **_kw: Any) ->
     return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000"
 
 
-_LOCK_HEAD = prepare(select(audit_head.c.size).where(audit_head.c.org == bindparam("org")).with_for_update())
+_LOCK_HEAD = prepare(
+    select(audit_head.c.size, audit_head.c.frontier, audit_head.c.epoch, _DatabaseTime().label("now"))
+    .where(audit_head.c.org == bindparam("org"))
+    .with_for_update()
+)
 # The PostgreSQL construct; both engines spell ON CONFLICT DO NOTHING alike.
 _ADD_ORGANISATION = prepare(
     insert_unless(organisation)
@@ -57,8 +71,33 @@ _ADD_HEAD = prepare(
 _MOVE_HEAD = prepare(
     update(audit_head)
     .where(audit_head.c.org == bindparam("org"))
-    .values(size=bindparam("new_size"), db_time=_DatabaseTime())
+    .values(
+        size=bindparam("new_size"),
+        frontier=bindparam("new_frontier"),
+        checkpoint=bindparam("new_checkpoint"),
+        db_time=_DatabaseTime(),
+    )
 )
+_HASHES = prepare(
+    select(audit_event.c.leaf_hash)
+    .where(
+        audit_event.c.org == bindparam("org"),
+        audit_event.c.seq >= bindparam("start"),
+        audit_event.c.seq < bindparam("end"),
+    )
+    .order_by(audit_event.c.seq)
+)
+_ROOTS = prepare(
+    select(audit_tile.c.root)
+    .where(
+        audit_tile.c.org == bindparam("org"),
+        audit_tile.c.level == bindparam("below"),
+        audit_tile.c.n >= bindparam("start"),
+        audit_tile.c.n < bindparam("end"),
+    )
+    .order_by(audit_tile.c.n)
+)
+_INSERT_TILE = prepare(insert(audit_tile))
 _TAKE_STAGED = prepare(
     delete(audit_outbox)
     .where(audit_outbox.c.org == bindparam("org"), any_of(audit_outbox.c.id, "ids"))
@@ -75,31 +114,43 @@ _STAGED = prepare(
 )
 
 
+class Head(NamedTuple):
+    """The end of a log, locked: its events so far, the tree over them, its epoch, and what time the database has."""
+
+    size: int
+    tree: Frontier
+    epoch: int
+    now: int
+
+
 class LogSink:
     """Keeps the logs of all organisations in `database`; the `Sink` of a `LogWriter`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, signer: SignerOf) -> None:
         self._database = database
+        self._signer = signer
 
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
-        """See `crm.audit.writer.Sink`. The first event of an organisation also founds its log."""
+        """See `crm.audit.writer.Sink`. The first event of an organisation also founds its log.
+
+        Events, tree and signed checkpoint are one transaction: nothing is acknowledged that the checkpoint lacks.
+        """
         async with self._database.transaction(org) as connection:
-            size = await lock_head(connection)
-            entries = seal(await _still_to_log(connection, drafts))
-            rows = [
-                {
-                    "org": org,
-                    "seq": seq,
-                    "id": entry.id,
-                    "leaf": entry.leaf,
-                    "leaf_hash": entry.leaf_hash,
-                    **entry.index._asdict(),
-                }
-                for seq, entry in enumerate(entries, start=size)
-            ]
-            if rows:
-                await connection.execute_many(_INSERT_EVENT, rows)
-            await connection.execute(_MOVE_HEAD, new_size=size + len(rows))
+            head = await lock_head(connection)
+            signer = self._signer(org, head.epoch)
+            entries = seal(await _still_to_log(connection, drafts), head.now)
+            if entries:
+                await connection.execute_many(_INSERT_EVENT, _rows(org, head.size, entries))
+            for entry in entries:
+                head.tree.append(entry.leaf_hash)
+            await _complete_tiles(connection, org, head.size, head.tree.size)
+            checkpoint = Checkpoint(signer.name, head.tree.size, head.tree.root())
+            await connection.execute(
+                _MOVE_HEAD,
+                new_size=head.tree.size,
+                new_frontier=head.tree.octets(),
+                new_checkpoint=signer.sign(checkpoint.text()),
+            )
 
     async def orphans(self, before: int, limit: int) -> Mapping[str, Sequence[Draft]]:
         """See `crm.audit.writer.Sink`."""
@@ -112,8 +163,8 @@ class LogSink:
         return found
 
 
-async def lock_head(connection: Connection) -> int:
-    """The number of events in the log, with its head locked until the transaction ends."""
+async def lock_head(connection: Connection) -> Head:
+    """The end of the log, which nobody else moves until the transaction ends. Raises Tampered."""
     head = await connection.fetch_one(_LOCK_HEAD)
     if head is None:
         await connection.execute(_ADD_ORGANISATION)
@@ -121,7 +172,30 @@ async def lock_head(connection: Connection) -> int:
         head = await connection.fetch_one(_LOCK_HEAD)
     if head is None:
         raise RuntimeError("the head of the log cannot be seen in its own scope")
-    return int(head["size"])
+    return Head(head["size"], Frontier(head["size"], bytes(head["frontier"])), head["epoch"], head["now"])
+
+
+def _rows(org: str, first: int, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    return [
+        {"org": org, "seq": seq, "id": entry.id, "leaf": entry.leaf, "leaf_hash": entry.leaf_hash}
+        | entry.index._asdict()
+        for seq, entry in enumerate(entries, start=first)
+    ]
+
+
+async def _complete_tiles(connection: Connection, org: str, before: int, after: int) -> None:
+    """Stores the tiles that became full when the log grew; its events are stored already."""
+    for level, n in full_tiles(before, after):
+        start, end = n * WIDTH, (n + 1) * WIDTH
+        if level == 0:
+            found = await connection.fetch(_HASHES, start=start, end=end)
+        else:
+            found = await connection.fetch(_ROOTS, below=level - 1, start=start, end=end)
+        hashes = [bytes(row[0]) for row in found]
+        if len(hashes) != WIDTH or any(len(each) != HASH for each in hashes):
+            raise Tampered("the tiles of a log")
+        tile = {"org": org, "level": level, "n": n, "hashes": b"".join(hashes), "root": perfect(hashes)}
+        await connection.execute_many(_INSERT_TILE, [tile])
 
 
 async def _still_to_log(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
@@ -150,121 +224,3 @@ async def stage_rows(connection: Connection, org: str, drafts: Sequence[Draft]) 
         _INSERT_STAGED,
         [{"org": org, "id": draft.id, "leaf": draft.octets(), "created_at": draft.created_at} for draft in drafts],
     )
-
-
-# --- what officers read ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Which events of one log; None asks nothing.
-
-    `patient` is an audit subject, `actor` a token's `sub`, `request` an X-Request-Id; `since` (inclusive) and `until`
-    (exclusive) are microseconds since 1970; `outcome` is ok, partial, denied or error, `purpose` an HL7 code, `act`
-    one of `Act`.
-    """
-
-    patient: str | None = None
-    actor: str | None = None
-    since: int | None = None
-    until: int | None = None
-    outcome: str | None = None
-    purpose: str | None = None
-    act: str | None = None
-    request: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
-    """One event as it was logged: its place, from 0, and the octets that are the evidence."""
-
-    seq: int
-    leaf: bytes
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The members of the leaf (`docs/decisions/0009`)."""
-        parsed: dict[str, Any] = orjson.loads(self.leaf)
-        return parsed
-
-
-_LATEST: Final = 2**63 - 1
-_TIME_OF = prepare(
-    select(audit_event.c.ts).where(audit_event.c.org == bindparam("org"), audit_event.c.seq == bindparam("seq"))
-)
-_COLUMNS: Final = {"patient": "pat", "actor": "actor", "purpose": "pou", "act": "act", "request": "req"}
-
-
-async def events(
-    database: Database, org: str, chosen: EventFilter, first: int, after_seq: int | None = None
-) -> list[LoggedEvent]:
-    """At most `first` events, newest first, from behind the event number `after_seq` on; [] when that does not exist.
-
-    Events of the same time are ordered by number. Patient, actor, request, refusals and time each have their index.
-    """
-    params = _params(chosen)
-    params["before_ts"], params["before_seq"] = _LATEST, _LATEST
-    if after_seq is not None:
-        known = await database.fetch(org, _TIME_OF, seq=after_seq) if 0 <= after_seq <= _LATEST else []
-        if not known:
-            return []
-        params["before_ts"], params["before_seq"] = known[0]["ts"], after_seq
-        params["last"] = min(params["last"], params["before_ts"])
-    statement = _page(frozenset(params.keys() & _COLUMNS.keys()), chosen.outcome)
-    rows = await database.fetch(org, statement, **params, rows=first)
-    return [LoggedEvent(row["seq"], bytes(row["leaf"])) for row in rows]
-
-
-async def counts(database: Database, org: str, chosen: EventFilter) -> dict[str, int]:
-    """How many events the filter finds, by outcome; outcomes without any are absent."""
-    params = _params(chosen)
-    rows = await database.fetch(org, _tally(frozenset(params.keys() & _COLUMNS.keys()), chosen.outcome), **params)
-    return {outcome: row["events"] for row in rows for outcome, code in OUTCOMES.items() if code == row["out"]}
-
-
-def _params(chosen: EventFilter) -> dict[str, Any]:
-    given = {name: getattr(chosen, name) for name in _COLUMNS}
-    given["actor"] = recorded_subject(chosen.actor) if chosen.actor is not None else None
-    given["request"] = recorded_request(chosen.request) if chosen.request is not None else None
-    params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    params["since"] = chosen.since if chosen.since is not None else 0
-    params["last"] = chosen.until - 1 if chosen.until is not None else _LATEST
-    return params
-
-
-@lru_cache(maxsize=512)
-def _page(given: frozenset[str], outcome: str | None) -> Statement:
-    ts, seq = _time(given), audit_event.c.seq
-    # Spelled out, because with a row comparison SQLite takes the index of times for every question.
-    older = or_(ts < bindparam("before_ts"), seq < bindparam("before_seq"))
-    rows = select(seq, audit_event.c.leaf).where(older)
-    rows = rows.order_by(ts.desc(), seq.desc()).limit(bindparam("rows", type_=BigInteger))
-    return prepare(_narrow(rows, given, outcome))
-
-
-@lru_cache(maxsize=512)
-def _tally(given: frozenset[str], outcome: str | None) -> Statement:
-    rows = select(audit_event.c.out, func.count().label("events")).group_by(audit_event.c.out)
-    return prepare(_narrow(rows, given, outcome))
-
-
-def _time(given: frozenset[str]) -> ColumnElement[int]:
-    """The time of an event.
-
-    Computed for one request, whose few events are then found by their own index, not met by walking through time.
-    """
-    return audit_event.c.ts + 0 if "request" in given else audit_event.c.ts
-
-
-def _narrow(rows: Select[Any], given: frozenset[str], outcome: str | None) -> Select[Any]:
-    """The filter as conditions. The outcome is written as a number, so that the partial index of refusals applies."""
-    rows = rows.where(
-        audit_event.c.org == bindparam("org"),
-        _time(given) >= bindparam("since"),
-        _time(given) <= bindparam("last"),
-        *(audit_event.c[_COLUMNS[name]] == bindparam(name) for name in sorted(given)),
-    )
-    if outcome is None:
-        return rows
-    rows = rows.where(audit_event.c.out == OUTCOMES[outcome])
-    return rows.where(audit_event.c.out != 0) if outcome != "ok" else rows

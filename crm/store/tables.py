@@ -15,11 +15,23 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
     text,
+)
+
+from crm.store.columns import Key, metadata, named, org
+from crm.store.log_tables import (
+    audit_actor_day,
+    audit_checkpoint,
+    audit_detail,
+    audit_event,
+    audit_head,
+    audit_outbox,
+    audit_rollup,
+    audit_tile,
+    break_glass,
 )
 
 __all__ = [
@@ -27,10 +39,16 @@ __all__ = [
     "RIGHTS",
     "ROLE",
     "SCOPED",
+    "audit_actor_day",
+    "audit_checkpoint",
+    "audit_detail",
     "audit_event",
     "audit_head",
     "audit_outbox",
+    "audit_rollup",
+    "audit_tile",
     "blind_index",
+    "break_glass",
     "crypto_key",
     "epoch_floor",
     "erasure_ledger",
@@ -48,40 +66,19 @@ __all__ = [
 ROLE: Final = "heed_app"
 """The PostgreSQL role every connection of the service takes on: it owns nothing and cannot pass row-level security."""
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
-
-Key = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text that is compared and ordered by its octets, so that both engines sort alike and an index needs no locale."""
-
-
-def _org() -> Column[str]:
-    return Column("org", Key, primary_key=True)
-
-
-def _named() -> CheckConstraint:
-    """No row may belong to the scope of nobody (`database.NO_ORG`)."""
-    return CheckConstraint("org <> ''", name="org")
-
-
 organisation = Table(
     "organisation",
     metadata,
-    _org(),
+    org(),
     Column("created_at", BigInteger, nullable=False),
-    _named(),
+    named(),
 )
 """The organisations that have a log; the one list visible from every scope, so that a sweeper can visit each."""
 
 patient = Table(
     "patient",
     metadata,
-    _org(),
+    org(),
     Column("id", Key, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
@@ -91,7 +88,7 @@ patient = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("merged_into", Key),
-    _named(),
+    named(),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("status IN ('active', 'merged', 'erased')", name="status"),
     CheckConstraint("restricted IN (0, 1)", name="restricted"),
@@ -103,7 +100,7 @@ log."""
 sealed_row = Table(
     "sealed_row",
     metadata,
-    _org(),
+    org(),
     Column("patient_id", Key, primary_key=True),
     Column("key_class", Key, primary_key=True),
     Column("version", BigInteger, nullable=False),
@@ -111,7 +108,7 @@ sealed_row = Table(
     Column("cells", LargeBinary),
     Column("seal", LargeBinary),
     Column("provenance", Text, nullable=False),
-    _named(),
+    named(),
     ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
 )
 """The sealed fields of one patient and key class; `cells` and `seal` are NULL once shredded."""
@@ -119,7 +116,7 @@ sealed_row = Table(
 patient_key = Table(
     "patient_key",
     metadata,
-    _org(),
+    org(),
     Column("patient_id", Key, primary_key=True),
     Column("key_class", Key, primary_key=True),
     Column("dek_no", Integer, primary_key=True, autoincrement=False),
@@ -128,7 +125,7 @@ patient_key = Table(
     Column("state", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False, server_default="0"),
     Column("shredded_at", BigInteger),
-    _named(),
+    named(),
     CheckConstraint("state IN ('live', 'shredded')", name="state"),
     CheckConstraint("(state = 'live') = (wrapped IS NOT NULL)", name="wrapped"),
     Index("ix_patient_key_epoch", "epoch", "key_class", "org"),
@@ -138,13 +135,13 @@ patient_key = Table(
 blind_index = Table(
     "blind_index",
     metadata,
-    _org(),
+    org(),
     Column("index_code", SmallInteger, primary_key=True, autoincrement=False),
     Column("key_ver", SmallInteger, primary_key=True, autoincrement=False),
     Column("value", LargeBinary, primary_key=True),
     Column("patient_id", Key, primary_key=True),
     Column("row_id", Key, primary_key=True),
-    _named(),
+    named(),
     ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
     Index("ix_blind_index_patient", "org", "patient_id"),
 )
@@ -207,12 +204,12 @@ destroyed, and guarded by a trigger. Beside the records, wherever the key store 
 erasure_ledger = Table(
     "erasure_ledger",
     metadata,
-    _org(),
+    org(),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("patient_id", Key, nullable=False),
     Column("entry", Text, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    _named(),
+    named(),
     Index("ix_erasure_ledger_patient", "org", "patient_id"),
 )
 """What was erased, in order, each entry chained to the one before it: `hash` covers `entry` (JSON) and the hash of
@@ -221,7 +218,7 @@ erasure_ledger = Table(
 legal_hold = Table(
     "legal_hold",
     metadata,
-    _org(),
+    org(),
     Column("id", Key, primary_key=True),
     Column("patient_id", Key, nullable=False),
     Column("reason", Text, nullable=False),
@@ -229,7 +226,7 @@ legal_hold = Table(
     Column("placed_at", BigInteger, nullable=False),
     Column("lifted_by", Text),
     Column("lifted_at", BigInteger),
-    _named(),
+    named(),
     Index("ix_legal_hold_patient", "org", "patient_id"),
 )
 """Reasons why a patient must not be erased now; a hold that was lifted stays as a fact."""
@@ -237,90 +234,25 @@ legal_hold = Table(
 outbox = Table(
     "outbox",
     metadata,
-    _org(),
+    org(),
     Column("id", Key, primary_key=True),
     Column("patient_id", Key, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("changed", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    _named(),
+    named(),
 )
 """Changes to tell others about: which fields, never values. `changed` is a JSON list of field names."""
-
-audit_head = Table(
-    "audit_head",
-    metadata,
-    _org(),
-    Column("size", BigInteger, nullable=False),
-    Column("frontier", LargeBinary, nullable=False),
-    Column("checkpoint", Text),
-    Column("db_time", BigInteger, nullable=False),
-    _named(),
-    # One hot row for each organisation: room on its page keeps every update in place.
-    postgresql_with={"fillfactor": "20"},
-)
-"""The end of an organisation's log: the row that a batch locks to number its events."""
-
-audit_event = Table(
-    "audit_event",
-    metadata,
-    _org(),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("id", Key, nullable=False),
-    Column("ts", BigInteger, nullable=False),
-    Column("pat", Key),
-    Column("actor", Key, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("pou", Text),
-    Column("act", Text, nullable=False),
-    Column("out", SmallInteger, nullable=False),
-    Column("flags", Integer, nullable=False),
-    Column("disc", SmallInteger, nullable=False),
-    Column("req", Key, nullable=False),
-    Column("leaf", LargeBinary, nullable=False),
-    Column("leaf_hash", LargeBinary, nullable=False),
-    _named(),
-)
-"""The log. `leaf` is the evidence; the other columns are derived from it so that it can be searched. `out` is the FHIR
-AuditEvent outcome (0 ok, 4 partial, 8 denied, 12 error)."""
-
-
-def _partial(name: str, *columns: str, where: str) -> Index:
-    return Index(
-        name, *(audit_event.c[column] for column in columns), sqlite_where=text(where), postgresql_where=text(where)
-    )
-
-
-Index("ix_audit_event_id", audit_event.c.org, audit_event.c.id, unique=True)
-Index("ix_audit_event_time", audit_event.c.org, audit_event.c.ts, audit_event.c.seq)
-Index("ix_audit_event_patient", audit_event.c.org, audit_event.c.pat, audit_event.c.ts, audit_event.c.seq)
-Index("ix_audit_event_actor", audit_event.c.org, audit_event.c.actor, audit_event.c.ts, audit_event.c.seq)
-Index("ix_audit_event_request", audit_event.c.org, audit_event.c.req)
-_partial("ix_audit_event_refused", "org", "ts", "seq", where="out <> 0")
-_partial("ix_audit_event_flagged", "org", "ts", "seq", where="flags <> 0")
-_partial("ix_audit_event_break_glass", "org", "ts", "seq", where="(flags & 1) = 1")
-_partial("ix_audit_event_disclosed", "org", "pat", "ts", "seq", where="disc <> 0")
-
-audit_outbox = Table(
-    "audit_outbox",
-    metadata,
-    _org(),
-    Column("id", Key, primary_key=True),
-    Column("leaf", LargeBinary, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    _named(),
-)
-"""Events that committed together with a change and wait to be numbered into the log."""
 
 source_record = Table(
     "source_record",
     metadata,
-    _org(),
+    org(),
     Column("slot", LargeBinary, primary_key=True),
     Column("patient_id", Key, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("key_ver", SmallInteger, nullable=False, server_default="1"),
-    _named(),
+    named(),
     ForeignKeyConstraint(["org", "patient_id"], ["patient.org", "patient.id"]),
     Index("ix_source_record_patient", "org", "patient_id"),
 )
@@ -345,10 +277,16 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     epoch_floor: ("SELECT", "UPDATE"),
     erasure_ledger: ("SELECT", "INSERT"),
     legal_hold: ("SELECT", "INSERT", "UPDATE"),
+    audit_tile: ("SELECT", "INSERT"),
+    audit_checkpoint: ("SELECT", "INSERT", "UPDATE"),
+    audit_detail: ("SELECT", "INSERT"),
+    break_glass: ("SELECT", "INSERT", "UPDATE"),
+    audit_actor_day: _WRITE,
+    audit_rollup: ("SELECT", "INSERT", "UPDATE"),
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""
 
-APPEND_ONLY: Final = (audit_event, erasure_ledger)
+APPEND_ONLY: Final = (audit_event, audit_tile, audit_detail, erasure_ledger)
 """Tables whose rows are never changed or removed: triggers refuse it on both engines, whoever asks."""
 
 SCOPED: Final = frozenset(table for table in metadata.tables.values() if "org" in table.c) - {organisation}

@@ -16,7 +16,7 @@ from crm.store.database import Database
 from crm.store.log import LogSink, stage_rows
 from crm.store.statements import prepare
 from crm.store.tables import audit_head, audit_outbox
-from tests.logs import START, Clock, database_at, event, labels, logged, until, writer_on
+from tests.logs import START, Clock, database_at, event, labels, logged, signer, until, writer_on
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,7 +100,7 @@ async def test_change_and_its_event_commit_together(database: Database) -> None:
 
 async def test_orphans_are_sequenced_once_by_whoever_comes_first(database: Database, database_url: str) -> None:
     """Events whose process died between commit and sequence are taken in by one of several sweepers, once."""
-    dead = LogWriter(LogSink(database), node="dead", clock=Clock())
+    dead = LogWriter(LogSink(database, signer), node="dead", clock=Clock())
     staged = dead.stage("north", [event(label) for label in range(20)])
     async with database.transaction("north") as connection:
         await stage_rows(connection, "north", staged)
@@ -121,7 +121,7 @@ async def test_orphans_are_sequenced_once_by_whoever_comes_first(database: Datab
 
 async def test_owner_and_sweeper_bring_the_same_event(database: Database) -> None:
     """When the owner is late and a sweeper finds its row in the same batch, the event is logged once."""
-    sink = LogSink(database)
+    sink = LogSink(database, signer)
     async with writer_on(database) as writer:
         staged = writer.stage("north", [event(1)])
         async with database.transaction("north") as connection:
@@ -168,12 +168,12 @@ sys.path.insert(0, sys.argv[1])
 from crm.audit.event import Act, Event
 from crm.audit.writer import LogWriter
 from crm.store.log import LogSink, stage_rows
-from tests.logs import Clock, opened
+from tests.logs import Clock, opened, signer
 
 async def main():
     database = opened(sys.argv[2])
     await database.open()
-    writer = LogWriter(LogSink(database), node=sys.argv[3], clock=Clock(), deadline=30.0)
+    writer = LogWriter(LogSink(database, signer), node=sys.argv[3], clock=Clock(), deadline=30.0)
     await writer.start()
     async def client(first):
         for label in range(first, first + 10_000):

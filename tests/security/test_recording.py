@@ -24,6 +24,7 @@ from crm.store.log import LogSink
 from tests.asking import EVERYTHING, READABLE, paths_of, question, whole
 from tests.client import Client, client
 from tests.house import OTHER_ORG, now
+from tests.logs import signer
 from tests.people import WHOLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -273,7 +274,7 @@ class Fault:
 
     def around(self, database: Database) -> "Fault":
         """The sink over a real database."""
-        self._inner = LogSink(database)
+        self._inner = LogSink(database, signer)
         return self
 
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
@@ -351,7 +352,7 @@ async def test_a_change_that_cannot_be_sequenced(faulty: tuple[Client, str, Faul
     unanswered(answer)
     assert await it.house.leaves(request="the-change") == []
     # A replica whose clock runs ahead meets the event when it is old enough to be nobody's.
-    replica = LogWriter(LogSink(it.house.database), node="replica", clock=lambda: now() + 60_000_000)
+    replica = LogWriter(LogSink(it.house.database, signer), node="replica", clock=lambda: now() + 60_000_000)
     await replica.start()
     while not (leaves := await it.house.leaves(request="the-change")):  # noqa: ASYNC110 - it looks by itself
         await asyncio.sleep(0.02)
