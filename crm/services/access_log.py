@@ -15,8 +15,9 @@ from crm.services.refusals import EACH_SECOND, NOBODY, Refusals
 from crm.services.request import Request
 from crm.store import log_reading
 from crm.store.log_reading import EventFilter, LoggedEvent
+from crm.store.refusing import event
 from crm.store.subjects import patients_of, subjects_of
-from crm.store.unit import Store, event
+from crm.store.unit import Store
 
 
 class AccessLog:

@@ -22,7 +22,8 @@ from crm.services.recognition import Candidate, Incoming, Known, Obstacle, Perso
 from crm.services.request import Request
 from crm.store.changing import Origin
 from crm.store.record import Record
-from crm.store.unit import Store, Unit, WritingUnit, reason
+from crm.store.refusing import reason
+from crm.store.unit import Store, Unit, WritingUnit
 
 __all__ = ["Draft", "Imports", "Incoming", "Known", "Outcome"]
 

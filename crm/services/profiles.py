@@ -17,7 +17,8 @@ from crm.services.held_keys import require
 from crm.services.request import Request
 from crm.services.search import Query, parse
 from crm.store.record import Record
-from crm.store.unit import Store, Unit, View, reason
+from crm.store.refusing import reason
+from crm.store.unit import Store, Unit, View
 
 Profile = dict[str, Any]
 

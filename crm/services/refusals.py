@@ -13,7 +13,8 @@ from crm.audit.event import Act, Event, Outcome, Who
 from crm.errors import AuditUnavailable
 from crm.services.request import Request
 from crm.store.context import Context
-from crm.store.unit import Store, event
+from crm.store.refusing import event
+from crm.store.unit import Store
 
 __all__ = ["EACH_SECOND", "NOBODY", "Refusals"]
 

@@ -13,7 +13,7 @@ __all__ = ["Note"]
 
 @dataclass(slots=True)
 class Note:
-    """`returned` and `masked` are public paths, `changed` catalogue names."""
+    """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id."""
 
     record: Record
     act: Act
@@ -22,6 +22,7 @@ class Note:
     changed: set[str] = field(default_factory=set)
     out: Outcome = Outcome.OK
     why: str = ""
+    broken: str | None = None
 
     def erased(self, name: str) -> Erased:
         """What is answered in place of a field that was erased; then its paths are not among those returned."""
@@ -33,6 +34,7 @@ class Note:
 
     def facts(self) -> dict[str, Any]:
         """The members of the event that are about the patient."""
+        reference = {"ref": self.broken} if self.broken else {}
         return {
             "act": self.act,
             "out": self.out,
@@ -42,5 +44,10 @@ class Note:
             "msk": tuple(sorted(self.masked)),
             "chg": tuple(sorted({path for name in self.changed for path in (BY_NAME[name].paths or (name,))})),
             "obj": self.record.version,
-            "flg": ("restricted",) if self.record.restricted else (),
+            "flg": self._flags(),
+            **reference,
         }
+
+    def _flags(self) -> tuple[str, ...]:
+        flags = ("restricted",) if self.record.restricted else ()
+        return (*flags, "break_glass") if self.broken else flags

@@ -8,7 +8,6 @@
 It decides nothing: services ask the policy and pass in which fields are clear, masked or withheld.
 """
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,24 +17,12 @@ from uuid import uuid4
 
 from uuid_utils import uuid7
 
-from auth.errors import AuthError
 from auth.policy import Group
 from crm.audit.event import Act, Event, Outcome, rfc3339
 from crm.audit.writer import LogWriter
 from crm.catalogue import BY_NAME, BY_PATH, CLASSES, Index, KeyClass
 from crm.crypto.keyset import KeySet
-from crm.errors import (
-    AuditUnavailable,
-    BatchTooLarge,
-    CrmError,
-    Erased,
-    Invalid,
-    LegalHold,
-    NotFound,
-    RestrictedRecord,
-    VersionConflict,
-    VersionRequired,
-)
+from crm.errors import AuditUnavailable, Erased, Invalid
 from crm.store import changing, erasing, holds, imported, ledger, opening, search
 from crm.store import record as records
 from crm.store.changing import Origin, Source, Writes
@@ -46,7 +33,7 @@ from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
 from crm.store.notes import Note
 from crm.store.record import Record
-from crm.store.subjects import subjects_of
+from crm.store.refusing import DENIALS, event, reason, refusals
 
 Renew = Callable[[], Awaitable[None]]
 
@@ -59,13 +46,15 @@ async def _nothing_new() -> None:
 class View:
     """What the policy grants on one record: public paths opened as they are, opened masked, or withheld unopened.
 
-    `groups` are those of which the provenance may be told.
+    `groups` are those of which the provenance may be told. `broken` is the id of the break-glass grant under which the
+    record is opened: its event is flagged, and refers to it.
     """
 
     clear: frozenset[str]
     masked: frozenset[str] = frozenset()
     withheld: frozenset[str] = frozenset()
     groups: frozenset[Group] = frozenset()
+    broken: str | None = None
 
 
 class Unit:
@@ -125,6 +114,7 @@ class Unit:
             values["provenance"] = [entry for entry in values["provenance"] if entry["group"] in view.groups]
         note.returned |= view.clear | view.masked
         note.masked |= view.masked | view.withheld
+        note.broken = note.broken or view.broken
         for name in opening.erased(record, names):
             values[name] = note.erased(name)
         return {"id": record.id, "version": record.version, **values}
@@ -171,7 +161,7 @@ class Unit:
     async def refuse(self, ids: Sequence[str], why: str) -> None:
         """Adds the events of ids that this unit refuses while it answers others."""
         facts = {"act": self._act, "out": Outcome.DENIED, "why": why}
-        self._extra += await _refusals(self._fetch, self.context, ids, facts)
+        self._extra += await refusals(self._fetch, self.context, ids, facts)
 
     def events(self) -> list[Event]:
         """One event per patient touched, in the order of touching, then the unit's own remarks."""
@@ -312,7 +302,7 @@ class Store:
         except AuditUnavailable:
             raise
         except Exception as failure:
-            denied, fields = isinstance(failure, _DENIALS), getattr(failure, "paths", ())
+            denied, fields = isinstance(failure, DENIALS), getattr(failure, "paths", ())
             await self.refuse(context, act, subjects, why=reason(failure), denied=denied, fields=fields)
             raise
 
@@ -333,49 +323,8 @@ class Store:
         """
         facts = {"act": act, "out": Outcome.DENIED if denied else Outcome.ERROR, "why": why, "fld": tuple(fields)}
         fetch = partial(self.database.fetch, context.org)
-        await self._append(context.org, await _refusals(fetch, context, subjects, facts))
+        await self._append(context.org, await refusals(fetch, context, subjects, facts))
 
     async def _append(self, org: str, events: Sequence[Event]) -> None:
         if events:
             await self.log.append(org, events)
-
-
-def event(context: Context, **facts: Any) -> Event:
-    """An event of this context; `facts` are the members that differ."""
-    return Event(
-        **{
-            "op": context.operation,
-            "req": context.request_id,
-            "who": context.who,
-            "pou": context.purpose,
-            "pol": context.policy,
-            "rul": context.rules,
-            **facts,
-        }
-    )
-
-
-async def _refusals(fetch: Fetch, context: Context, ids: Sequence[str], facts: Mapping[str, Any]) -> list[Event]:
-    """One event per patient among `ids` that exists, and one that counts the others, or that stands alone."""
-    known = sorted((await subjects_of(fetch, context.org, ids)).values())
-    events = [event(context, pat=subject, **facts) for subject in known]
-    unknown = len(set(ids)) - len(known)
-    if unknown or not events:
-        events.append(event(context, cnt=unknown or None, **facts))
-    return events
-
-
-def reason(failure: Exception) -> str:
-    """The reason code of a refusal: the class's name in capitals for our own errors, one word for everything else."""
-    if isinstance(failure, Invalid):
-        return "VALIDATION_FAILED"
-    if isinstance(failure, CrmError | AuthError):
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).upper()
-    return "INTERNAL"
-
-
-_DENIALS = (
-    AuthError, BatchTooLarge, Erased, Invalid, LegalHold, NotFound, RestrictedRecord, VersionConflict,
-    VersionRequired,
-)  # fmt: skip
-"""What is refused by a rule; everything else that is raised is a failure of the service."""

@@ -20,8 +20,9 @@ from crm.store.context import Context
 from crm.store.database import Database
 from crm.store.keyroom import SILENT, KeyRoom
 from crm.store.keystore import KeyRow
+from crm.store.refusing import event
 from crm.store.replicas import Replica, replicas
-from crm.store.unit import Store, event
+from crm.store.unit import Store
 
 __all__ = ["Custodian", "Watch"]
 

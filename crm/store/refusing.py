@@ -1,0 +1,65 @@
+"""What is recorded of an action, and of one that was refused: the event of a context, and the reason code."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from auth.errors import AuthError
+from crm.audit.event import Event
+from crm.errors import (
+    BatchTooLarge,
+    CrmError,
+    Erased,
+    Invalid,
+    LegalHold,
+    NotFound,
+    RestrictedRecord,
+    VersionConflict,
+    VersionRequired,
+)
+from crm.store.context import Context
+from crm.store.database import Fetch
+from crm.store.subjects import subjects_of
+
+__all__ = ["DENIALS", "event", "reason", "refusals"]
+
+
+def event(context: Context, **facts: Any) -> Event:
+    """An event of this context; `facts` are the members that differ."""
+    return Event(
+        **{
+            "op": context.operation,
+            "req": context.request_id,
+            "who": context.who,
+            "pou": context.purpose,
+            "pol": context.policy,
+            "rul": context.rules,
+            **facts,
+        }
+    )
+
+
+async def refusals(fetch: Fetch, context: Context, ids: Sequence[str], facts: Mapping[str, Any]) -> list[Event]:
+    """One event per patient among `ids` that exists, and one that counts the others, or that stands alone."""
+    known = sorted((await subjects_of(fetch, context.org, ids)).values())
+    events = [event(context, pat=subject, **facts) for subject in known]
+    unknown = len(set(ids)) - len(known)
+    if unknown or not events:
+        events.append(event(context, cnt=unknown or None, **facts))
+    return events
+
+
+def reason(failure: Exception) -> str:
+    """The reason code of a refusal: the class's name in capitals for our own errors, one word for everything else."""
+    if isinstance(failure, Invalid):
+        return "VALIDATION_FAILED"
+    if isinstance(failure, CrmError | AuthError):
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).upper()
+    return "INTERNAL"
+
+
+DENIALS = (
+    AuthError, BatchTooLarge, Erased, Invalid, LegalHold, NotFound, RestrictedRecord, VersionConflict,
+    VersionRequired,
+)  # fmt: skip
+"""What is refused by a rule; everything else that is raised is a failure of the service."""
