@@ -10,7 +10,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "<!-- Generated from crm/settings.py by `make generate`; do not edit. -->",
+        "<!-- Generated from crm/settings/variables.py by `make generate`; do not edit. -->",
         "",
         "Environment variables; options on the command line come first. An empty variable counts as unset. A variable",
         "that begins with `HEED_` and is not listed here stops the start: it is a typing error more often than not.",

@@ -45,13 +45,13 @@ DOORS: dict[str, set[str]] = {
     "sqlite3": _ROWS,
     "alembic": _ROWS,
     "fhir": {"crm/interchange/"},
-    "pydantic_settings": {"crm/settings.py"},
+    "pydantic_settings": {"crm/settings/"},
     "hvac": {"crm/crypto/vault.py"},
     "requests": {"crm/crypto/vault.py"},
     "boto3": {"crm/crypto/aws_kms.py"},
     "botocore": {"crm/crypto/aws_kms.py"},
 }
-ENVIRONMENT = {"crm/settings.py"}
+ENVIRONMENT = {"crm/settings/loading.py"}
 ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}

@@ -1,32 +1,24 @@
-"""The settings: every `HEED_` environment variable, its default, and what makes one unsafe to start with.
+"""The settings: every `HEED_` environment variable, its default, and what its value may be.
 
-Read only by `server.py` and its commands; everybody below gets values as arguments. `docs/settings.md` is generated
-from here. Messages name a setting and what to do about it, never its value: several of them hold passwords.
+`docs/settings.md` is generated from here. Messages never name a value: several of them hold passwords.
 """
 
-import difflib
-import os
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from phonenumbers import SUPPORTED_REGIONS
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from auth import development
-from auth.issuers import Issuer, UnsafeIssuer
+from auth.issuers import Issuer
 from crm.crypto.provider import USES
-from crm.errors import Unsafe
 
-__all__ = ["Environment", "KeyProvider", "LogLevel", "Settings", "load"]
+__all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings"]
 
 PREFIX = "HEED_"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _NONE: dict[str, Any] = {"shown": "none"}
-_TESTS_ONLY = "HEED_TEST_"  # read by the test suite, so that a developer may leave them exported
 
 
 class Environment(StrEnum):
@@ -313,88 +305,3 @@ class Settings(BaseSettings):
         values.setdefault("keyring", folder / "keyring.json")
         values.setdefault("erasure_journal", folder / "erasures.ndjson")
         return values
-
-
-def load(**given: Any) -> Settings:
-    """The settings of this process: `given` (from the command line), then the environment, then the defaults.
-
-    Raises `crm.errors.Unsafe` with one line when a variable is unknown or malformed, or unsafe in production.
-    """
-    _refuse_unknown(os.environ)
-    declared = os.environ.get(f"{PREFIX}ENV")
-    if declared == Environment.PRODUCTION and given.get("env", declared) != declared:
-        raise Unsafe("HEED_ENV is production: this command is for development only")
-    try:
-        settings = Settings(**given)
-    except SettingsError:
-        raise Unsafe("HEED_ISSUERS is not JSON; docs/settings.md shows its shape") from None
-    except UnsafeIssuer as error:
-        raise Unsafe(f"HEED_ISSUERS: {error}") from None
-    except ValidationError as error:
-        raise Unsafe(_first_problem(error)) from None
-    _refuse_incomplete(settings)
-    if settings.env is Environment.PRODUCTION:
-        _refuse_unsafe(settings)
-    return settings
-
-
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted(environment):
-        if name.startswith(PREFIX) and not name.startswith(_TESTS_ONLY) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists all of them"
-            raise Unsafe(f"{name} is not a setting; {hint}")
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    name, *inside = (str(part) for part in problem["loc"])
-    path = "".join(f".{part}" for part in inside)
-    return f"{PREFIX}{name.upper()}{path}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _refuse_incomplete(settings: Settings) -> None:
-    """What a provider cannot do without, in development either."""
-    if settings.key_provider is KeyProvider.VAULT:
-        if not settings.vault_addr:
-            raise Unsafe("HEED_VAULT_ADDR is empty: HEED_KEY_PROVIDER=vault needs the address of the vault")
-        if bool(settings.vault_token.get_secret_value()) == (settings.vault_token_file is not None):
-            raise Unsafe("HEED_KEY_PROVIDER=vault needs either HEED_VAULT_TOKEN_FILE or HEED_VAULT_TOKEN, and not both")
-
-
-def _refuse_unsafe(settings: Settings) -> None:
-    """What development forgives and production must not. SQLite is not among it: it suits a single process."""
-    if not settings.issuers:
-        raise Unsafe("HEED_ISSUERS is empty: in production name the issuer of your tokens")
-    for number, issuer in enumerate(settings.issuers):
-        name = f"HEED_ISSUERS.{number}"
-        if issuer.issuer == development.ISSUER:
-            raise Unsafe(f"{name} is the development issuer, whose signing key lies in the data folder: remove it")
-        if issuer.jwks_url is not None and urlsplit(issuer.jwks_url).scheme != "https":
-            raise Unsafe(f"{name}.jwks_url is not https: whoever sits on the network could replace the keys")
-    if settings.log_level is LogLevel.DEBUG:
-        raise Unsafe("HEED_LOG_LEVEL is debug: libraries may then log what they handle; use info or less in production")
-    if settings.key_provider is KeyProvider.ENV:
-        raise Unsafe("HEED_KEY_PROVIDER is env: whoever may look at the process may read its environment; use another")
-    for name, value in settings:
-        if name.startswith("root_key_") and value.get_secret_value():
-            raise Unsafe(
-                f"{PREFIX}{name.upper()} is set: in production no root key stands in the environment; unset it"
-            )
-    for name, address in (("HEED_VAULT_ADDR", settings.vault_addr), ("HEED_KMS_ENDPOINT", settings.kms_endpoint)):
-        parts = urlsplit(address)
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise Unsafe(f"{name} is not https: whoever sits on the network could read the keys")
-    _refuse_open_wire("HEED_DATABASE_URL", settings.database_url)
-    _refuse_open_wire("HEED_KEYSTORE_URL", settings.keystore_url)
-
-
-def _refuse_open_wire(name: str, url: str) -> None:
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    host = query.get("host", [parts.hostname or ""])[0]
-    if parts.scheme != "postgresql" or not host or host.startswith("/") or host in _LOOPBACK:
-        return
-    if query.get("sslmode", [""])[0] not in {"require", "verify-ca", "verify-full"}:
-        raise Unsafe(f"{name} leads to another machine without TLS: add ?sslmode=verify-full")

@@ -1,0 +1,6 @@
+"""The settings of a process. Read only by `server.py` and its commands; everybody below gets values as arguments."""
+
+from crm.settings.loading import load
+from crm.settings.variables import PREFIX, Environment, KeyProvider, LogLevel, Settings
+
+__all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "load"]
