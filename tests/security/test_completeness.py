@@ -1,0 +1,204 @@
+"""Completeness, driven by the schema: whatever can be asked, the log says exactly which patients and fields were shown.
+
+Every field of every type that a root of the schema can answer is asked for alone. The questions are generated, so a new
+field is covered without anybody writing a test; a new root, or a new kind of operation, has to be put into `ROOTS`, and
+until then a test fails.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import pytest
+import pytest_asyncio
+from graphql import GraphQLObjectType, GraphQLOutputType, GraphQLUnionType, get_named_type
+
+from auth.roles import Role
+from crm.catalogue import BY_PATH
+from schema.sdl import build_schema
+from tests.asking import EVERYTHING, MUTATIONS, OTHER_MUTATIONS
+from tests.client import Client
+from tests.people import INPUTS, WHOLE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Trace(Enum):
+    """What a root leaves in the log when it is answered."""
+
+    PATIENTS = auto()
+    """One event for each patient shown, with exactly the fields asked for."""
+    FOUND = auto()
+    """The same, and one for the search itself, with the count."""
+    ABOUT = auto()
+    """One event that names the patient asked about, and no field of the profile."""
+    LOG = auto()
+    """Exactly one event: that the log was read."""
+    NOTHING = auto()
+    """Nothing: it is about no patient and no event."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """How to ask: the role, the arguments (`{zoe}` and `{yan}` stand for patients' ids), and the trace it leaves."""
+
+    role: Role
+    arguments: str
+    trace: Trace
+    patients: int = 1
+
+
+_NAME = "Kit Completeness"
+
+ROOTS: dict[str, Root] = {
+    "viewer": Root(Role.CLINICIAN, "", Trace.NOTHING),
+    "patient": Root(Role.CLINICIAN, '(id: "{zoe}")', Trace.PATIENTS),
+    "patientByIdentifier": Root(Role.CLINICIAN, '(system: "urn:example:whole", value: "C-1")', Trace.FOUND),
+    "patients": Root(Role.CLINICIAN, '(ids: ["{zoe}", "{yan}"])', Trace.PATIENTS, patients=2),
+    "searchPatients": Root(Role.CLINICIAN, f'(by: {{{{fullName: "{_NAME}"}}}})', Trace.FOUND, patients=2),
+    "me": Root(Role.PATIENT, "", Trace.PATIENTS),
+    "accessEvents": Root(Role.COMPLIANCE_OFFICER, "(first: 3)", Trace.LOG),
+    "erasureReceipts": Root(Role.PRIVACY_OFFICER, '(patientId: "{zoe}")', Trace.ABOUT),
+    "legalHolds": Root(Role.PRIVACY_OFFICER, '(patientId: "{zoe}")', Trace.ABOUT),
+}
+
+
+@dataclass(frozen=True)
+class People:
+    """Two patients with a value in every field: their ids, and their names in the log."""
+
+    ids: dict[str, str]
+    subjects: dict[str, str]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def people(served: Client) -> People:
+    """Zoe and Yan share a name, so that one search finds both; only Zoe has the identifier."""
+    ids, subjects = {}, {}
+    for name, identifiers in (("zoe", [{"system": "urn:example:whole", "value": "C-1"}]), ("yan", [])):
+        given, family = _NAME.split(" ")
+        values = {**WHOLE, "names": [{"family": family, "given": [given]}], "identifiers": identifiers}
+        ids[name] = str((await served.house.register(values))["id"])
+        query = f'{{ patient(id: "{ids[name]}") {{ id }} }}'
+        _, [leaf] = await served.watched(query, Role.CLINICIAN)
+        subjects[name] = leaf["pat"]
+    return People(ids, subjects)
+
+
+# --- the questions ---------------------------------------------------------------------------------------------------
+
+
+def _paths(kind: GraphQLOutputType, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, frozenset[str]]]:
+    """Each selection of one leaf below a type, and the paths of `Patient` that it shows."""
+    named = get_named_type(kind)
+    if isinstance(named, GraphQLUnionType):
+        for member in named.types:
+            for selection, shown in _paths(member, inside):
+                yield f"... on {member.name} {{ {selection} }}", shown
+    elif isinstance(named, GraphQLObjectType):
+        for name, field in named.fields.items():
+            of = (name,) if named.name == "Patient" else (*inside, name) if inside else ()
+            below = list(_paths(field.type, of)) or [("", _shown(of))]
+            for selection, shown in below:
+                yield f"{name} {{ {selection} }}" if selection else name, shown
+
+
+def _shown(path: tuple[str, ...]) -> frozenset[str]:
+    """The paths of the catalogue that a path below `Patient` shows: its own, or those of the field it is part of."""
+    whole = {".".join(path[: length + 1]) for length in range(len(path))}
+    return frozenset(whole & BY_PATH.keys())
+
+
+def _questions() -> list[tuple[str, str, frozenset[str]]]:
+    query = build_schema().query_type
+    assert query is not None
+    return [
+        (root, selection, shown)
+        for root, field in query.fields.items()
+        if root in ROOTS
+        for selection, shown in list(_paths(field.type)) or [("", frozenset[str]())]
+    ]
+
+
+async def test_every_root_is_known() -> None:
+    """A root that is new to this test, or a subscription, which there is none of yet, has to be thought about."""
+    schema = build_schema()
+    assert schema.query_type is not None
+    assert schema.query_type.fields.keys() == ROOTS.keys()
+    assert schema.subscription_type is None
+
+
+@pytest.mark.parametrize("root", ROOTS)
+async def test_every_field_of_every_type(served: Client, people: People, root: str) -> None:
+    """Asked for alone, each leaves what its root's `Trace` says: these patients, these fields, and nothing else."""
+    known = ROOTS[root]
+    chosen = list(people.ids)[: known.patients]
+    subjects = sorted(people.subjects[name] for name in chosen)
+    asked = [(selection, shown) for name, selection, shown in _questions() if name == root]
+    assert asked
+    for selection, shown in asked:
+        body = f"{{ {selection} }}" if selection else ""
+        query = f"query Q {{ {root}{known.arguments.format(**people.ids)} {body} }}"
+        answer, leaves = await served.watched(query, known.role, patient=people.ids["zoe"])
+        assert "errors" not in answer.json(), (selection, answer.json())
+        acts = [(leaf["act"], leaf["out"]) for leaf in leaves]
+        named = sorted(leaf["pat"] for leaf in leaves if "pat" in leaf)
+        fields = [frozenset(leaf.get("fld", ())) for leaf in leaves if "pat" in leaf]
+        match known.trace:
+            case Trace.NOTHING:
+                assert leaves == [], selection
+            case Trace.LOG:
+                assert acts == [("audit.read", "ok")], selection
+            case Trace.ABOUT:
+                assert (named, fields, acts) == (subjects, [frozenset()], [("read", "ok")]), selection
+            case Trace.PATIENTS | Trace.FOUND:
+                assert (named, set(fields)) == (subjects, {shown}), selection
+                assert {outcome for _, outcome in acts} == {"ok"}
+                alone = [leaf["cnt"] for leaf in leaves if "pat" not in leaf]
+                assert alone == ([known.patients] if known.trace is Trace.FOUND else []), selection
+
+
+@pytest.mark.parametrize("root", [root for root, known in ROOTS.items() if known.trace is not Trace.NOTHING])
+async def test_every_root_records_a_denial(served: Client, people: People, root: str) -> None:
+    """An operator may ask none of them: nothing is answered, and the attempt is on record as denied."""
+    selection = next(selection for name, selection, _ in _questions() if name == root)
+    query = f"query Q {{ {root}{ROOTS[root].arguments.format(**people.ids)} {{ {selection} }} }}"
+    answer, leaves = await served.watched(query, Role.OPERATOR)
+    assert answer.json().get("data") is None
+    assert answer.json()["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert leaves
+    assert {leaf["out"] for leaf in leaves} == {"denied"}
+
+
+# --- changes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+async def test_every_change_records_what_it_answers(served: Client, mutation: str) -> None:
+    """A change that answers everything leaves one event, of the patient, with every field it answered."""
+    given: dict[str, object] = {**INPUTS[mutation]}
+    if mutation != "registerPatient":
+        patient_id = str((await served.house.register({**WHOLE, "identifiers": []}))["id"])
+        given |= {"patientId": patient_id, "expectedVersion": 1}
+        if mutation in ("updateContactPoint", "retireContactPoint"):
+            query = f'{{ patient(id: "{patient_id}") {{ contactPoints {{ id }} }} }}'
+            points = (await served.data(query, Role.CLINICIAN))["patient"]["contactPoints"]
+            given["contactPointId"] = points[0]["id"]
+    kind = mutation[0].upper() + mutation[1:] + "Input"
+    query = f"mutation M($input: {kind}!) {{ {mutation}(input: $input) {{ {EVERYTHING} }} }}"
+    answer, [leaf] = await served.watched(query, Role.INTEGRATION, variables={"input": given})
+    assert "errors" not in answer.json(), answer.json()
+    assert set(leaf["fld"]) == set(BY_PATH) & set(_everything())
+    assert (leaf["out"], "pat" in leaf, bool(leaf["chg"])) == ("ok", True, True)
+
+
+def _everything() -> Iterator[str]:
+    query = build_schema().query_type
+    assert query is not None
+    for _, shown in _paths(query.fields["patient"].type):
+        yield from shown
+
+
+async def test_every_other_mutation_is_known() -> None:
+    """Those that answer no profile have their own tests of what they leave; a new one has to be thought about."""
+    assert set(OTHER_MUTATIONS) == {"erasePatient", "placeLegalHold", "liftLegalHold"}
