@@ -116,6 +116,7 @@ class LogWriter:
         self._failures = 0
         self._sweeper: asyncio.Task[None] | None = None
         self._swept = False
+        self._unanswered = 0
         self._commits: set[asyncio.Task[None]] = set()
 
     @property
@@ -125,7 +126,21 @@ class LogWriter:
         One organisation's locked log does not make the process unhealthy while others still commit.
         """
         away = self._failures >= FAILURES_TO_OPEN and any(lane.open for lane in self._lanes.values())
-        return self._sweeper is not None and self._swept and not away
+        return self._sweeper is not None and self._swept and not away and not self._silent
+
+    @property
+    def _silent(self) -> bool:
+        """Whether the database stopped answering, which requests that wait for rows would find out much later."""
+        return self._unanswered >= FAILURES_TO_OPEN
+
+    def accepting(self, org: str) -> bool:
+        """Whether an event of `org` would be let in now; where it would not, nothing that needs one may be looked at.
+
+        False while the breaker is open, the queue is full, the database does not answer, or the writer is stopped.
+        """
+        lane = self._lanes.get(org)
+        shut = self._silent or (lane is not None and lane.open)
+        return self._sweeper is not None and not shut and self._waiting < self._queue
 
     async def start(self) -> None:
         """Begin to accept events, and to look for orphans."""
@@ -287,12 +302,25 @@ class LogWriter:
         """Take in what was committed with a change but never sequenced, by this process or by one that died."""
         while True:
             try:
-                found = await self._sink.orphans(self._clock() - ORPHAN_AGE, self._batch)
-                await asyncio.gather(*(self._enqueue(org, drafts, orphan=True) for org, drafts in found.items()))
-                self._swept = True
+                more = await self._take_orphans()
+                self._swept |= not more
             except Exception as error:  # noqa: BLE001 - the sweeper outlives whatever ails the database
                 _LOGGER.warning("audit: looking for orphans failed with %s", type(error).__name__)
-            await asyncio.sleep(SWEEP_EVERY)
+                more = False
+            if not more:
+                await asyncio.sleep(PROBE_EVERY if self._unanswered else SWEEP_EVERY)
+
+    async def _take_orphans(self) -> bool:
+        """Log the oldest of what nobody sequenced; whether there may be more. Also counts looks without an answer."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                found = await self._sink.orphans(self._clock() - ORPHAN_AGE, self._batch)
+        except Exception:
+            self._unanswered += 1
+            raise
+        self._unanswered = 0
+        await asyncio.gather(*(self._enqueue(org, drafts, orphan=True) for org, drafts in found.items()))
+        return any(len(drafts) >= self._batch for drafts in found.values())
 
 
 def _settle(ticket: _Ticket) -> None:

@@ -296,7 +296,11 @@ class Store:
 
     @asynccontextmanager
     async def recording(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[None]:
-        """Records whatever is raised inside as a refusal or a failure of `act`, and lets it go on."""
+        """Records whatever is raised inside as a refusal or a failure of `act`, and lets it go on.
+
+        Raises AuditUnavailable before anything is looked at where the log takes no events now.
+        """
+        self._ask_log(context.org)
         try:
             yield
         except AuditUnavailable:
@@ -321,9 +325,14 @@ class Store:
         `fields` are the paths that were refused. Pseudonyms are looked up after the refusal was decided, and for known
         and unknown ids alike, so that neither the answer nor its time tells them apart.
         """
+        self._ask_log(context.org)
         facts = {"act": act, "out": Outcome.DENIED if denied else Outcome.ERROR, "why": why, "fld": tuple(fields)}
         fetch = partial(self.database.fetch, context.org)
         await self._append(context.org, await refusals(fetch, context, subjects, facts))
+
+    def _ask_log(self, org: str) -> None:
+        if not self.log.accepting(org):
+            raise AuditUnavailable
 
     async def _append(self, org: str, events: Sequence[Event]) -> None:
         if events:

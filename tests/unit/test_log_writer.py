@@ -25,6 +25,7 @@ class Log:
         self.gate = asyncio.Event()
         self.gate.set()
         self.commit_then_fail = False
+        self.silent = False
 
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
         await self.gate.wait()
@@ -42,6 +43,8 @@ class Log:
     async def orphans(self, before: int, limit: int) -> Mapping[str, Sequence[Draft]]:
         if self.failing:
             raise OSError("away")
+        if self.silent:
+            await asyncio.Event().wait()
         found = {
             org: [draft for draft in waiting.values() if draft.created_at < before][:limit]
             for org, waiting in self.outbox.items()
@@ -248,6 +251,46 @@ async def test_full_queue_refuses_at_once() -> None:
     assert log.batches == [1, 10, 11]
 
 
+async def test_accepting_says_beforehand_what_append_would_do() -> None:
+    """Before it starts, when its queue is full, while an organisation's breaker is open, and after it stopped: no."""
+    log = Log()
+    writer = LogWriter(log, node="ra-1", clock=Clock(), queue=2, deadline=0.05)
+    assert not writer.accepting("north")
+    await writer.start()
+    assert writer.accepting("north")
+    log.gate.clear()
+    calls = [asyncio.create_task(writer.append("north", [event()]))]
+    await asyncio.sleep(0.01)
+    calls.append(asyncio.create_task(writer.append("north", [event()] * 2)))
+    await asyncio.sleep(0)
+    assert [writer.accepting(org) for org in ("north", "south")] == [False, False]
+    log.gate.set()
+    await asyncio.gather(*calls)
+    assert writer.accepting("north")
+    log.hanging = {"north"}
+    for _ in range(2):
+        with pytest.raises(AuditUnavailable):
+            await writer.append("north", [event()])
+    await until(lambda: not writer.accepting("north"))
+    assert writer.accepting("south")
+    await writer.stop()
+    assert not writer.accepting("south")
+
+
+async def test_a_database_that_says_nothing_is_noticed_without_callers() -> None:
+    """Requests that wait for rows append nothing; the sweeper finds out, and finds out when it is over."""
+    log = Log()
+    async with running(log, deadline=0.05) as writer:
+        await until(lambda: writer.healthy)
+        log.silent = True
+        await until(lambda: not writer.accepting("north"))
+        assert not writer.healthy
+        log.silent = False
+        await until(lambda: writer.accepting("north"))
+        await writer.append("north", [event(3)])
+    assert log.versions() == [3]
+
+
 async def test_cancelled_caller_is_still_recorded() -> None:
     """A client that goes away while its event waits or commits leaves the event behind."""
     log = Log()
@@ -332,6 +375,17 @@ async def test_orphan_is_taken_in_by_another_process() -> None:
     source = json.loads(log.entries["north"][0].leaf)["src"]
     assert source["node"].startswith("ra-1/")
     assert source["for"].startswith("ra-2/")
+
+
+async def test_not_healthy_before_the_last_orphan_is_in() -> None:
+    """More orphans than one batch holds are all taken in before the process says that it is ready."""
+    log, clock = Log(), Clock()
+    dead = LogWriter(log, node="ra-2", clock=clock)
+    log.hold("north", dead.stage("north", [event(label) for label in range(11)]))
+    clock.now += 3_000_000
+    async with running(log, clock=clock, batch=4) as writer:  # type: ignore[arg-type]
+        await until(lambda: writer.healthy)
+        assert sorted(log.versions()) == list(range(11))
 
 
 async def test_young_outbox_rows_are_left_to_their_owner() -> None:
