@@ -98,6 +98,7 @@ _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,95}")
 _PURPOSE = re.compile(r"[A-Z]{2,16}")
 _SUBJECT = re.compile(r"[0-9a-f]{32}")
 _POLICY = re.compile(r"[a-z0-9]{1,16}:[A-Za-z0-9._-]{1,96}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAME = re.compile(r"[!#-\[\]-~]{1,255}")  # visible ASCII without the two characters that JSON escapes
 _TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+/=-]{0,127}")
@@ -189,6 +190,8 @@ class Event:
     chg         paths of the fields that were changed
     obj         version of the patient's record that was read or written
     cnt, qid    number of patients found, taken in or given out; id that ties a search to the events of its patients
+    ref         id of what the event is about beside the patient: a break-glass grant
+    sealed      `sha256:` and the digest of the sealed words that belong to the event (`audit_detail`, under its `ref`)
     flg         words of `FLAGS`
     pol, rul    version of the policy that decided, and the rules that did
 
@@ -209,6 +212,8 @@ class Event:
     obj: int | None = None
     cnt: int | None = None
     qid: str | None = None
+    ref: str | None = None
+    sealed: str | None = None
     flg: Sequence[str] = ()
     why: str = ""
     pol: str = ""
@@ -226,6 +231,8 @@ class Event:
             (self.pou, _PURPOSE, "purpose"),
             (self.pat, _SUBJECT, "audit subject"),
             (self.qid, _UUID, "query id"),
+            (self.ref, _UUID, "reference"),
+            (self.sealed, _DIGEST, "digest of sealed words"),
             (self.why, _CODE, "reason"),
             (self.pol, _POLICY, "policy version"),
         ):
@@ -241,7 +248,7 @@ class Event:
 def members(event: Event, *, id: str, t: str) -> dict[str, Any]:
     """The leaf as an object, without `src`: that is added when the event gets its place in the log."""
     result: dict[str, Any] = {"v": VERSION, "id": id, "t": t, "act": str(event.act), "out": str(event.out)}
-    for name in ("op", "req", "qid", "why", "pat"):
+    for name in ("op", "req", "qid", "ref", "sealed", "why", "pat"):
         if value := getattr(event, name):
             result[name] = value
     for name in ("fld", "msk", "chg"):
@@ -301,4 +308,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def rfc3339(micros: int) -> str:
     """Fixed-width RFC 3339 text in UTC of microseconds since 1970, such as `2026-11-21T18:55:03.123456Z`."""
-    return (EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds")[:-6] + "Z"
+    seconds, rest = divmod(micros, 1_000_000)
+    return f"{_second(seconds)}.{rest:06}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    """Many events fall into one second."""
+    return (EPOCH + timedelta(seconds=seconds)).isoformat()[:-6]

@@ -39,5 +39,5 @@ def test_vectors_cover_every_member() -> None:
     seen = {name for vector in VECTORS for name in json.loads(vector["leaf"])}
     assert seen >= {
         *("v", "id", "t", "src", "act", "op", "req", "qid", "who", "pou", "pat"),
-        *("fld", "msk", "chg", "obj", "cnt", "flg", "out", "why", "pol", "cut"),
+        *("fld", "msk", "chg", "obj", "cnt", "flg", "out", "why", "pol", "cut", "ref", "sealed"),
     }

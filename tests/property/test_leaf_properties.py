@@ -37,6 +37,8 @@ EVENTS = st.builds(
     obj=COUNTS,
     cnt=COUNTS,
     qid=st.none() | st.uuids().map(str),
+    ref=st.none() | st.uuids().map(str),
+    sealed=st.none() | st.binary(min_size=32, max_size=32).map(lambda digest: f"sha256:{digest.hex()}"),
     flg=st.lists(st.sampled_from(sorted(FLAGS))),
     why=st.just("") | CODES,
     pol=st.just("") | st.just("sha256:ab12"),
