@@ -5,9 +5,12 @@ field is covered without anybody writing a test; a new root, or a new kind of op
 until then a test fails.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -15,9 +18,15 @@ from graphql import GraphQLObjectType, GraphQLOutputType, GraphQLUnionType, get_
 
 from auth.roles import Role
 from crm.catalogue import BY_PATH
+from crm.interchange import importer
+from crm.services.exports import EVERYTHING as EXPORTED
+from crm.services.exports import Exports
+from crm.services.imports import Imports
+from crm.services.request import Request
 from schema.sdl import build_schema
 from tests.asking import EVERYTHING, MUTATIONS, OTHER_MUTATIONS
 from tests.client import Client
+from tests.house import actor
 from tests.people import INPUTS, WHOLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -202,3 +211,33 @@ def _everything() -> Iterator[str]:
 async def test_every_other_mutation_is_known() -> None:
     """Those that answer no profile have their own tests of what they leave; a new one has to be thought about."""
     assert set(OTHER_MUTATIONS) == {"erasePatient", "placeLegalHold", "liftLegalHold"}
+
+
+# --- in bulk, past GraphQL -------------------------------------------------------------------------------------------
+
+
+async def test_an_import_and_an_export(served: Client, tmp_path: Path) -> None:
+    """Each patient taken in leaves an event with what was written, each one given out with all that was given."""
+    org = f"bulk-{uuid4().hex[:8]}"
+    given = [
+        {"resourceType": "Patient", "id": str(n), "name": [{"family": "Bulk", "given": [name]}], "gender": "other"}
+        for n, name in enumerate(("Kit", "Pat", "Jo"))
+    ]
+    file = tmp_path / "patients.ndjson"
+    file.write_text("\n".join(map(json.dumps, given)))
+    clerk = actor(Role.INTEGRATION, org=org)
+    imports = Imports(served.house.services.store, clerk, Request("bulk-in", "command:import"))
+    await imports.admit()
+    await importer.run([file], imports, org=org, source="pas", region=None)
+    created = [leaf for leaf in await served.house.leaves(org=org, request="bulk-in") if "pat" in leaf]
+    assert [(leaf["act"], leaf["out"]) for leaf in created] == [("create", "ok")] * 3
+    assert all({"names", "administrativeGender"} <= set(leaf["chg"]) for leaf in created)
+    exports = Exports(served.house.services.store, clerk, Request("bulk-out", "command:export"))
+    profiles = [profile async for chunk in exports.patients(chunk=2) for profile in chunk]
+    given_out = await served.house.leaves(org=org, request="bulk-out")
+    assert [(leaf["act"], leaf["out"]) for leaf in given_out] == [("export", "ok")] * len(profiles)
+    assert sorted(leaf["pat"] for leaf in given_out) == sorted(leaf["pat"] for leaf in created)
+    assert all(set(leaf["fld"]) == EXPORTED for leaf in given_out)
+    assert {name for profile in profiles for name in profile} - {"id", "version"} <= {
+        BY_PATH[path].name for path in EXPORTED
+    }
