@@ -27,6 +27,9 @@ APPEND_ONLY = ("audit_tile", "audit_detail")
 
 HEAD = (("epoch", sa.Integer(), "1"), ("pruned", sa.BigInteger(), "0"))
 
+WIDER = ("patient", "actor", "flagged")
+"""Indexes of revision 0001 that get more columns."""
+
 WIDTH = 256
 
 
@@ -34,9 +37,13 @@ def upgrade() -> None:
     for name, kind, default in HEAD:
         op.add_column("audit_head", sa.Column(name, kind, nullable=False, server_default=default))
     _tables()
-    op.drop_index("ix_audit_event_actor", "audit_event")
-    op.create_index("ix_audit_event_actor", "audit_event", ["org", "actor", "ts", "seq", "pat"])
+    for name in WIDER:
+        op.drop_index(f"ix_audit_event_{name}", "audit_event")
+    op.create_index("ix_audit_event_patient", "audit_event", ["org", "pat", "ts", "seq", "actor", "out"])
+    op.create_index("ix_audit_event_actor", "audit_event", ["org", "actor", "ts", "seq", "pat", "out"])
+    _partial("ix_audit_event_flagged", "flags", "actor", where="flags <> 0")
     _partial("ix_audit_event_kin", where="(flags & 2060) <> 0")
+    _partial("ix_audit_event_notable", "flags", where="(flags & 5040) <> 0")
     postgresql = op.get_context().dialect.name == "postgresql"
     _grow_trees(postgresql=postgresql)
     if postgresql:
@@ -48,9 +55,11 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in reversed(RIGHTS):
         op.drop_table(table)
-    op.drop_index("ix_audit_event_kin", "audit_event")
-    op.drop_index("ix_audit_event_actor", "audit_event")
+    for name in (*WIDER, "kin", "notable"):
+        op.drop_index(f"ix_audit_event_{name}", "audit_event")
+    op.create_index("ix_audit_event_patient", "audit_event", ["org", "pat", "ts", "seq"])
     op.create_index("ix_audit_event_actor", "audit_event", ["org", "actor", "ts", "seq"])
+    _partial("ix_audit_event_flagged", where="flags <> 0")
     op.execute("UPDATE audit_head SET frontier = ''")
     for name, *_ in HEAD:
         op.drop_column("audit_head", name)
@@ -82,9 +91,9 @@ def _create(name: str, *parts: sa.schema.SchemaItem, key: tuple[str, ...]) -> No
     op.create_table(name, _key("org"), *parts, named, sa.PrimaryKeyConstraint(*key, name=f"pk_{name}"))
 
 
-def _partial(name: str, *, where: str) -> None:
+def _partial(name: str, *more: str, where: str) -> None:
     rule = sa.text(where)
-    op.create_index(name, "audit_event", ["org", "ts", "seq"], sqlite_where=rule, postgresql_where=rule)
+    op.create_index(name, "audit_event", ["org", "ts", "seq", *more], sqlite_where=rule, postgresql_where=rule)
 
 
 def _tables() -> None:
@@ -131,7 +140,7 @@ def _tables() -> None:
         _big("refused"),
         key=("org", "day", "actor"),
     )
-    op.create_index("ix_audit_actor_day_actor", "audit_actor_day", ["org", "actor", "day"])
+    op.create_index("ix_audit_actor_day_actor", "audit_actor_day", ["org", "actor", "day", "patients"])
     _create("audit_rollup", _big("seq"), key=("org",))
 
 
