@@ -130,10 +130,12 @@ audit_detail = Table(
     metadata,
     org(),
     Column("id", Key, primary_key=True),
+    Column("kind", Key, primary_key=True),
     Column("octets", LargeBinary, nullable=False),
     named(),
 )
-"""What people wrote about an event, sealed under a key of the patient; the leaf has its digest. `id` is its `ref`."""
+"""What people wrote about an event, sealed under a key of the patient. The leaf that has its digest as `sealed` has its
+`id` as `ref` and its `kind` as `act`."""
 
 break_glass = Table(
     "break_glass",
@@ -156,7 +158,7 @@ break_glass = Table(
     Index(
         "ix_break_glass_waiting",
         "org",
-        "requested_at",
+        "id",
         sqlite_where=text("reviewed_at IS NULL"),
         postgresql_where=text("reviewed_at IS NULL"),
     ),

@@ -109,7 +109,7 @@ def _tables() -> None:
         _big("witnessed_at", nullable=True),
         key=("org", "epoch", "size"),
     )
-    _create("audit_detail", _key("id"), _octets("octets"), key=("org", "id"))
+    _create("audit_detail", _key("id"), _key("kind"), _octets("octets"), key=("org", "id", "kind"))
     _create(
         "break_glass",
         _key("id"),
@@ -129,7 +129,7 @@ def _tables() -> None:
     op.create_index("ix_break_glass_actor", "break_glass", ["org", "actor", "subject", "expires_at"])
     waiting = sa.text("reviewed_at IS NULL")
     op.create_index(
-        "ix_break_glass_waiting", "break_glass", ["org", "requested_at"], sqlite_where=waiting, postgresql_where=waiting
+        "ix_break_glass_waiting", "break_glass", ["org", "id"], sqlite_where=waiting, postgresql_where=waiting
     )
     _create(
         "audit_actor_day",
