@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from crm.catalogue import Field, KeyClass
 from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
 from crm.store.database import Connection, Database, Dialect, Row
 from crm.store.statements import Statement
+from crm.store.work import Work
+
+T = TypeVar("T")
 
 
 class CountingDatabase:
@@ -52,6 +55,10 @@ class CountingDatabase:
     def transaction(self, org: str, /) -> AbstractAsyncContextManager[Connection]:
         self.transactions += 1
         return self._inner.transaction(org)
+
+    async def perform(self, org: str, work: Work[T], /) -> T:
+        self.transactions += 1
+        return await self._inner.perform(org, work)
 
 
 class CountingKeys(KeySet):

@@ -20,24 +20,6 @@ OUTCOMES = {"ok": 0, "partial": 4, "denied": 8, "error": 12}
 _DISCLOSURES = frozenset({"disclose", "export"})
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An event with its id and time, not yet numbered. `staged`: it waits in `audit_outbox` beside its change."""
-
-    id: str
-    content: Mapping[str, Any]
-    staged: bool = False
-
-    @property
-    def created_at(self) -> int:
-        """When it happened, in microseconds since 1970."""
-        return _micros(self.content["t"])
-
-    def octets(self) -> bytes:
-        """What `audit_outbox.leaf` keeps; `restore` reads it."""
-        return encode(self.content)
-
-
 class Index(NamedTuple):
     """The columns by which the log is searched, all derived from the leaf. `out` is a code of `OUTCOMES`."""
 
@@ -54,6 +36,25 @@ class Index(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """An event with its id and time, not yet numbered. `staged`: it waits in `audit_outbox` beside its change."""
+
+    id: str
+    content: Mapping[str, Any]
+    index: Index
+    staged: bool = False
+
+    @property
+    def created_at(self) -> int:
+        """When it happened, in microseconds since 1970."""
+        return self.index.ts
+
+    def octets(self) -> bytes:
+        """What `audit_outbox.leaf` keeps; `restore` reads it."""
+        return encode(self.content)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A finished leaf, ready for its sequence number."""
 
@@ -67,15 +68,16 @@ def draft(event: Event, now: int, *, staged_by: str | None = None) -> Draft:
     """Fix the event's id (UUIDv7) and time. `staged_by` names the recorder for an event that waits in the outbox."""
     name = str(uuid7())
     content = members(event, id=name, t=rfc3339(now))
+    index = _index(content, now)  # here and not in `number`, which runs while everybody waits for the log
     if staged_by is None:
-        return Draft(name, content)
-    return Draft(name, {**content, "src": {"node": staged_by}}, staged=True)
+        return Draft(name, content, index)
+    return Draft(name, {**content, "src": {"node": staged_by}}, index, staged=True)
 
 
 def restore(octets: bytes) -> Draft:
     """A draft from the outbox."""
     content = orjson.loads(octets)
-    return Draft(content["id"], content, staged=True)
+    return Draft(content["id"], content, index_of(content), staged=True)
 
 
 def number(draft: Draft, node: str, n: int, *, orphan: bool = False, skewed: bool = False) -> Entry:
@@ -87,17 +89,23 @@ def number(draft: Draft, node: str, n: int, *, orphan: bool = False, skewed: boo
     if orphan:
         source["for"] = draft.content["src"]["node"]
     content = {**draft.content, "src": source}
+    index = draft.index
     if skewed:
         content["flg"] = sorted({*content.get("flg", ()), "clock_skew"})
+        index = index._replace(flags=index.flags | FLAGS["clock_skew"])
     leaf = encode(content)
-    return Entry(draft.id, leaf, leaf_hash(leaf), index_of(content))
+    return Entry(draft.id, leaf, leaf_hash(leaf), index)
 
 
 def index_of(content: Mapping[str, Any]) -> Index:
     """The index columns of a leaf, from its parsed content."""
+    return _index(content, _micros(content["t"]))
+
+
+def _index(content: Mapping[str, Any], ts: int) -> Index:
     who = content.get("who", {})
     return Index(
-        ts=_micros(content["t"]),
+        ts=ts,
         pat=content.get("pat"),
         actor=who.get("sub", ""),
         role=",".join(who.get("roles", ())),

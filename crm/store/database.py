@@ -4,16 +4,19 @@ Every call names the organisation it works for. The statement's parameter `org`,
 that scope; on PostgreSQL row-level security repeats the rule below every statement (`docs/decisions/0008`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from crm.errors import CrmError, Erased, KeyDestroyed, Unsafe
 from crm.store.statements import Statement
+from crm.store.work import Row, Work
 
 __all__ = ["NO_ORG", "NO_RETURN", "Connection", "Database", "Dialect", "Duplicate", "Fetch", "Row", "bind", "connect"]
 
 Dialect = Literal["sqlite", "postgresql"]
+
+T = TypeVar("T")
 
 NO_ORG = ""
 """The scope of work for no organisation (key rows, the list of organisations): it sees no organisation's rows."""
@@ -28,16 +31,6 @@ NO_RETURN: Mapping[str, type[CrmError]] = {
 }
 """The rules of the database (revision 0002), by name, and what is raised to a writer who breaks one: who brings back
 what an erasure took, or stores a data key under an epoch that was destroyed meanwhile."""
-
-
-class Row(Protocol):
-    """One row of an answer: by column name or by position."""
-
-    def __getitem__(self, key: str | int, /) -> Any: ...
-
-    def __iter__(self) -> Iterator[Any]:
-        """The values in the order of the columns."""
-        ...
 
 
 class Fetch(Protocol):
@@ -77,6 +70,10 @@ class Connection(Protocol):
         """Run one change for each of `rows`; all or none."""
         ...
 
+    async def perform(self, work: Work[T], /) -> T:
+        """Run `work` to its end, with the fewest trips that the engine knows."""
+        ...
+
 
 class Database(Protocol):
     """An opened database. Safe to share between all tasks of one event loop; not between loops or threads."""
@@ -99,6 +96,13 @@ class Database(Protocol):
         """All or nothing in the scope of `org`: committed on a clean exit, rolled back on any exception.
 
         StoreUnavailable or a cancellation out of the commit itself leaves open whether it happened.
+        """
+        ...
+
+    async def perform(self, org: str, work: Work[T], /) -> T:
+        """`work` as a transaction of its own, with the fewest trips that the engine knows.
+
+        StoreUnavailable or a cancellation leaves open whether it was committed.
         """
         ...
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from crm.audit.checkpoint import Checkpoint, origin_of
-from crm.audit.entry import Draft, Entry, restore
+from crm.audit.entry import Draft, Index, restore
 from crm.audit.tiles import WIDTH, full_tiles, perfect
 from crm.audit.tree import HASH, Frontier
 from crm.audit.writer import Seal
@@ -21,8 +21,9 @@ from crm.crypto.keyset import KeySet
 from crm.crypto.note import Signer
 from crm.errors import Tampered
 from crm.store.database import NO_ORG, Connection, Database
-from crm.store.statements import any_of, prepare
+from crm.store.statements import any_of, prepare, prepare_growth
 from crm.store.tables import audit_event, audit_head, audit_outbox, audit_tile, organisation
+from crm.store.work import Grow, Work, step
 
 __all__ = ["Head", "LogSink", "SignerOf", "lock_head", "signer_of", "stage_rows"]
 
@@ -68,7 +69,8 @@ _ADD_HEAD = prepare(
     .values(org=bindparam("org"), size=0, frontier=bindparam("frontier"), db_time=_DatabaseTime())
     .on_conflict_do_nothing(index_elements=["org"])
 )
-_MOVE_HEAD = prepare(
+_GROW = prepare_growth(
+    audit_event,
     update(audit_head)
     .where(audit_head.c.org == bindparam("org"))
     .values(
@@ -76,8 +78,10 @@ _MOVE_HEAD = prepare(
         frontier=bindparam("new_frontier"),
         checkpoint=bindparam("new_checkpoint"),
         db_time=_DatabaseTime(),
-    )
+    ),
 )
+if _GROW.columns != ("seq", "id", *Index._fields, "leaf", "leaf_hash"):
+    raise RuntimeError("the columns of the log are not in the order in which its rows are made")
 _HASHES = prepare(
     select(audit_event.c.leaf_hash)
     .where(
@@ -103,7 +107,6 @@ _TAKE_STAGED = prepare(
     .where(audit_outbox.c.org == bindparam("org"), any_of(audit_outbox.c.id, "ids"))
     .returning(audit_outbox.c.id)
 )
-_INSERT_EVENT = prepare(insert(audit_event))
 _INSERT_STAGED = prepare(insert(audit_outbox))
 _ORGANISATIONS = prepare(select(organisation.c.org).order_by(organisation.c.org))
 _STAGED = prepare(
@@ -135,22 +138,26 @@ class LogSink:
 
         Events, tree and signed checkpoint are one transaction: nothing is acknowledged that the checkpoint lacks.
         """
-        async with self._database.transaction(org) as connection:
-            head = await lock_head(connection)
-            signer = self._signer(org, head.epoch)
-            entries = seal(await _still_to_log(connection, drafts), head.now)
-            if entries:
-                await connection.execute_many(_INSERT_EVENT, _rows(org, head.size, entries))
-            for entry in entries:
-                head.tree.append(entry.leaf_hash)
-            await _complete_tiles(connection, org, head.size, head.tree.size)
-            checkpoint = Checkpoint(signer.name, head.tree.size, head.tree.root())
-            await connection.execute(
-                _MOVE_HEAD,
-                new_size=head.tree.size,
-                new_frontier=head.tree.octets(),
-                new_checkpoint=signer.sign(checkpoint.text()),
-            )
+        await self._database.perform(org, self._batch(org, drafts, seal))
+
+    def _batch(self, org: str, drafts: Sequence[Draft], seal: Seal) -> Work[None]:
+        head = yield from _lock_head()
+        signer = self._signer(org, head.epoch)
+        entries = seal((yield from _still_to_log(drafts)), head.now)
+        for entry in entries:
+            head.tree.append(entry.leaf_hash)
+        checkpoint = Checkpoint(signer.name, head.tree.size, head.tree.root())
+        rows = [
+            (seq, entry.id, *entry.index, entry.leaf, entry.leaf_hash)
+            for seq, entry in enumerate(entries, start=head.size)
+        ]
+        moved = {
+            "new_size": head.tree.size,
+            "new_frontier": head.tree.octets(),
+            "new_checkpoint": signer.sign(checkpoint.text()),
+        }
+        yield Grow(_GROW, rows, moved)
+        yield from _complete_tiles(head.size, head.tree.size)
 
     async def orphans(self, before: int, limit: int) -> Mapping[str, Sequence[Draft]]:
         """See `crm.audit.writer.Sink`."""
@@ -165,45 +172,41 @@ class LogSink:
 
 async def lock_head(connection: Connection) -> Head:
     """The end of the log, which nobody else moves until the transaction ends. Raises Tampered."""
-    head = await connection.fetch_one(_LOCK_HEAD)
-    if head is None:
-        await connection.execute(_ADD_ORGANISATION)
-        await connection.execute(_ADD_HEAD, frontier=b"")
-        head = await connection.fetch_one(_LOCK_HEAD)
-    if head is None:
+    return await connection.perform(_lock_head())
+
+
+def _lock_head() -> Work[Head]:
+    found = yield step(_LOCK_HEAD)
+    if not found:
+        yield step(_ADD_ORGANISATION)
+        yield step(_ADD_HEAD, frontier=b"")
+        found = yield step(_LOCK_HEAD)
+    if not found:
         raise RuntimeError("the head of the log cannot be seen in its own scope")
+    [head] = found
     return Head(head["size"], Frontier(head["size"], bytes(head["frontier"])), head["epoch"], head["now"])
 
 
-def _rows(org: str, first: int, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    return [
-        {"org": org, "seq": seq, "id": entry.id, "leaf": entry.leaf, "leaf_hash": entry.leaf_hash}
-        | entry.index._asdict()
-        for seq, entry in enumerate(entries, start=first)
-    ]
-
-
-async def _complete_tiles(connection: Connection, org: str, before: int, after: int) -> None:
+def _complete_tiles(before: int, after: int) -> Work[None]:
     """Stores the tiles that became full when the log grew; its events are stored already."""
     for level, n in full_tiles(before, after):
         start, end = n * WIDTH, (n + 1) * WIDTH
         if level == 0:
-            found = await connection.fetch(_HASHES, start=start, end=end)
+            found = yield step(_HASHES, start=start, end=end)
         else:
-            found = await connection.fetch(_ROOTS, below=level - 1, start=start, end=end)
+            found = yield step(_ROOTS, below=level - 1, start=start, end=end)
         hashes = [bytes(row[0]) for row in found]
         if len(hashes) != WIDTH or any(len(each) != HASH for each in hashes):
             raise Tampered("the tiles of a log")
-        tile = {"org": org, "level": level, "n": n, "hashes": b"".join(hashes), "root": perfect(hashes)}
-        await connection.execute_many(_INSERT_TILE, [tile])
+        yield step(_INSERT_TILE, level=level, n=n, hashes=b"".join(hashes), root=perfect(hashes))
 
 
-async def _still_to_log(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
+def _still_to_log(drafts: Sequence[Draft]) -> Work[list[Draft]]:
     """The drafts without those that another transaction logged before: their outbox rows are gone."""
     ids = [draft.id for draft in drafts if draft.staged]
     if not ids:
         return list(drafts)
-    taken = {row["id"] for row in await connection.fetch(_TAKE_STAGED, ids=ids)}
+    taken = {row["id"] for row in (yield step(_TAKE_STAGED, ids=ids))}
     result = []
     for draft in drafts:
         if not draft.staged:

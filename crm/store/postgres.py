@@ -7,15 +7,18 @@ row-level security holds under every statement without a round trip for it (`doc
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from crm.errors import CrmError, StoreUnavailable, Unsafe
 from crm.store import tables
 from crm.store.database import NO_ORG, Dialect, Row, bind
 from crm.store.lanes import Lane, connection
 from crm.store.statements import Statement
+from crm.store.work import Grow, Step, Work
 
 __all__ = ["PostgresDatabase"]
+
+_T = TypeVar("_T")
 
 _DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -110,6 +113,11 @@ class PostgresDatabase:
             await lane.command("COMMIT")
         finally:
             self._release(lane)
+
+    async def perform(self, org: str, work: Work[_T], /) -> _T:
+        """See `Database.perform`."""
+        async with self.transaction(org) as connection:
+            return await connection.perform(work)
 
     async def _acquire(self, org: str) -> Lane:
         if not self._open:
@@ -251,6 +259,25 @@ class PostgresTransaction:
         self._begin()
         await self._lane.execute_many(statement, [bind(self._org, dict(row)) for row in rows])
         self._usable = True
+
+    async def perform(self, work: Work[_T], /) -> _T:
+        """See `Connection.perform`."""
+        try:
+            step = next(work)
+            while True:
+                step = work.send(await self._take(step))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+        finally:
+            work.close()
+
+    async def _take(self, step: Step | Grow) -> Sequence[Row]:
+        if isinstance(step, Step):
+            return await self.fetch(step.statement, **step.params)
+        columns = zip(*step.rows, strict=True) if step.rows else [() for _ in step.growth.columns]
+        arrays = dict(zip(step.growth.columns, columns, strict=True))
+        return await self.fetch(step.growth.together, **step.params, **arrays)
 
     def leave(self) -> None:
         """Before the commit: PostgreSQL would answer COMMIT after a failed statement with a silent rollback."""

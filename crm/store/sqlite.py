@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from crm.errors import CrmError, StoreUnavailable, Unsafe
 from crm.store.database import NO_RETURN, Dialect, Duplicate, bind
 from crm.store.statements import UNHEX, Statement
+from crm.store.work import Grow, Step, Work
 
 __all__ = ["SQLiteDatabase", "connection", "path_of", "translated"]
 
@@ -206,6 +207,22 @@ class SQLiteDatabase:
         finally:
             self._turn.release()
 
+    async def perform(self, org: str, work: Work[_T], /) -> _T:
+        """See `Database.perform`: one visit to the writer's thread. Cancelled before its commit, it changes nothing."""
+        await self._take_turn()
+        try:
+            if (writer := self._writer) is None:
+                raise StoreUnavailable
+            visit = _Visit(writer, org, work)
+            try:
+                return await self._run(visit)
+            except BaseException:
+                visit.cancelled = True
+                await asyncio.shield(self._run(lambda: _roll_back(writer)))
+                raise
+        finally:
+            self._turn.release()
+
     async def _take_turn(self) -> None:
         if not self._turn.locked():
             await self._turn.acquire()
@@ -252,6 +269,46 @@ def _roll_back(writer: sqlite3.Connection) -> None:
         writer.execute("ROLLBACK")
 
 
+class _Visit(Generic[_T]):
+    """One whole transaction on the writer's thread. `cancelled` is set from the loop, and looked at before the commit.
+
+    After a failure the transaction is left open, for the loop to roll back.
+    """
+
+    def __init__(self, writer: sqlite3.Connection, org: str, work: Work[_T]) -> None:
+        self._writer = writer
+        self._org = org
+        self._work = work
+        self.cancelled = False
+
+    def __call__(self) -> _T:
+        _begin(self._writer)
+        result = _performed(self._writer, self._org, self._work)
+        if self.cancelled:
+            raise StoreUnavailable
+        _commit(self._writer)
+        return result
+
+
+def _performed(writer: sqlite3.Connection, org: str, work: Work[_T]) -> _T:
+    try:
+        step = next(work)
+        while True:
+            step = work.send(_taken(writer, org, step))
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+    finally:
+        work.close()
+
+
+def _taken(writer: sqlite3.Connection, org: str, step: Step | Grow) -> list[sqlite3.Row]:
+    if isinstance(step, Step):
+        return _fetch(writer, step.statement, bind(org, dict(step.params)))
+    writer.executemany(step.growth.insert.sqlite().sql, [(org, *row) for row in step.rows])
+    return _fetch(writer, step.growth.change, bind(org, dict(step.params)))
+
+
 class SQLiteTransaction:
     """The `Connection` of a SQLite transaction."""
 
@@ -286,6 +343,11 @@ class SQLiteTransaction:
         form = statement.sqlite()
         arguments = [form.arguments(bind(self._org, dict(row))) for row in rows]
         await self._do(lambda: self._writer.executemany(form.sql, arguments))
+
+    async def perform(self, work: Work[_T], /) -> _T:
+        """See `Connection.perform`."""
+        result: _T = await self._do(lambda: _performed(self._writer, self._org, work))
+        return result
 
     def leave(self) -> None:
         """Before the commit: a transaction in which a statement failed is not committed in part."""

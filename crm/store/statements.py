@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Table, bindparam
+from sqlalchemy import ColumnElement, Table, Update, bindparam, column, func, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
@@ -20,7 +20,7 @@ from sqlalchemy.types import LargeBinary, NullType
 
 from crm.store import tables
 
-__all__ = ["Form", "Statement", "any_of", "prepare"]
+__all__ = ["Form", "Growth", "Statement", "any_of", "prepare", "prepare_growth"]
 
 
 class Form:
@@ -97,6 +97,38 @@ def prepare(statement: ClauseElement, *, postgresql: ClauseElement | None = None
     if postgresql is not None and set(prepared.postgresql().names) != set(prepared.sqlite().names):
         raise RuntimeError("the two forms of a statement have different parameters")
     return prepared
+
+
+class Growth:
+    """Rows at the end of a table, and the change that goes with them: one statement on PostgreSQL, two on SQLite.
+
+    `columns` are those of a row in their order, without the organisation, which the scope fills in.
+    """
+
+    __slots__ = ("change", "columns", "insert", "together")
+
+    def __init__(self, insert: Statement, change: Statement, together: Statement, columns: tuple[str, ...]) -> None:
+        self.insert = insert
+        self.change = change
+        self.together = together
+        self.columns = columns
+
+
+def prepare_growth(table: Table, change: Update) -> Growth:
+    """Make the statements that add rows to `table`, whose first column is the organisation, and then run `change`.
+
+    PostgreSQL takes each column as one array: a round trip less than with two statements, and less work than with one
+    for each row. RuntimeError where a parameter of `change` has the name of a column.
+    """
+    _, *columns = table.c
+    names = tuple(each.name for each in columns)
+    if clash := {*names} & {*prepare(change).sqlite().names}:
+        raise RuntimeError(f"a column and a parameter have one name: {sorted(clash)}")
+    arrays = func.unnest(*(bindparam(each.name, type_=ARRAY(each.type)) for each in columns))
+    given = arrays.table_valued(*(column(each.name, each.type) for each in columns)).render_derived("given")
+    added = insert(table).from_select(["org", *names], select(bindparam("org", type_=table.c.org.type), *given.c))
+    together = Statement(change, change.add_cte(added.cte("added")))
+    return Growth(prepare(insert(table)), prepare(change), together, names)
 
 
 class AnyOf(ColumnElement[bool]):

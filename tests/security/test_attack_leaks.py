@@ -11,7 +11,7 @@ import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pytest
@@ -27,6 +27,7 @@ from crm.crypto.keyset import KeySet
 from crm.crypto.stored_key import new_wrap_key
 from crm.store.database import Connection, Database, Dialect, Row
 from crm.store.statements import Statement
+from crm.store.work import Work
 from tests.asking import question
 from tests.client import client
 from tests.intruder import Intruder
@@ -38,6 +39,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REGISTER = "mutation R($input: RegisterPatientInput!) { registerPatient(input: $input) { id } }"
 CHANGE = """mutation C($id: ID!, $text: String) {
   updatePreferences(input: {patientId: $id, expectedVersion: 1, instructions: $text}) { version } }"""
+
+T = TypeVar("T")
 
 
 class Listening:
@@ -74,6 +77,10 @@ class Listening:
     async def transaction(self, org: str, /) -> AsyncIterator[Connection]:
         async with self._inner.transaction(org) as connection:
             yield _ListeningConnection(connection, self)
+
+    async def perform(self, org: str, work: Work[T], /) -> T:
+        with self.listening():
+            return await self._inner.perform(org, work)
 
     def listening(self) -> "_Ear":
         return _Ear(self.heard)
@@ -112,6 +119,10 @@ class _ListeningConnection:
     async def execute_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]], /) -> None:
         with self._listening.listening():
             await self._inner.execute_many(statement, rows)
+
+    async def perform(self, work: Work[T], /) -> T:
+        with self._listening.listening():
+            return await self._inner.perform(work)
 
 
 FAULTS: dict[str, dict[str, str]] = {

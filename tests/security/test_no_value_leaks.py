@@ -8,7 +8,7 @@ import pickle
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,6 +23,7 @@ from crm.services.search import parse
 from crm.store.database import Connection, Database, Dialect, Row
 from crm.store.statements import Statement
 from crm.store.unit import View
+from crm.store.work import Work
 from schema.execution import Answer, Parameters
 from tests.asking import question
 from tests.client import Client, client
@@ -32,6 +33,8 @@ SEARCH = f'query S {{ searchPatients(by: {{phone: "{PHONE}"}}) {{ edges {{ node 
 CHANGE = """mutation C($id: ID!, $text: String) {
   updatePreferences(input: {patientId: $id, expectedVersion: 1, instructions: $text}) { version } }"""
 BATCH = "query B($id: ID!) { patients(ids: [$id]) { ... on Patient { displayName } } }"
+
+T = TypeVar("T")
 
 
 class Fault:
@@ -84,6 +87,12 @@ class FaultyDatabase:
         async with self._inner.transaction(org) as connection:
             yield connection
             self._fault.at("commit")
+
+    async def perform(self, org: str, work: Work[T], /) -> T:
+        self._fault.at("begin")
+        result = await self._inner.perform(org, work)
+        self._fault.at("commit")
+        return result
 
 
 class FaultyKeys(KeySet):

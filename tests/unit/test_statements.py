@@ -10,7 +10,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from crm.store.migrations import upgrade
 from crm.store.sqlite import connection
-from crm.store.statements import any_of, prepare
+from crm.store.statements import any_of, prepare, prepare_growth
 from crm.store.tables import audit_event, blind_index, crypto_key, organisation, outbox, patient, sealed_row
 
 MINE = patient.c.org == bindparam("org")
@@ -159,3 +159,17 @@ def test_constructs_of_postgresql_compile_for_both() -> None:
     for statement in map(prepare, statements):
         assert statement.sqlite().names == statement.postgresql().names
         assert "FOR UPDATE" not in statement.sqlite().sql
+
+
+def test_growth_takes_its_rows_as_columns_on_postgresql() -> None:
+    """One statement that adds and changes there, two on SQLite; a name that means two things is refused."""
+    change = update(patient).where(MINE).values(version=bindparam("raised"))
+    found = prepare_growth(organisation, change)
+
+    assert found.columns == ("created_at",)
+    assert found.insert.sqlite().names == ("org", "created_at")
+    assert found.change.sqlite().names == ("raised", "org")
+    assert found.together.postgresql().names == ("raised", "org", "created_at")
+    assert "unnest($3::BIGINT[])" in found.together.postgresql().sql
+    with pytest.raises(RuntimeError, match="created_at"):
+        prepare_growth(organisation, update(patient).where(MINE).values(version=bindparam("created_at")))
