@@ -83,6 +83,7 @@ async def house(settings: Settings, *, lasting: bool = False, forgetful: bool = 
         if not forgetful:
             await copies.check()
         keys = await _founded(settings, provider, database, keystore)
+        _check_signer(keys)
         keyroom = KeyRoom(
             keystore,
             provider,
@@ -152,6 +153,15 @@ async def _founded(settings: Settings, provider: KeyProvider, database: Database
         await add(store, new_signing_key(provider, environment, 1, "active"), clock())
         stored = await stored_keys(store)
     return KeySet.load(provider, environment, stored)
+
+
+def _check_signer(keys: KeySet) -> None:
+    """Raises Unsafe where this process cannot sign the access log: then it could record nothing, and answer nothing."""
+    if "log" not in keys.states():
+        raise Unsafe(
+            "this process was given no key for log, with which all that is answered is recorded and signed, so it may "
+            "answer nothing: add log to HEED_KEY_USES, or cut the key ring again with `keys share`"
+        )
 
 
 def verifier(settings: Settings) -> TokenVerifier:

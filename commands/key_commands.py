@@ -55,7 +55,7 @@ def share(
 ) -> None:
     """Cut a key ring for a replica that may have only some uses.
 
-    Uses: identity, contact, preference, sensitive, index, log.
+    Uses: identity, contact, preference, sensitive, index. The key for log, which records what is answered, goes along.
     """
     from commands import key_sharing
     from crm.settings import load

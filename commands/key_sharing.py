@@ -13,11 +13,14 @@ from crm.settings import KeyProvider, Settings
 
 __all__ = ["share"]
 
+_ALWAYS = "log"
+
 
 def share(settings: Settings, uses: Collection[str], output: Path) -> list[str]:
     """Writes a ring with the root keys of `uses` to a new file (mode 0600), and returns lines to print.
 
-    It is marked as a part, in which no key can be made or destroyed.
+    The key for the access log is always among them: who cannot sign cannot record, and then may not answer. The ring is
+    marked as a part, in which no key can be made or destroyed.
 
     Raises `Unsafe` when the root keys are not in a ring, when the ring lacks a use, or when `output` exists: what was
     given to a replica is never overwritten unseen.
@@ -27,14 +30,15 @@ def share(settings: Settings, uses: Collection[str], output: Path) -> list[str]:
             f"the root keys are with {settings.key_provider.value}: what a replica may use is decided there, by the "
             "policy of its token or account (docs/partial-replicas.md)"
         )
+    given = {*uses, _ALWAYS}
     held = KeyRing.load(settings.keyring).uses()
-    if lacking := sorted(set(uses) - held):
+    if lacking := sorted(given - held):
         raise Unsafe(f"the key ring {settings.keyring} has no root key for {', '.join(lacking)}")
     whole = orjson.loads(key_file.read(settings.keyring))
-    part = {"version": VERSION, "part": True, "keys": [key for key in whole["keys"] if key["use"] in uses]}
+    part = {"version": VERSION, "part": True, "keys": [key for key in whole["keys"] if key["use"] in given]}
     private_folder(output.parent)
     key_file.create(output, orjson.dumps(part, option=orjson.OPT_INDENT_2))
     return [
-        f"created {output} with the root keys for {', '.join(use for use in dict.fromkeys(uses))}",
-        f"left out: {', '.join(sorted(held - set(uses))) or 'none'}",
+        f"created {output} with the root keys for {', '.join(dict.fromkeys([*uses, _ALWAYS]))}",
+        f"left out: {', '.join(sorted(held - given)) or 'none'}",
     ]

@@ -95,7 +95,8 @@ class Settings(BaseSettings):
         default=(),
         json_schema_extra={"shown": "all that the provider has"},
         description="What this process may use root keys for, with commas: any of "
-        f"{', '.join(f'`{use}`' for use in USES)}. Fields of a class that is not among them answer `KEY_UNAVAILABLE`.",
+        f"{', '.join(f'`{use}`' for use in USES)}. Fields of a class that is not among them answer `KEY_UNAVAILABLE`; "
+        "`log` is always needed.",
     )
     keyring: Path = Field(
         default=Path(),

@@ -237,7 +237,7 @@ def test_refusals_are_on_record(replicas: Replicas) -> None:
 
 
 def test_the_ring_that_is_given_away(tmp_path: Path, databases: Databases) -> None:
-    """It holds the chosen uses and no octet of the others, mode 0600; an existing file or a foreign use is refused."""
+    """The chosen uses, the log's, no octet of the others, mode 0600; an existing file or a foreign use is refused."""
     url = databases.create("sqlite")
     place: dict[str, Any] = founded(tmp_path, url)
     output = tmp_path / "given" / "keyring.json"
@@ -245,8 +245,9 @@ def test_the_ring_that_is_given_away(tmp_path: Path, databases: Databases) -> No
     assert str(output) in said
     assert output.stat().st_mode & 0o777 == 0o600
     keys = json.loads((tmp_path / "keyring.json").read_text())["keys"]
-    assert json.loads(output.read_text())["keys"] == [key for key in keys if key["use"] in MESSAGING]
-    assert not any(key["key"] in output.read_text() for key in keys if key["use"] not in MESSAGING)
+    given = {*MESSAGING, "log"}
+    assert json.loads(output.read_text())["keys"] == [key for key in keys if key["use"] in given]
+    assert not any(key["key"] in output.read_text() for key in keys if key["use"] not in given)
     before = output.read_bytes()
     for words, blamed in (((*NAMELESS, "--output", output), "exists already"), (("king", "--output", "x"), "king")):
         refused = command("keys", "share", *words, cwd=ROOT, **place)
@@ -264,5 +265,19 @@ def test_a_part_of_the_keys_cannot_found_a_house(tmp_path: Path, databases: Data
     done("keys", "share", *MESSAGING, "--output", tmp_path / "part" / "keyring.json", **founded(tmp_path, url))
     started = command("serve", "--port", "0", data_dir=tmp_path / "part", database_url=url)
     assert started.returncode == 1
-    assert "index, log, sensitive" in started.stderr
+    assert "index, sensitive" in started.stderr
+    databases.drop(url)
+
+
+def test_who_cannot_sign_does_not_start(tmp_path: Path, databases: Databases) -> None:
+    """Without the key for the log nothing could be recorded: one line says so, on serving and on every command."""
+    url = databases.create("sqlite")
+    place: dict[str, Any] = founded(tmp_path, url)
+    done("export", "fhir", **place)
+    for words in (("serve", "--port", "0"), ("export", "fhir")):
+        ended = command(*words, **place, key_uses=",".join(MESSAGING))
+        assert (ended.returncode, ended.stdout) == (1, "")
+        [line] = ended.stderr.splitlines()
+        assert line.startswith("heed: this process was given no key for log")
+        assert "add log to HEED_KEY_USES" in line
     databases.drop(url)
