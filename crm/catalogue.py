@@ -175,6 +175,9 @@ FIELDS: tuple[Field, ...] = (
     Field(20, "source_records", (), Group.RECORD, Label.DEMO,
           "Ids under which source systems know the person; used to recognise them, never answered.", "id, meta.source",
           kind=source_records.SourceRecords, key_class=KeyClass.IDENTITY, block=64),
+    _identity(21, "sensitivity", "sensitivity", Group.GOVERNANCE, Label.NONE,
+              "Why more people than usual may be curious about the record; the access log marks who looks at it.",
+              "meta.security (v3-ActCode CEL, EMP)", kind=values.Sensitivities),
     # --- how to reach them -------------------------------------------------------------------------------------------
     _contact(30, "contact_points", "contactPoints", Group.CONTACT, Label.PATLOC,
              "Telephone numbers, e-mail addresses and other ways to reach the person, ranked.", "telecom",
@@ -221,6 +224,10 @@ FIELDS: tuple[Field, ...] = (
     _preference(51, "case_manager", "caseManager", Group.CASE_MANAGER, Label.NONE,
                 "The member of staff who is responsible for the person's care relationship.", _ours("case_manager"),
                 kind=values.CaseManager, block=64),
+    _preference(52, "care_team", "careTeam", Group.CASE_MANAGER, Label.NONE,
+                "The members of staff who care for the person, as the subjects of their tokens; other clinicians and "
+                "coordinators who look at the record are marked in the access log.", _ours("care_team"),
+                kind=values.CareTeam, block=64),
     # --- what only few may know --------------------------------------------------------------------------------------
     _sensitive(60, "pronouns", "pronouns", Group.PRONOUNS, Label.GENDER,
                "The person's pronouns, such as `they/them`.", f"extension {_EXT}individual-pronouns",

@@ -161,6 +161,11 @@ LinkType = enum_type(
         "SEEALSO": "The other record may say more.",
     },
 )
+Sensitivity = enum_type(
+    values.Sensitivity,
+    {"CELEBRITY": "Known to the public (HL7 v3-ActCode CEL).", "EMPLOYEE": "Works here (HL7 v3-ActCode EMP)."},
+    about="Why more people than usual may be curious about a record.",
+)
 AdministrativeGender = enum_type(
     values.AdministrativeGender,
     {"OTHER": "Neither male nor female.", "UNKNOWN": "Asked for, and not known."},

@@ -255,6 +255,9 @@ class _Preferences:
         description=_written_by("What the person would like for appointments.", Group.APPOINTMENT)
     )
     case_manager = CaseManagerInput(description=_written_by("The responsible case manager.", Group.CASE_MANAGER))
+    care_team = _list(
+        graphene.String, _written_by("Everybody who cares for the person: the subjects of tokens.", Group.CASE_MANAGER)
+    )
 
 
 class _Identity:
@@ -269,6 +272,9 @@ class _Identity:
     identifiers = _list(IdentifierInput, _written_by("All business identifiers.", Group.IDENTIFIERS))
     links = _list(LinkInput, _written_by("All links to other records about the person.", Group.IDENTIFIERS))
     addresses = _list(AddressInput, _written_by("All addresses.", Group.ADDRESS))
+    sensitivity = _list(
+        enums.Sensitivity, _written_by("Why more people than usual may be curious about the record.", Group.GOVERNANCE)
+    )
 
 
 class RegisterPatientInput(_Identity, _Preferences, graphene.InputObjectType):

@@ -255,6 +255,7 @@ class Patient(graphene.ObjectType):
     id = _need(graphene.ID, "The record's id: opaque, and the same for ever.")
     version = _need(graphene.Int, "Counts the record's changes from 1; state it as `expectedVersion` in a change.")
     restricted = _own(graphene.Boolean, "restricted")
+    sensitivity = _own_list(enums.Sensitivity, "sensitivity")
     recorded_at = _own(DateTime, "recordedAt")
     updated_at = _own(DateTime, "updatedAt")
     provenance = _own_list(Provenance, "provenance")
@@ -289,6 +290,7 @@ class Patient(graphene.ObjectType):
     instructions = _own(graphene.String, "instructions")
     appointment_preferences = _own(AppointmentPreferences, "appointmentPreferences")
     case_manager = _own(CaseManager, "caseManager")
+    care_team = _own_list(graphene.String, "careTeam")
 
     @staticmethod
     def resolve_cultural_needs(root: Mapping[str, Any], _info: Any) -> list[dict[str, Any]] | None:

@@ -40,6 +40,8 @@ WHOLE: dict[str, Any] = {
     "instructions": "Ring twice.",
     "appointment_preferences": {"times": ["MORNING"], "days": ["TUE"], "clinician_gender": "FEMALE"},
     "case_manager": {"name": "Pat Doe", "organisation": "North Clinic"},
+    "care_team": ["Zoleka-nurse"],
+    "sensitivity": ["EMPLOYEE"],
     "pronouns": "she/her",
     "administrative_gender": "FEMALE",
     "religion": "Quietist",

@@ -71,6 +71,7 @@ PERSON: dict[str, Any] = {
     "cultural_needs": [{"kind": "OTHER", "handling": token("handling"), "detail": token("detail")}],
     "instructions": f"{token('first')}\n{token('second')}",
     "case_manager": {"name": token("manager"), "reference": _word("reference"), "organisation": token("place")},
+    "care_team": [token("nurse")],
     "pronouns": token("pronouns"),
     "religion": token("religion"),
 }

@@ -5,8 +5,8 @@ from enum import StrEnum
 __all__ = [
     "AccessNeedCategory", "AddressType", "AddressUse", "AdministrativeGender", "Capability", "Channel",
     "ClinicianGender", "CommunicationPurpose", "CommunicationStyle", "ContactPointSystem", "ContactPointUse",
-    "CulturalNeedKind", "Day", "IdentifierUse", "LanguageMode", "LinkType", "NameUse", "Proficiency", "TimeOfDay",
-    "TriState", "UndeliverableReason", "VerificationMethod", "VerificationStatus",
+    "CulturalNeedKind", "Day", "IdentifierUse", "LanguageMode", "LinkType", "NameUse", "Proficiency", "Sensitivity",
+    "TimeOfDay", "TriState", "UndeliverableReason", "VerificationMethod", "VerificationStatus",
 ]  # fmt: skip
 
 
@@ -16,6 +16,16 @@ class TriState(StrEnum):
     YES = "YES"
     NO = "NO"
     UNKNOWN = "UNKNOWN"
+
+
+class Sensitivity(StrEnum):
+    """Who the person is to the public or to the organisation (HL7 v3-ActCode, InformationSensitivityPolicy: CEL, EMP).
+
+    The codes of that list that name an illness or a kind of treatment are left out on purpose.
+    """
+
+    CELEBRITY = "CELEBRITY"
+    EMPLOYEE = "EMPLOYEE"
 
 
 class NameUse(StrEnum):

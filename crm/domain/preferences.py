@@ -7,12 +7,12 @@ from pydantic import AfterValidator, Field, Strict, model_validator
 
 from crm.domain.codes import Channel, ClinicianGender, CommunicationPurpose, Day, TimeOfDay
 from crm.domain.shape import Shape, broken, distinct
-from crm.domain.texts import ShortText
+from crm.domain.texts import ShortText, Subject
 from crm.domain.times import PartialDateTime, TimeZone
 
 __all__ = [
-    "AppointmentPreferences", "CaseManager", "ChannelPreference", "ChannelPreferences", "ContactWindow",
-    "ContactWindows",
+    "AppointmentPreferences", "CareTeam", "CaseManager", "ChannelPreference", "ChannelPreferences",
+    "ContactWindow", "ContactWindows",
 ]  # fmt: skip
 
 _CLOCK = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d", re.ASCII)
@@ -29,15 +29,15 @@ def _clock_or_end_of_day(text: str) -> str:
     return text if text == END_OF_DAY else _clock(text)
 
 
-_distinct_codes = distinct(str)
-_Days = Annotated[list[Day], _distinct_codes]
+_distinct_words = distinct(str)
+_Days = Annotated[list[Day], _distinct_words]
 
 
 class ChannelPreference(Shape):
     """The channels for one purpose of communication, the most wanted first. It ranks; it does not permit."""
 
     purpose: CommunicationPurpose
-    channels: Annotated[list[Channel], Field(min_length=1), _distinct_codes]
+    channels: Annotated[list[Channel], Field(min_length=1), _distinct_words]
 
 
 class ContactWindow(Shape):
@@ -62,7 +62,7 @@ class ContactWindow(Shape):
 class AppointmentPreferences(Shape):
     """When the person would rather be seen, and by whom."""
 
-    times: Annotated[list[TimeOfDay], _distinct_codes] = []
+    times: Annotated[list[TimeOfDay], _distinct_words] = []
     days: _Days = []
     clinician_gender: ClinicianGender | None = None
 
@@ -76,5 +76,6 @@ class CaseManager(Shape):
     since: PartialDateTime | None = None
 
 
+CareTeam = Annotated[list[Subject], Field(max_length=100), _distinct_words]
 ChannelPreferences = Annotated[list[ChannelPreference], Field(max_length=50), distinct(lambda row: row.purpose)]
 ContactWindows = Annotated[list[ContactWindow], Field(max_length=50)]

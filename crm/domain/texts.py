@@ -8,9 +8,10 @@ from pydantic import AfterValidator, Field, Strict, ValidationInfo
 
 from crm.domain.shape import broken, entry_of
 
-__all__ = ["Id", "LongText", "ShortText", "new_id"]
+__all__ = ["Id", "LongText", "ShortText", "Subject", "new_id"]
 
 SHORT: Final = 200
+LONGEST_SUBJECT: Final = 255  # OpenID Connect Core 1.0, section 2: `sub`
 LONG: Final = 4_000
 
 # FHIR R4 `string`: no code point below U+0020 except tab, line feed and carriage return, and not white space alone.
@@ -38,6 +39,14 @@ def _one_line(text: str, info: ValidationInfo) -> str:
     return _text(text)
 
 
+def _subject(text: str) -> str:
+    if len(text) > LONGEST_SUBJECT:
+        raise broken("string_too_long")
+    if not text.isprintable():
+        raise broken("control_character")
+    return _text(text)
+
+
 def _id(text: str) -> str:
     if not _ID.fullmatch(text):
         raise broken("id")
@@ -56,6 +65,9 @@ ShortText = Annotated[_Str, AfterValidator(_one_line)]
 
 LongText = Annotated[_Str, Field(max_length=LONG), AfterValidator(_text)]
 """At most 4,000 characters in any number of lines, stored as given."""
+
+Subject = Annotated[_Str, AfterValidator(_subject)]
+"""A member of staff as the claim `sub` of their token has it, compared character by character; at most 255."""
 
 Id = Annotated[_Str, AfterValidator(_id)]
 """An opaque id in the alphabet of FHIR's `id`: at most 64 letters, digits, `-` and `.`."""

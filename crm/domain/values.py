@@ -20,6 +20,7 @@ from crm.domain.codes import (
     LinkType,
     NameUse,
     Proficiency,
+    Sensitivity,
     TimeOfDay,
     TriState,
     UndeliverableReason,
@@ -42,6 +43,7 @@ from crm.domain.needs import (
 )
 from crm.domain.preferences import (
     AppointmentPreferences,
+    CareTeam,
     CaseManager,
     ChannelPreference,
     ChannelPreferences,
@@ -49,6 +51,7 @@ from crm.domain.preferences import (
     ContactWindows,
 )
 from crm.domain.religion import ReligionCode
+from crm.domain.sensitivity import Sensitivities
 from crm.domain.shape import CELL_LIMIT, RULES, parse
 from crm.domain.texts import LongText, ShortText, new_id
 from crm.domain.times import PartialDate, PartialDateTime, Period, TimeZone
@@ -56,13 +59,13 @@ from crm.domain.times import PartialDate, PartialDateTime, Period, TimeZone
 __all__ = [
     "CELL_LIMIT", "RULES", "AccessNeed", "AccessNeedCategory", "AccessNeedKind", "AccessNeeds", "AccessibleFormat",
     "AccessibleFormats", "Address", "AddressType", "AddressUse", "Addresses", "AdministrativeGender",
-    "AppointmentPreferences", "Capability", "CaseManager", "Channel", "ChannelPreference", "ChannelPreferences",
-    "ClinicianGender", "CommunicationPurpose", "CommunicationStyle", "ContactPoint", "ContactPointSystem",
-    "ContactPointUse", "ContactPoints", "ContactWindow", "ContactWindows", "CulturalNeedDetail",
+    "AppointmentPreferences", "Capability", "CareTeam", "CaseManager", "Channel", "ChannelPreference",
+    "ChannelPreferences", "ClinicianGender", "CommunicationPurpose", "CommunicationStyle", "ContactPoint",
+    "ContactPointSystem", "ContactPointUse", "ContactPoints", "ContactWindow", "ContactWindows", "CulturalNeedDetail",
     "CulturalNeedDetails", "CulturalNeedHandling", "CulturalNeedHandlings", "CulturalNeedKind", "Day", "HumanName",
     "HumanNames", "Identifier", "IdentifierType", "IdentifierUse", "Identifiers", "Language", "LanguageMode",
-    "LanguageTag", "Languages", "Link", "LinkType", "Links", "LongText", "NameUse", "PartialDate",
-    "PartialDateTime", "Period", "Proficiency", "ReligionCode", "ShortText", "TimeOfDay", "TimeZone", "TriState",
-    "Undeliverable", "UndeliverableReason", "Verification", "VerificationMethod", "VerificationStatus", "new_id",
-    "parse",
+    "LanguageTag", "Languages", "Link", "LinkType", "Links", "LongText", "NameUse", "PartialDate", "PartialDateTime",
+    "Period", "Proficiency", "ReligionCode", "Sensitivities", "Sensitivity", "ShortText", "TimeOfDay", "TimeZone",
+    "TriState", "Undeliverable", "UndeliverableReason", "Verification", "VerificationMethod", "VerificationStatus",
+    "new_id", "parse",
 ]  # fmt: skip

@@ -5,11 +5,20 @@ Sources: FHIR 4.0.1, HL7 fhir-extensions, HL7 UTG (v3 code systems), US Core 9, 
 
 from collections.abc import Mapping
 
-from crm.domain.values import AccessibleFormat, Channel, CommunicationPurpose, LanguageMode, Proficiency, TriState
+from crm.domain.values import (
+    AccessibleFormat,
+    Channel,
+    CommunicationPurpose,
+    LanguageMode,
+    Proficiency,
+    Sensitivity,
+    TriState,
+)
 
 # --- code systems ----------------------------------------------------------------------------------------------------
 BCP_47 = "urn:ietf:bcp:47"
 CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 RELIGION = "http://terminology.hl7.org/CodeSystem/v3-ReligiousAffiliation"
 NULL_FLAVOR = "http://terminology.hl7.org/CodeSystem/v3-NullFlavor"
 LOINC = "http://loinc.org"
@@ -122,3 +131,9 @@ Not an emergency, which may not wait for a letter, and not marketing, surveys or
 
 RESTRICTED = frozenset({"R", "V"})
 """Confidentiality restricted and very restricted."""
+
+SENSITIVITIES: Mapping[str, Sensitivity] = {"CEL": Sensitivity.CELEBRITY, "EMP": Sensitivity.EMPLOYEE}
+SENSITIVITY_DISPLAYS: Mapping[str, str] = {
+    "CEL": "celebrity information sensitivity",
+    "EMP": "employee information sensitivity",
+}

@@ -93,6 +93,7 @@ class _Reading:
         languages, places = read_communication(resource.get("communication", ()), self._left)
         self._take("languages", languages, "communication", places)
         self._scalars()
+        self._sensitivity()
         for name, (value, path) in read_extensions(resource.get("extension", ()), self._values, self._left).items():
             self._take(name, value, path)
         restricted = self._restricted()
@@ -233,6 +234,11 @@ class _Reading:
             label.get("system") == codes.CONFIDENTIALITY and label.get("code") in codes.RESTRICTED
             for label in meta.get("security", ())
         )
+
+    def _sensitivity(self) -> None:
+        labels = self._resource.get("meta", {}).get("security", ())
+        found = [codes.SENSITIVITIES.get(one.get("code")) for one in labels if one.get("system") == codes.ACT_CODE]
+        self._take("sensitivity", [*dict.fromkeys(filter(None, found))], "meta.security")
 
     @staticmethod
     def _use(element: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def patient_of(profile: Mapping[str, Any], *, org: str, patient_id: str) -> dict
     """
     profile = {name: value for name, value in profile.items() if value is not None}
     meta: dict[str, Any] = {"source": f"urn:heed:{org}"}
-    if profile.get("restricted"):
-        meta["security"] = [{"system": codes.CONFIDENTIALITY, "code": "R", "display": "restricted"}]
+    if labels := _security(profile):
+        meta["security"] = labels
     names = [_name(name) for name in profile.get("names", ())]
     preferred = profile.get("preferred_name")
     if preferred and preferred != preferred_name_of(profile.get("names", ())):
@@ -57,6 +57,15 @@ def patient_of(profile: Mapping[str, Any], *, org: str, patient_id: str) -> dict
         ],
     }
     return {key: value for key, value in resource.items() if value is not None and value != []}
+
+
+def _security(profile: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The security labels: confidentiality first, then the sensitivities in their order."""
+    labels = [(codes.CONFIDENTIALITY, "R", "restricted")] if profile.get("restricted") else []
+    for sensitivity in profile.get("sensitivity", ()):
+        code = next(code for code, meant in codes.SENSITIVITIES.items() if meant == sensitivity)
+        labels.append((codes.ACT_CODE, code, codes.SENSITIVITY_DISPLAYS[code]))
+    return [{"system": system, "code": code, "display": display} for system, code, display in labels]
 
 
 def written(resource: Mapping[str, Any]) -> bytes:

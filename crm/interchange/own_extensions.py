@@ -38,6 +38,7 @@ FIELDS: Final = (
     "instructions",
     "appointment_preferences",
     "case_manager",
+    "care_team",
 )
 """Catalogue fields that travel whole in an extension of the Patient, in the order in which they are written."""
 

@@ -75,6 +75,7 @@ _NOTES: Final = (
 )
 _MANAGERS: Final = ("Farida Bello", "Tomasz Lis", "Grace Adeyemi", "Huw Prosser", "Mei Tan", "Jordan Blake")
 _TEAMS: Final = ("Riverside Community Team", "Northgate Diabetes Service", "Harbour Mental Health Team", "Oak Ward")
+_STAFF: Final = tuple(f"staff-{number}" for number in range(1, 21))
 
 
 def give_needs(rng: Random, patient: dict[str, Any], *, signs: bool, new_id: Callable[[str], str]) -> None:
@@ -101,6 +102,7 @@ def give_needs(rng: Random, patient: dict[str, Any], *, signs: bool, new_id: Cal
     if rng.random() < 0.2:
         since = f"20{rng.randint(19, 25)}-{rng.randint(1, 12):02d}"
         patient["case_manager"] = {"name": rng.choice(_MANAGERS), "organisation": rng.choice(_TEAMS), "since": since}
+        patient["care_team"] = sorted(rng.sample(_STAFF, 3))
 
 
 def _access(rng: Random, patient: dict[str, Any], *, signs: bool, new_id: Callable[[str], str]) -> None:

@@ -193,6 +193,8 @@ class _Patient:
         if self._age > 60 and rng.random() < 0.08:
             died = TODAY - timedelta(days=rng.randint(20, 900))
             patient |= {"deceased": True, "deceased_at": died.isoformat(), "active": False}
+        if rng.random() < 0.02:
+            patient["sensitivity"] = [rng.choice(("CELEBRITY", "EMPLOYEE"))]
         return patient
 
     def _names(self) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ PROFILE = """query Profile($id: ID!) { patient(id: $id) {
   contactPoints { system value use rank capabilities verified textPermitted period { start } }
   addresses { use lines city postalCode country } channelPreferences { purpose channels }
   contactWindows { days from to timeZone } appointmentPreferences { times days clinicianGender }
-  caseManager { name organisation } identifiers { system value use type { code } }
+  caseManager { name organisation } careTeam sensitivity identifiers { system value use type { code } }
   administrativeGender deceased active restricted recordedAt updatedAt
   provenance { group source recordedBy recordedAt }
 } }"""
@@ -53,6 +53,8 @@ WHOLE: dict[str, Any] = {
     "instructions": "Ring twice.\nThen wait.",
     "appointmentPreferences": {"times": ["MORNING"], "days": ["TUE"], "clinicianGender": "FEMALE"},
     "caseManager": {"name": "Pat Doe", "organisation": "North Clinic"},
+    "careTeam": ["nurse-7"],
+    "sensitivity": ["CELEBRITY"],
     "identifiers": [{"system": "urn:example:hospital-number", "value": "H-7", "use": "USUAL", "type": {"code": "MR"}}],
 }
 

@@ -285,6 +285,14 @@ def test_confidentiality(code: str, restricted: bool) -> None:
     assert draft.restricted is restricted
 
 
+def test_sensitivity() -> None:
+    """Celebrities and employees are marked, once each and in the order of the labels; illnesses never are."""
+    labels = [(codes.ACT_CODE, code) for code in ("EMP", "HIV", "CEL", "EMP")] + [(codes.CONFIDENTIALITY, "CEL")]
+    security = [{"system": system, "code": code} for system, code in labels]
+    assert values(meta={"security": security})["sensitivity"] == ["EMPLOYEE", "CELEBRITY"]
+    assert "sensitivity" not in values(meta={"security": security[1:2]})
+
+
 def test_what_is_not_taken_is_counted_by_path() -> None:
     """The purpose limits what is kept; what is dropped is told, without its content."""
     paths = left(

@@ -191,6 +191,14 @@ def test_an_export_does_not_vouch_for_a_number() -> None:
     assert b"VERIFIED" not in written(_out(profile))
 
 
+def test_sensitivity_travels_beside_confidentiality() -> None:
+    """Both are security labels of the resource, and an import takes both from there."""
+    resource = _out({"restricted": True, "sensitivity": ["EMPLOYEE", "CELEBRITY"]})
+    assert [label["code"] for label in resource["meta"]["security"]] == ["R", "EMP", "CEL"]
+    assert _in(resource).values["sensitivity"] == ["EMPLOYEE", "CELEBRITY"]
+    assert _in(resource).restricted
+
+
 def test_the_identity_of_an_export_is_ours() -> None:
     """An import knows an export again by its id and its source, in the same organisation only."""
     resource = _out({})

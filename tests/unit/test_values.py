@@ -57,6 +57,8 @@ SAMPLES: dict[str, Any] = {
     "instructions": "Ring twice.\nThen wait.",
     "appointment_preferences": {"times": ["MORNING"], "days": ["TUE", "WED"], "clinician_gender": "FEMALE"},
     "case_manager": {"name": "B. Okafor", "since": "2020-05"},
+    "care_team": ["nurse-7", "https://issuer.test/u|0042"],
+    "sensitivity": ["EMPLOYEE", "CELEBRITY"],
     "pronouns": "they/them",
     "administrative_gender": "OTHER",
     "religion": "Quaker",
