@@ -143,13 +143,14 @@ def _steps(
 async def group_commit(
     house: House, inside: Inside, asked: list[dict[str, Any]], rounds: int, seconds: float
 ) -> list[str]:
-    """Lines: reads of one patient a second with and without durable events, and how many events shared a commit."""
+    """Lines: reads of one patient with and without durable events, and how many events shared a commit."""
     lines = []
     durable, nowhere = Counting(LogSink(house.database, signer)), Counting(None)
     async with recording(house, durable) as kept, recording(house, nowhere) as forgetful:
         sides = [_engine(house, each, inside).asking("one", asked) for each in (kept, forgetful)]
         for count in (1, 16, 64):
             rates: list[tuple[float, float]] = []
+            waits: list[tuple[float, float]] = []
             shared: list[float] = []
             for _ in range(rounds):
                 events, commits = durable.events, durable.commits
@@ -157,11 +158,13 @@ async def group_commit(
                 shared.append((durable.events - events) / (durable.commits - commits))
                 without = await measure([sides[1]] * count, time.process_time, seconds)
                 rates.append((with_log.rate, without.rate))
+                waits.append((with_log.p50, without.p50))
             ratio = statistics.median(recorded / lost for recorded, lost in rates)
             recorded, lost = (statistics.median(each) for each in zip(*rates, strict=True))
+            added = statistics.median(recorded - lost for recorded, lost in waits)
             lines.append(
                 f"{count:3} askers: {recorded:7.0f}/s recorded, {lost:7.0f}/s not recorded: {ratio:.2f} x; "
-                f"{statistics.median(shared):.1f} events to a commit"
+                f"p50 {added:+.2f} ms; {statistics.median(shared):.1f} events to a commit"
             )
     return lines
 

@@ -1,128 +1,267 @@
-"""What group commit is worth, in ratios: run it as `python bench/audit.py [SECONDS]` from the project's root.
+"""The access log: the part `audit` of `make bench`. How fast it is beside the obvious way, and what it costs.
 
-Thirty-two clients on one SQLite log (WAL, synchronous=FULL) record one event each, again and again, in three ways that
-are run interleaved: through the log writer, with one transaction for each event under the same rules, and with a bare
-INSERT and COMMIT for each event that keeps no order at all. Disks differ and disturb each other: read the ratios.
+The obvious way is one INSERT and COMMIT for each request through SQLAlchemy: no order, no tree, no signature. Both keep
+the same rows in the same table, with its indexes, and every commit is durable. Disks differ and disturb each other, so
+ways are run interleaved and the ratios count; what one sync of the disk costs at that moment is printed beside them.
 """
 
 import asyncio
 import itertools
+import os
 import statistics
+import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import orjson
+from sqlalchemy import create_engine, insert
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from sqlalchemy import insert
-
+from bench.audit_replica import event
+from bench.children import ROOT, environment
+from bench.load import Ask, Slice, measure
+from commands.house import clock
+from crm.audit.checkpoint import Checkpoint
 from crm.audit.entry import Draft, Entry, draft, number
-from crm.audit.event import Act, Event, Who
+from crm.audit.tree import Frontier
 from crm.audit.writer import LogWriter
 from crm.store.database import Database, connect
 from crm.store.log import LogSink
-from crm.store.migrations import upgrade
 from crm.store.statements import prepare
 from crm.store.tables import audit_event
 from tests.logs import signer
 
-CLIENTS, ROUNDS = 32, 5
-WHO = Who(iss="https://idp.example", sub="u-0042", roles=("front_desk",), org="org-12", client="desk", jti="t-77")
-FIELDS = ("preferredName", "contactPoints", "languages", "displayName", "accessNeeds")
-EVENT = Event(
-    Act.READ, op="PatientProfile", req="r-1", who=WHO, pou="TREAT", pat="a" * 32, fld=FIELDS, obj=7, pol="sha256:ab"
-)
+CLIENTS = 32
+BATCHES = (1, 8, 32, 128)
+REPLICAS = (1, 2, 4)
+STRICT, CORE = "log writer: group commit, tree, signature", "SQLAlchemy Core: INSERT and COMMIT per request"
+ALONE, DRIVER = "the same promises, a transaction per event", "driver alone: INSERT and COMMIT per request"
+
 _INSERT = prepare(insert(audit_event))
-Way = Callable[[], Awaitable[None]]
 
 
-def now() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
+def _sealing(node: str) -> Callable[[Sequence[Draft], int], list[Entry]]:
+    counter = itertools.count(1)
+    return lambda drafts, _now: [number(each, node, next(counter)) for each in drafts]
 
 
-def alone(database: Database) -> Way:
-    """One transaction for each event, with the head locked and numbers without gaps."""
-    sink, counter = LogSink(database, signer), itertools.count(1)
-
-    def seal(drafts: Sequence[Draft], _db_time: int) -> list[Entry]:
-        return [number(one, "bench/alone", next(counter)) for one in drafts]
-
-    async def way() -> None:
-        await sink.commit("alone", [draft(EVENT, now())], seal)
-
-    return way
+def _rows(org: str) -> Iterator[dict[str, Any]]:
+    """Finished rows of the log, numbered by a counter of this process."""
+    for seq in itertools.count():
+        entry = number(draft(event(), clock()), "bench", seq + 1)
+        index = entry.index._asdict()
+        yield {"org": org, "seq": seq, "id": entry.id, "leaf": entry.leaf, "leaf_hash": entry.leaf_hash, **index}
 
 
-def bare(database: Database) -> Way:
-    """One INSERT and COMMIT for each event, numbered by a counter of this process."""
-    counter = itertools.count()
+@asynccontextmanager
+async def _core(url: str) -> AsyncIterator[Ask]:
+    """One INSERT and COMMIT through SQLAlchemy: on PostgreSQL its asynchronous engine, a connection for each client.
 
-    async def way() -> None:
-        seq = next(counter)
-        entry = number(draft(EVENT, now()), "bench/bare", seq + 1)
-        row = {"org": "bare", "seq": seq, "id": entry.id, "leaf": entry.leaf, "leaf_hash": entry.leaf_hash}
-        async with database.transaction("bare") as connection:
-            await connection.execute(_INSERT, **row, **entry.index._asdict())
+    On SQLite its synchronous engine on a thread, since there is one writer. (aiosqlite would hop for each statement.)
+    """
+    rows = _rows("core")
+    if url.startswith("postgresql"):
+        engine = create_async_engine(url.replace("postgresql", "postgresql+asyncpg", 1), pool_size=CLIENTS)
 
-    return way
+        async def ask(_: int) -> bytes:
+            async with engine.begin() as connection:
+                await connection.execute(insert(audit_event), next(rows))
+            return b""
+
+        yield ask
+        await engine.dispose()
+        return
+    plain = create_engine(url)
+    with plain.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL; the file itself remembers WAL
+
+    def add(row: dict[str, Any]) -> None:
+        with plain.begin() as connection:
+            connection.execute(insert(audit_event), row)
+
+    with ThreadPoolExecutor(1) as thread:
+
+        async def ask_thread(_: int) -> bytes:
+            await asyncio.get_running_loop().run_in_executor(thread, add, next(rows))
+            return b""
+
+        yield ask_thread
+    plain.dispose()
 
 
-async def rate(way: Way, seconds: float) -> tuple[float, float, float]:
-    """Events in a second, median milliseconds of one, and microseconds of processor time for each."""
-    waits: list[float] = []
-    end = time.perf_counter() + seconds
+@asynccontextmanager
+async def _ways(database: Database, url: str) -> AsyncIterator[dict[str, Ask]]:
+    sink, seal, rows = LogSink(database, signer), _sealing("alone"), _rows("driver")
+    writer = LogWriter(LogSink(database, signer), node="bench", clock=clock, deadline=60)
+    await writer.start()
 
-    async def client() -> None:
-        while (start := time.perf_counter()) < end:
-            await way()
-            waits.append(time.perf_counter() - start)
+    async def strict(_: int) -> bytes:
+        await writer.append("strict", [event()])
+        return b""
 
-    start, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    taken, used = time.perf_counter() - start, time.process_time() - cpu
-    return len(waits) / taken, statistics.median(waits) * 1000, used / len(waits) * 1e6
+    async def alone(_: int) -> bytes:
+        await sink.commit("alone", [draft(event(), clock())], seal)
+        return b""
+
+    async def driver(_: int) -> bytes:
+        row = next(rows)
+        async with database.transaction("driver") as connection:
+            await connection.execute(_INSERT, **row)
+        return b""
+
+    async with _core(url) as core:
+        yield {STRICT: strict, CORE: core, ALONE: alone, DRIVER: driver}
+    await writer.stop()
 
 
-async def compare(url: str, seconds: float) -> None:
-    """Prints one line for each way."""
+def disk(folder: Path, times: int = 40) -> float:
+    """Median milliseconds of writing 8 KiB and syncing them, where the databases are."""
+    taken = []
+    with (folder / "floor").open("wb") as file:
+        for _ in range(times):
+            start = time.perf_counter()
+            file.seek(0)
+            file.write(os.urandom(8192))
+            file.flush()
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1e3
+
+
+async def compare(url: str, folder: Path, rounds: int, seconds: float) -> list[str]:
+    """Lines: each way with 32 clients, and how many times better the log writer is."""
     database = connect(url, wait_timeout=60)
     await database.open()
-    writer = LogWriter(LogSink(database, signer), node="bench", clock=now, deadline=60)
-    await writer.start()
-    ways: dict[str, Way] = {
-        "log writer, group commit": lambda: writer.append("grouped", [EVENT]),
-        "one transaction per event": alone(database),
-        "bare INSERT and COMMIT": bare(database),
-    }
-    results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            results[name].append(await rate(way, seconds))
-    await writer.stop()
+    floors: list[float] = []
+    async with _ways(database, url) as ways:
+        found: dict[str, list[Slice]] = {name: [] for name in ways}
+        for turn in range(rounds):
+            floors.append(disk(folder))
+            names = list(ways)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                found[name].append(await measure([ways[name]] * CLIENTS, time.process_time, seconds))
     await database.close()
-    rates = {name: statistics.median(found[0] for found in rounds) for name, rounds in results.items()}
-    grouped = next(iter(rates.values()))
-    print(f"{CLIENTS} clients, SQLite FULL, median of {ROUNDS} interleaved rounds of {seconds} s")
-    print(f"{'':28}{'events/s':>10}{'(min-max)':>16}{'p50 ms':>9}{'CPU µs':>9}{'writer is':>11}")
-    for name, rounds in results.items():
-        low, high = min(found[0] for found in rounds), max(found[0] for found in rounds)
-        wait = statistics.median(found[1] for found in rounds)
-        used = statistics.median(found[2] for found in rounds)
-        spread = f"{low:.0f}-{high:.0f}"
-        print(f"{name:28}{rates[name]:10.0f}{spread:>16}{wait:9.1f}{used:9.0f}{grouped / rates[name]:10.1f}x")
+    lines = [f"{'':48}{'events/s':>17}{'p50 ms':>10}{'CPU µs':>8}{'events/s, times':>20}{'p50, times':>20}"]
+    for name, slices in found.items():
+        rate, p50, cpu = (statistics.median(getattr(each, what) for each in slices) for what in ("rate", "p50", "cpu"))
+        span = f"({min(each.rate for each in slices):.0f}-{max(each.rate for each in slices):.0f})"
+        line = f"{name:48}{rate:7.0f} {span:>13}{p50:7.1f}{cpu:8.0f}"
+        if name != STRICT:
+            pairs = list(zip(found[STRICT], slices, strict=True))
+            line += f"{_spread([ours.rate / theirs.rate for ours, theirs in pairs]):>20}"
+            line += f"{_spread([ours.p50 / theirs.p50 for ours, theirs in pairs], 2):>20}"
+        lines.append(line)
+    return [*lines, f"8 KiB written and synced meanwhile: {_spread(floors, 2)} ms"]
 
 
-def main() -> None:
-    """Makes a database of its own and removes it."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
-    with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
-        url = f"sqlite:///{folder}/heed.db"
-        upgrade(url)
-        asyncio.run(compare(url, seconds))
+def _spread(numbers: Sequence[float], digits: int = 1) -> str:
+    middle, low, high = (f"{each:.{digits}f}" for each in (statistics.median(numbers), min(numbers), max(numbers)))
+    return f"{middle} ({low}-{high})"
 
 
-if __name__ == "__main__":
-    main()
+@contextmanager
+def _replica(url: str, name: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "bench.audit_replica", url, name]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment({}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError("a replica did not start")
+        yield process
+        process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def replicas(url: str, rounds: int, seconds: float) -> list[str]:
+    """Lines: 1, 2 and 4 processes on one log, with 32 clients in each and with 32 clients in all."""
+    cases = [(count, CLIENTS) for count in REPLICAS] + [(count, CLIENTS // count) for count in REPLICAS[1:]]
+    found: dict[tuple[int, int], list[tuple[float, float, float]]] = {case: [] for case in cases}
+    with ExitStack() as stack:
+        processes = [stack.enter_context(_replica(url, f"r{place}")) for place in range(max(REPLICAS))]
+        for turn in range(rounds):
+            for count, clients in cases[turn % len(cases) :] + cases[: turn % len(cases)]:
+                told = _told(processes[:count], f"{seconds} {clients}\n")
+                p50 = statistics.median(each["p50"] for each in told)
+                shared = statistics.mean(each["shared"] for each in told)
+                found[count, clients].append((sum(each["rate"] for each in told), p50, shared))
+    lines = [f"{'':32}{'events/s':>20}{'p50 ms':>9}{'events to a commit':>20}{'events/s, times one':>24}"]
+    for (count, clients), runs in found.items():
+        rate, p50, shared = (statistics.median(each) for each in zip(*runs, strict=True))
+        span = f"({min(run[0] for run in runs):.0f}-{max(run[0] for run in runs):.0f})"
+        ratio = _spread([ours[0] / one[0] for ours, one in zip(runs, found[1, CLIENTS], strict=True)], 2)
+        title = f"{count} x {clients} clients"
+        lines.append(f"{title:32}{rate:7.0f} {span:>13}{p50:8.1f}{shared:20.1f}{ratio:>24}")
+    return lines
+
+
+def _told(processes: Sequence["subprocess.Popen[str]"], order: str) -> list[dict[str, float]]:
+    """All begin at once; what each measured."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(order)
+        process.stdin.flush()
+    answers = []
+    for process in processes:
+        assert process.stdout is not None
+        answers.append(orjson.loads(process.stdout.readline()))
+    return answers
+
+
+def _path(batch: int) -> Callable[[], None]:
+    """Everything of the log path but the database: draft, leaf, hash, tree, root, signature, rows for the driver."""
+    tree, sign, seal, one = Frontier(), signer("bench", 1), _sealing("bench"), event()
+
+    def path() -> None:
+        entries = seal([draft(one, clock()) for _ in range(batch)], 0)
+        first = tree.size
+        for entry in entries:
+            tree.append(entry.leaf_hash)
+        sign.sign(Checkpoint(sign.name, tree.size, tree.root()).text())
+        tree.octets()
+        list(enumerate(((each.id, *each.index, each.leaf, each.leaf_hash) for each in entries), start=first))
+
+    return path
+
+
+async def _used(work: Callable[[], Awaitable[None]], times: int) -> float:
+    start = time.process_time()
+    for _ in range(times):
+        await work()
+    return (time.process_time() - start) / times * 1e6
+
+
+async def processor(url: str, rounds: int) -> list[str]:
+    """Lines: microseconds of this process's processor time for each event, by the size of the batch."""
+    database = connect(url)
+    await database.open()
+    sink, seal = LogSink(database, signer), _sealing("bench")
+    found: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for batch in BATCHES:
+            path = _path(batch)
+
+            async def pure(path: Callable[[], None] = path) -> None:
+                path()
+
+            async def stored(batch: int = batch) -> None:
+                one = event()
+                await sink.commit("cpu", [draft(one, clock()) for _ in range(batch)], seal)
+
+            for name, work, times in (("path", pure, 6400 // batch), ("stored", stored, 64)):
+                found.setdefault((name, batch), []).append(await _used(work, times) / batch)
+    await database.close()
+    titles = {"path": "leaf, hash, tree, signature, rows", "stored": "… and the driver, until it is committed"}
+    lines = [f"{'events to a batch':48}" + "".join(f"{batch:>20}" for batch in BATCHES)]
+    for name, title in titles.items():
+        lines.append(f"{title:48}" + "".join(f"{_spread(found[name, batch]):>20}" for batch in BATCHES))
+    return lines
