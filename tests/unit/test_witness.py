@@ -1,0 +1,191 @@
+"""A witness: it cosigns what only grew, says no to everything else, and keeps what proves a lie (T3, T4, T29)."""
+
+import base64
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from commands.witness import MOST_OCTETS, Witness, folder
+from crm.crypto.cosignature import cosigned_at
+from crm.crypto.note import Signer, open_note, with_signatures
+from crm.errors import Unsafe
+from tests.witnesses import COSIGNER, NOW, Log, request, witness
+
+LOG = Log(leaves=[f"event {number}" for number in range(700)])
+
+
+def evidence(path: Path) -> list[dict[str, str]]:
+    """What the witness kept of logs that lied."""
+    return [json.loads(file.read_text()) for file in sorted((path / "evidence").iterdir())]
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 2), (5, 8), (8, 8), (255, 256), (256, 700), (699, 700)])
+def test_what_only_grew_is_cosigned(tmp_path: Path, first: int, second: int) -> None:
+    """A later checkpoint with its proof gets a line that verifies, and is what the witness then knows of the log."""
+    it = witness(tmp_path, LOG)
+    if first:
+        assert it.add(LOG.brings(0, first)).status == 200
+    answer = it.add(LOG.brings(first, second))
+    assert (answer.status, answer.text[:2]) == (200, "\u2014 ")
+    assert cosigned_at(with_signatures(LOG.note(second), answer.text), COSIGNER.verifier_key) == NOW
+    note = it.latest(LOG.signer.name)
+    assert note
+    assert open_note(note, LOG.signer.verifier_key) == LOG.note(second).partition("\n\n")[0] + "\n"
+    assert cosigned_at(note, COSIGNER.verifier_key) == NOW
+    assert evidence(tmp_path) == []
+
+
+def test_it_remembers_what_it_cosigned(tmp_path: Path) -> None:
+    """A witness that starts again goes on from where it was, and its files are its own."""
+    assert witness(tmp_path, LOG).add(LOG.brings(0, 300)).status == 200
+    again = witness(tmp_path, LOG)
+    assert again.add(LOG.brings(0, 700)).text == "300\n"
+    assert again.add(LOG.brings(300, 700)).status == 200
+    [file] = (tmp_path / "logs").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_old_size_is_told_ours(tmp_path: Path) -> None:
+    """Who does not know what the witness has learns it, in the form that the specification wants."""
+    it = witness(tmp_path, LOG)
+    it.add(LOG.brings(0, 300))
+    for old in (0, 299, 301):
+        answer = it.add(LOG.brings(old, 400))
+        assert (answer.status, answer.text, answer.media_type) == (409, "300\n", "text/x.tlog.size")
+    assert evidence(tmp_path) == []
+
+
+def test_a_fork_is_never_cosigned_and_both_notes_are_kept(tmp_path: Path) -> None:
+    """Two signed trees of one size prove that the log lied: both stay, word for word, and the first one stands."""
+    it = witness(tmp_path, LOG)
+    it.add(LOG.brings(0, 300))
+    other = Log(leaves=["another"]).grown(*[f"event {number}" for number in range(1, 300)])
+    for _ in range(2):
+        answer = it.add(request(300, [], other.note()))
+        assert (answer.status, answer.text) == (409, "300\n")
+    [kept] = evidence(tmp_path)
+    assert kept["kind"] == "fork"
+    texts = [open_note(kept[name], LOG.signer.verifier_key).split("\n") for name in ("held", "brought")]
+    assert texts[0][:2] == texts[1][:2]
+    assert texts[0][2] != texts[1][2]
+    assert it.add(LOG.brings(300, 301)).status == 200
+
+
+def test_a_log_that_was_put_back_and_went_on_is_not_cosigned(tmp_path: Path) -> None:
+    """Whatever proof it brings, the events that it lost cannot be the beginning of its tree."""
+    it = witness(tmp_path, LOG)
+    it.add(LOG.brings(0, 300))
+    back = Log()
+    back.hashes = LOG.hashes[:250]
+    assert it.add(request(250, [], back.note())).text == "300\n"
+    longer = back.grown(*[f"other {number}" for number in range(100)])
+    for proof in (longer.proof(300), longer.proof(250), [], LOG.proof(300, 350)):
+        assert it.add(request(300, proof, longer.note())).status == 422
+    assert [kept["kind"] for kept in evidence(tmp_path)] == ["behind", "inconsistent"]
+    assert it.latest(LOG.signer.name) == with_signatures(LOG.note(300), COSIGNER.cosign(_text(LOG.note(300)), NOW))
+
+
+def _text(note: str) -> str:
+    return note.partition("\n\n")[0] + "\n"
+
+
+def test_strangers_are_refused(tmp_path: Path) -> None:
+    """A log that it does not know, and a checkpoint that the log's key did not sign, leave nothing behind."""
+    it = witness(tmp_path, LOG)
+    stranger = Log("log.test/south/1", ["one"])
+    assert it.add(stranger.brings(0)).status == 404
+    forged = Signer(LOG.signer.name, bytes(32)).sign(_text(LOG.note(5)))
+    assert it.add(request(0, [], forged)).status == 403
+    assert it.latest(stranger.signer.name) is None
+    assert it.latest(LOG.signer.name) is None
+    assert evidence(tmp_path) == []
+
+
+def test_what_others_signed_is_not_kept(tmp_path: Path) -> None:
+    """Lines of unknown keys are ignored, and do not come back with ours."""
+    it = witness(tmp_path, LOG)
+    more = with_signatures(LOG.note(5), Signer("somebody", bytes(32)).sign(_text(LOG.note(5))).rpartition("\n\n")[2])
+    assert it.add(request(0, [], more)).status == 200
+    assert "somebody" not in (it.latest(LOG.signer.name) or "")
+
+
+NOTE = LOG.note(5)
+STEP = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\n\n",
+        b"\xff\xfe\n\n",
+        NOTE.encode(),
+        f"old 0\n{NOTE}".encode(),
+        f"old -1\n\n{NOTE}".encode(),
+        f"old 00\n\n{NOTE}".encode(),
+        f"old 6\n\n{NOTE}".encode(),
+        f"old\u00a00\n\n{NOTE}".encode(),
+        f"old 0\r\n\r\n{NOTE}".encode(),
+        f"old 1\nAAAA\n\n{NOTE}".encode(),
+        f"old 1\n{STEP[:-1]}\n\n{NOTE}".encode(),
+        f"old 1\n{(STEP + chr(10)) * 64}\n{NOTE}".encode(),
+        f"old 0\n\n{NOTE}".replace("\n5\n", "\n05\n").encode(),
+        f"old 0\n\n{NOTE}".replace("\n5\n", "\n5\nmore\n", 1).replace("\n5\n\n", "\n").encode(),
+        f"old 0\n\n{NOTE}".encode() + b"x" * MOST_OCTETS,
+    ],
+)
+def test_garbage_is_refused(tmp_path: Path, body: bytes) -> None:
+    """Whatever is no request of the specification's form, in 400 and nothing else."""
+    it = witness(tmp_path, LOG)
+    assert it.add(body).status == 400
+    assert it.latest(LOG.signer.name) is None
+
+
+def test_one_of_many_at_once_is_first(tmp_path: Path) -> None:
+    """Checking and remembering are one step: of different later trees only one can follow the same older one."""
+    it = witness(tmp_path, LOG)
+    it.add(LOG.brings(0, 100))
+    branches = [LOG.brings(100, 101)]
+    for number in range(7):
+        branch = Log()
+        branch.hashes = LOG.hashes[:100]
+        branches.append(branch.grown(f"branch {number}").brings(100))
+    answers: list[int] = []
+    threads = [threading.Thread(target=lambda body=body: answers.append(it.add(body).status)) for body in branches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [200] + [409] * 7
+    assert {kept["kind"] for kept in evidence(tmp_path)} == {"fork"}
+
+
+def test_its_key_is_made_once_and_is_its_own(tmp_path: Path) -> None:
+    """The first run makes the key, with mode 0600; later ones have the same, and only one at a time."""
+    with folder(tmp_path / "w", "witness.test/w1") as first:
+        assert (tmp_path / "w" / "key").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(Unsafe, match="another witness"), folder(tmp_path / "w", None):
+            pass
+    with folder(tmp_path / "w", None) as again:
+        assert again.verifier_key == first.verifier_key
+    with pytest.raises(Unsafe, match="keeps its name"), folder(tmp_path / "w", "other"):
+        pass
+    (tmp_path / "w" / "key").chmod(0o644)
+    with pytest.raises(Unsafe, match="chmod 600"), folder(tmp_path / "w", None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (["nonsense"], "not the verifier key"),
+        ([COSIGNER.verifier_key], "not the verifier key"),
+        ([LOG.signer.verifier_key, Signer(LOG.signer.name, bytes(32)).verifier_key], "two keys"),
+    ],
+)
+def test_what_it_is_told_to_watch_is_checked(tmp_path: Path, keys: list[str], words: str) -> None:
+    """Keys of logs, one for each; the key of a witness is none."""
+    with pytest.raises(Unsafe, match=words):
+        Witness(tmp_path, COSIGNER, keys, lambda: NOW)
