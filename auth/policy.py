@@ -7,7 +7,6 @@ fields, and no patient: which record exists, and in which organisation, is for t
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from auth.actor import Actor
 from auth.errors import Forbidden, ForbiddenField, PurposeNotPermitted, PurposeRequired
 from auth.purposes import Purpose
 from auth.roles import PERSONAL, Role
+from auth.vocabulary import Action, Group
 
 __all__ = [
     "GRANTS",
@@ -35,59 +35,13 @@ __all__ = [
 ]
 
 
-class Group(StrEnum):
-    """A set of profile fields that is granted, masked and attributed to a source together.
-
-    Every row of the catalogue belongs to exactly one group. RECORD (with `id` and `version`) is what can be said of a
-    record without opening anything; HANDLING is what staff should do about a cultural need, CULTURE is why.
-    """
-
-    RECORD = "RECORD"
-    GOVERNANCE = "GOVERNANCE"
-    ADDRESSING = "ADDRESSING"
-    PRONOUNS = "PRONOUNS"
-    LEGAL_NAME = "LEGAL_NAME"
-    BIRTH = "BIRTH"
-    VITAL = "VITAL"
-    GENDER = "GENDER"
-    IDENTIFIERS = "IDENTIFIERS"
-    LANGUAGE = "LANGUAGE"
-    ACCESS = "ACCESS"
-    HANDLING = "HANDLING"
-    CULTURE = "CULTURE"
-    CONTACT = "CONTACT"
-    ADDRESS = "ADDRESS"
-    CHANNEL = "CHANNEL"
-    STYLE = "STYLE"
-    APPOINTMENT = "APPOINTMENT"
-    CASE_MANAGER = "CASE_MANAGER"
-
-
-class Action(StrEnum):
-    """What an actor wants to do, before any field is named. SCHEMA_READ is introspection outside development.
-
-    HOLD places and lifts legal holds, and shows them and the receipts of erasures; ERASE erases.
-    """
-
-    READ = "patient:read"
-    SEARCH = "patient:search"
-    REGISTER = "patient:register"
-    UPDATE = "patient:update"
-    IMPORT = "patient:import"
-    EXPORT = "patient:export"
-    ERASE = "patient:erase"
-    HOLD = "patient:hold"
-    AUDIT_READ = "audit:read"
-    SELF_READ = "self:read"
-    SCHEMA_READ = "schema:read"
-
-
 @dataclass(frozen=True, slots=True)
 class Grant:
     """One row of the allow-list: what `role` may do for any of `purposes`.
 
     `read` is given in clear, `masked` in the catalogue's masked form, `write` may be changed. `sees_restricted` means
-    that a restricted record withholds nothing from this row (see `WITHHELD_WHEN_RESTRICTED`).
+    that a restricted record withholds nothing from this row (see `WITHHELD_WHEN_RESTRICTED`). `needs_grant` means that
+    each record is opened only to somebody who holds an active break-glass grant for it.
     """
 
     role: Role
@@ -97,18 +51,21 @@ class Grant:
     masked: frozenset[Group] = frozenset()
     write: frozenset[Group] = frozenset()
     sees_restricted: bool = False
+    needs_grant: bool = False
 
 
 class ReadGrant(NamedTuple):
     """A yes to a read: the `rule` that said so, and which of the asked paths come in `clear` and which `masked`.
 
     `groups` are all that the actor may read this way, asked or not: what is said *about* other groups is not for them.
+    With `needs_grant` none of it is a yes for a record for which the actor holds no active break-glass grant.
     """
 
     rule: str
     clear: frozenset[str]
     masked: frozenset[str]
     groups: frozenset[Group] = frozenset()
+    needs_grant: bool = False
 
 
 class WriteGrant(NamedTuple):
@@ -127,6 +84,7 @@ class MatrixRow(NamedTuple):
     masked: str
     write: str
     restricted: str
+    needs: str
 
 
 # --- the allow-list --------------------------------------------------------------------------------------------------
@@ -154,15 +112,23 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.CLINICIAN,
         frozenset({Purpose.TREAT}),
-        frozenset({Action.READ, Action.SEARCH, Action.UPDATE}),
+        frozenset({Action.READ, Action.SEARCH, Action.UPDATE, Action.BREAK_GLASS}),
         read=_ALL,
         write=_MEETING | _REACHING | {Group.VITAL, Group.CULTURE, Group.GENDER, Group.CASE_MANAGER},
     ),
     Grant(
         Role.CLINICIAN,
         frozenset({Purpose.ETREAT}),
-        frozenset({Action.READ, Action.SEARCH}),
+        frozenset({Action.READ, Action.SEARCH, Action.BREAK_GLASS}),
         read=_ALL,
+    ),
+    Grant(  # one patient at a time, for as long as a grant lasts: no search, and no change
+        Role.CLINICIAN,
+        frozenset({Purpose.BTG}),
+        frozenset({Action.READ, Action.BREAK_GLASS}),
+        read=_ALL,
+        sees_restricted=True,
+        needs_grant=True,
     ),
     Grant(
         Role.CARE_COORDINATOR,
@@ -213,14 +179,16 @@ GRANTS: tuple[Grant, ...] = (
     Grant(  # recognises a record in a complaint without learning it; keeps evidence, and so cannot erase
         Role.COMPLIANCE_OFFICER,
         frozenset({Purpose.HCOMPL}),
-        frozenset({Action.READ, Action.AUDIT_READ, Action.HOLD}),
+        frozenset({Action.READ, Action.AUDIT_READ, Action.HOLD, Action.REVIEW}),
         read=frozenset({Group.RECORD, Group.GOVERNANCE}),
         masked=frozenset({Group.ADDRESSING, Group.CONTACT, Group.IDENTIFIERS}),
     ),
     Grant(  # answers requests under GDPR Art. 15 and 17 and 45 CFR 164.524, which reach the whole record
         Role.PRIVACY_OFFICER,
         frozenset({Purpose.HCOMPL, Purpose.RECORDMGT}),
-        frozenset({Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ, Action.ERASE, Action.HOLD}),
+        frozenset(
+            {Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ, Action.ERASE, Action.HOLD, Action.REVIEW}
+        ),
         read=_ALL,
         sees_restricted=True,
     ),
@@ -267,11 +235,11 @@ def decide_read(actor: Actor, groups: Mapping[str, Group], action: Action = Acti
     ruling = _ruling(actor, action)
     clear = frozenset(path for path, group in groups.items() if group in ruling.read)
     if len(clear) == len(groups):
-        return ReadGrant(ruling.rule, clear, frozenset(), ruling.read | ruling.masked)
+        return ReadGrant(ruling.rule, clear, frozenset(), ruling.read | ruling.masked, ruling.needs_grant)
     masked = frozenset(path for path, group in groups.items() if group in ruling.masked)
     if refused := groups.keys() - clear - masked:
         raise ForbiddenField(refused)
-    return ReadGrant(ruling.rule, clear, masked, ruling.read | ruling.masked)
+    return ReadGrant(ruling.rule, clear, masked, ruling.read | ruling.masked, ruling.needs_grant)
 
 
 def decide_write(actor: Actor, groups: Mapping[str, Group], action: Action) -> WriteGrant:
@@ -311,6 +279,7 @@ class _Ruling(NamedTuple):
     read: frozenset[Group]
     masked: frozenset[Group]
     write: frozenset[Group]
+    needs_grant: bool
 
 
 def _ruling(actor: Actor, action: Action) -> _Ruling:
@@ -329,14 +298,18 @@ def _combine(roles: frozenset[Role], purpose: Purpose, action: Action) -> _Rulin
 
 
 def _union(rows: Sequence[Grant], purpose: Purpose, action: Action) -> _Ruling:
-    """Several roles add up: clear beats masked. Only rows that hold the action itself lend it their fields."""
+    """Several roles add up: clear beats masked. Only rows that hold the action itself lend it their fields.
+
+    A condition of one row holds for all that they give together.
+    """
     granting = [grant for grant in rows if action in grant.actions]
     rule = "+".join(f"{grant.role}/{purpose}" for grant in granting or rows)
     if not granting:
         raise Forbidden(rule)
     read = frozenset[Group]().union(*(grant.read for grant in granting))
     masked = frozenset[Group]().union(*(grant.masked for grant in granting)) - read
-    return _Ruling(rule, read, masked, frozenset[Group]().union(*(grant.write for grant in granting)))
+    write = frozenset[Group]().union(*(grant.write for grant in granting))
+    return _Ruling(rule, read, masked, write, any(grant.needs_grant for grant in granting))
 
 
 def _rows(roles: frozenset[Role], purpose: Purpose) -> list[Grant]:
@@ -357,6 +330,7 @@ def matrix() -> tuple[MatrixRow, ...]:
             _cell(grant.masked),
             _cell(grant.write),
             "seen" if grant.sees_restricted else "withheld",
+            "grant" if grant.needs_grant else "-",
         )
         for grant in GRANTS
         for purpose in sorted(grant.purposes)

@@ -52,6 +52,10 @@ class RestrictedRecord(CrmError):
     """The record is restricted, and the change would overwrite what it withholds from this actor."""
 
 
+class BreakGlassRequired(CrmError):
+    """The purpose of use needs a break-glass grant for this record, and the caller holds none that is active."""
+
+
 class Erased(CrmError):
     """The patient's keys were destroyed on request; nothing is left to read."""
 

@@ -139,6 +139,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.VersionConflict: Code.VERSION_CONFLICT,
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
     crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
+    crm_errors.BreakGlassRequired: Code.BREAK_GLASS_REQUIRED,
     crm_errors.Erased: Code.ERASED,
     crm_errors.LegalHold: Code.LEGAL_HOLD,
     crm_errors.KeyUnavailable: Code.KEY_UNAVAILABLE,

@@ -1,12 +1,15 @@
-"""One patient's data key for one class, bound to its place: the only way to seal and open cells. Stores nothing."""
+"""One patient's data key for one class, bound to its place: the only way to seal and open cells, and details.
+
+Stores nothing.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache
 
 from crm.catalogue import CLASSES, Field, KeyClass
-from crm.crypto import envelope, seal
+from crm.crypto import detail, envelope, seal
 from crm.crypto.aead import Aead, Alg
-from crm.crypto.lengths import lp
+from crm.crypto.lengths import lp, uuid_octets
 from crm.crypto.secret import Secret
 from crm.errors import Tampered
 
@@ -25,13 +28,14 @@ class DataKey(Secret):
     Nonces are drawn inside for each message. The row of a cell is its class: a patient has one sealed row per class.
     """
 
-    __slots__ = ("_cipher", "_frames", "_org", "_owner", "dek_no", "key_class")
+    __slots__ = ("_cipher", "_frames", "_org", "_owner", "_patient", "dek_no", "key_class")
 
     def __init__(self, cipher: Aead, org: str, patient: bytes, key_class: KeyClass, dek_no: int) -> None:
         self.key_class = key_class
         self.dek_no = dek_no
         self._cipher = cipher
         self._org = org
+        self._patient = patient
         self._owner = envelope.owner(patient, key_class)
         self._frames = _frames(org, key_class, dek_no)
 
@@ -66,6 +70,17 @@ class DataKey(Secret):
         if not 0 <= version < _VERSIONS:
             raise Tampered("row seal")
         seal.verify_row(self._cipher, self._covered(version, cells, provenance, record), sealed)
+
+    def seal_detail(self, kind: str, ref: str, words: bytes) -> bytes:
+        """Words sealed beside the event of that kind about `ref` (a UUID)."""
+        return detail.seal_detail(self._cipher, self.dek_no, self._beside(kind, ref), words)
+
+    def open_detail(self, kind: str, ref: str, sealed: bytes) -> bytes:
+        """Those words, by exactly one decryption. Raises Tampered."""
+        return detail.open_detail(self._cipher, self.dek_no, self._beside(kind, ref), sealed)
+
+    def _beside(self, kind: str, ref: str) -> bytes:
+        return detail.place(self._org, self._patient, kind, uuid_octets(ref))
 
     def _foreign(self, field: Field) -> RuntimeError:
         return RuntimeError(f"{field.name} is not sealed under {self.key_class}")

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from auth import policy
@@ -12,7 +13,7 @@ from auth.errors import ForbiddenField
 from auth.policy import Action, Group, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME, BY_PATH
-from crm.errors import BatchTooLarge, Erased, Invalid, NotFound
+from crm.errors import BatchTooLarge, BreakGlassRequired, Erased, Invalid, NotFound
 from crm.services.held_keys import require
 from crm.services.request import Request
 from crm.services.search import Query, parse
@@ -37,6 +38,8 @@ _ACTS = {
     Action.AUDIT_READ: Act.AUDIT_READ,
     Action.ERASE: Act.ERASE,
     Action.HOLD: Act.HOLD,
+    Action.BREAK_GLASS: Act.BREAKGLASS,
+    Action.REVIEW: Act.REVIEW,
 }
 """What is written into the log about an action that was refused, where nothing more special is known."""
 
@@ -64,11 +67,17 @@ def groups(paths: Sequence[str] | frozenset[str]) -> Mapping[str, Group]:
     return {path: BY_PATH[path].group for path in paths}
 
 
-def view(grant: ReadGrant, actor: Actor, *, restricted: bool) -> View:
-    """The view that a grant gives on one record, less what a restricted record withholds from this actor."""
+def view(grant: ReadGrant, actor: Actor, *, restricted: bool, broken: str | None = None) -> View:
+    """The view that a grant gives on one record, less what a restricted record withholds from this actor.
+
+    `broken` is the id of the actor's active break-glass grant for the record. Raises `BreakGlassRequired` where it
+    needs one and there is none.
+    """
+    if grant.needs_grant and broken is None:
+        raise BreakGlassRequired
     hidden = policy.withheld_when_restricted(actor) if restricted else frozenset()
     withheld = frozenset(path for path in grant.clear | grant.masked if BY_PATH[path].group in hidden)
-    return View(grant.clear - withheld, grant.masked - grant.clear - withheld, withheld, grant.groups - hidden)
+    return View(grant.clear - withheld, grant.masked - grant.clear - withheld, withheld, grant.groups - hidden, broken)
 
 
 class Profiles:
@@ -97,11 +106,15 @@ class Profiles:
             return grant
 
     async def read(self, actor: Actor, request: Request, patient_id: str, asked: frozenset[str]) -> Profile:
-        """One profile. Raises `NotFound` for an absent patient and for one this actor may not know of alike."""
+        """One profile. Raises `NotFound` for an absent patient and for one this actor may not know of alike.
+
+        And `Erased`, and `BreakGlassRequired` for whoever asks under break-glass without a grant for the patient.
+        """
         grant = await self.admit(actor, request, asked, [patient_id])
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
             records = await unit.load(_visible(actor, [patient_id]), _names(asked))
-            return self._profile(unit, records.get(patient_id), grant, actor)
+            broken = await unit.grants(records.values()) if grant.needs_grant else {}
+            return self._profile(unit, records.get(patient_id), grant, actor, broken)
 
     async def read_many(
         self, actor: Actor, request: Request, ids: Sequence[str], asked: frozenset[str]
@@ -114,11 +127,12 @@ class Profiles:
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, ids) as unit:
             distinct = list(dict.fromkeys(ids))
             records = await unit.load(_visible(actor, distinct), _names(asked)) if distinct else {}
+            broken = await unit.grants(records.values()) if grant.needs_grant else {}
             answers: dict[str, Profile | Refused] = {}
             for patient_id in distinct:
                 try:
-                    answers[patient_id] = self._profile(unit, records.get(patient_id), grant, actor)
-                except (NotFound, Erased) as refusal:
+                    answers[patient_id] = self._profile(unit, records.get(patient_id), grant, actor, broken)
+                except (NotFound, Erased, BreakGlassRequired) as refusal:
                     answers[patient_id] = Refused(patient_id, reason(refusal))
             refused = [answer for answer in answers.values() if isinstance(answer, Refused)]
             for code in sorted({answer.code for answer in refused}):
@@ -201,12 +215,19 @@ class Profiles:
                     break
         return found
 
-    def _profile(self, unit: Unit, record: Record | None, grant: ReadGrant, actor: Actor) -> Profile:
+    def _profile(
+        self,
+        unit: Unit,
+        record: Record | None,
+        grant: ReadGrant,
+        actor: Actor,
+        broken: Mapping[str, str] = MappingProxyType({}),
+    ) -> Profile:
         if record is None:
             raise NotFound
         if record.status == "erased":
             raise Erased
-        return unit.open(record, view(grant, actor, restricted=record.restricted))
+        return unit.open(record, view(grant, actor, restricted=record.restricted, broken=broken.get(record.id)))
 
 
 def encode_cursor(position: str) -> str:

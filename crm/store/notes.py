@@ -13,7 +13,10 @@ __all__ = ["Note"]
 
 @dataclass(slots=True)
 class Note:
-    """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id."""
+    """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id.
+
+    `sealed` is the digest of words that were stored beside the event.
+    """
 
     record: Record
     act: Act
@@ -23,6 +26,7 @@ class Note:
     out: Outcome = Outcome.OK
     why: str = ""
     broken: str | None = None
+    sealed: str | None = None
 
     def erased(self, name: str) -> Erased:
         """What is answered in place of a field that was erased; then its paths are not among those returned."""
@@ -34,7 +38,6 @@ class Note:
 
     def facts(self) -> dict[str, Any]:
         """The members of the event that are about the patient."""
-        reference = {"ref": self.broken} if self.broken else {}
         return {
             "act": self.act,
             "out": self.out,
@@ -45,7 +48,8 @@ class Note:
             "chg": tuple(sorted({path for name in self.changed for path in (BY_NAME[name].paths or (name,))})),
             "obj": self.record.version,
             "flg": self._flags(),
-            **reference,
+            "ref": self.broken,
+            "sealed": self.sealed,
         }
 
     def _flags(self) -> tuple[str, ...]:

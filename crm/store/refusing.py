@@ -8,6 +8,7 @@ from auth.errors import AuthError
 from crm.audit.event import Event
 from crm.errors import (
     BatchTooLarge,
+    BreakGlassRequired,
     CrmError,
     Erased,
     Invalid,
@@ -59,7 +60,7 @@ def reason(failure: Exception) -> str:
 
 
 DENIALS = (
-    AuthError, BatchTooLarge, Erased, Invalid, LegalHold, NotFound, RestrictedRecord, VersionConflict,
-    VersionRequired,
+    AuthError, BatchTooLarge, BreakGlassRequired, Erased, Invalid, LegalHold, NotFound, RestrictedRecord,
+    VersionConflict, VersionRequired,
 )  # fmt: skip
 """What is refused by a rule; everything else that is raised is a failure of the service."""

@@ -23,11 +23,13 @@ from crm.audit.writer import LogWriter
 from crm.catalogue import BY_NAME, BY_PATH, CLASSES, Index, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.errors import AuditUnavailable, Erased, Invalid
-from crm.store import changing, erasing, holds, imported, ledger, opening, search
+from crm.store import break_glass, changing, details, erasing, holds, imported, ledger, opening, search
 from crm.store import record as records
+from crm.store.break_glass import Grant
 from crm.store.changing import Origin, Source, Writes
 from crm.store.context import Context
 from crm.store.database import Connection, Database, Fetch
+from crm.store.details import Detail
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
@@ -146,6 +148,17 @@ class Unit:
         self.touch(record)
         return await holds.all_of(self._fetch, self.context.org, record.id)
 
+    async def grants(self, found: Iterable[Record]) -> dict[str, str]:
+        """The caller's active break-glass grants for these records: by patient id, the grant's id. One statement."""
+        named = {record.audit_subject: record.id for record in found if record.audit_subject}
+        active = await break_glass.active(self._fetch, self.context, named.keys(), self.now)
+        return {named[subject]: grant_id for subject, grant_id in active.items()}
+
+    async def words(self, kinds: Collection[Act], patients: Mapping[str, str]) -> dict[Detail, str | Erased]:
+        """Words beside events of these kinds, see `details.read`; whoever asks notes that they were opened."""
+        asked = [kind.value for kind in kinds]
+        return await details.read(self._fetch, self._keys, self._renew, self.context, asked, patients)
+
     def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
         return matches(opening.reveal(self._keys, record, names, self.today))
@@ -207,6 +220,25 @@ class WritingUnit(Unit):
         if not await holds.lift(self._connection, self.context.org, hold.id, self.context.who.sub, self.now):
             raise Invalid("input.holdId", "already_lifted")
         return replace(hold, lifted_by=self.context.who.sub, lifted_at=self.now)
+
+    async def break_glass(self, record: Record, grant: Grant, words: str) -> None:
+        """Stores a new grant for a locked record, with the words that justify it. Raises `KeyUnavailable`."""
+        note = self._note(record)
+        note.why, note.broken = grant.reason, grant.id
+        note.sealed = await self._seal(record.id, Detail(grant.id, Act.BREAKGLASS), words)
+        await break_glass.add(self._connection, self.context.org, grant)
+
+    async def review(self, grant: Grant, verdict: str, patient_id: str | None, words: str | None) -> Grant:
+        """Enters the caller's verdict on a grant; `words` are for a patient who is locked. Raises `Invalid`."""
+        if not await break_glass.review(self._connection, self.context, grant.id, verdict, self.now):
+            raise Invalid("input.grantId", "already_reviewed")
+        sealed = await self._seal(patient_id, Detail(grant.id, Act.REVIEW), words) if patient_id and words else None
+        self.remark(pat=grant.subject, ref=grant.id, why=verdict, sealed=sealed)
+        who = self.context.who
+        return replace(grant, reviewer_issuer=who.iss, reviewer=who.sub, reviewed_at=self.now, verdict=verdict)
+
+    async def _seal(self, patient_id: str, detail: Detail, words: str) -> str:
+        return await details.seal(self._connection, self._keys, self.context, patient_id, detail, words, self.now)
 
     def create(self, values: Mapping[str, Any], system: str) -> Record:
         """A new record with these canonical values, under a fresh UUIDv7."""

@@ -49,6 +49,7 @@ def test_every_refusal_below_has_a_code() -> None:
         (crm_errors.VersionConflict(7), Code.VERSION_CONFLICT, {"currentVersion": 7}),
         (crm_errors.BatchTooLarge(1000), Code.BATCH_TOO_LARGE, {}),
         (crm_errors.RestrictedRecord(), Code.RESTRICTED_RECORD, {}),
+        (crm_errors.BreakGlassRequired(), Code.BREAK_GLASS_REQUIRED, {}),
         (crm_errors.Erased(), Code.ERASED, {}),
         (crm_errors.KeyUnavailable(), Code.KEY_UNAVAILABLE, {"retryAfter": 1}),
         (

@@ -40,17 +40,20 @@ LETTERS = {
     "X": Action.SCHEMA_READ,
     "D": Action.ERASE,
     "H": Action.HOLD,
+    "B": Action.BREAK_GLASS,
+    "V": Action.REVIEW,
 }
 READING = (Action.READ, Action.SEARCH, Action.EXPORT, Action.SELF_READ)
 WRITING = (Action.REGISTER, Action.UPDATE, Action.IMPORT)
 
 
 class Expected(NamedTuple):
-    """One line of the table: a letter for each group, the actions, and what a restricted record does."""
+    """One line of the table: a letter for each group, the actions, what a restricted record does, and a condition."""
 
     cells: dict[Group, str]
     actions: frozenset[Action]
     restricted: str
+    needs: str
 
 
 def table() -> dict[tuple[Role, Purpose], Expected]:
@@ -59,15 +62,15 @@ def table() -> dict[tuple[Role, Purpose], Expected]:
     for line in Path(__file__).with_name("policy_matrix.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             continue
-        name, *cells, actions, restricted = line.split()
+        name, *cells, actions, restricted, needs = line.split()
         role, purpose = name.split("/")
         granted = frozenset(LETTERS[letter] for letter in actions)
-        rows[Role(role), Purpose(purpose)] = Expected(dict(zip(Group, cells, strict=True)), granted, restricted)
+        rows[Role(role), Purpose(purpose)] = Expected(dict(zip(Group, cells, strict=True)), granted, restricted, needs)
     return rows
 
 
 EXPECTED = table()
-NOTHING = Expected(dict.fromkeys(Group, "."), frozenset(), "withheld")
+NOTHING = Expected(dict.fromkeys(Group, "."), frozenset(), "withheld", "-")
 PAIRS = [(role, purpose) for role in Role for purpose in Purpose]
 
 
@@ -146,6 +149,38 @@ def test_restricted_records(role: Role, purpose: Purpose) -> None:
     seen = row is not None and row.restricted == "seen"
     withheld = withheld_when_restricted(actor(role, purpose=purpose))
     assert withheld == (frozenset() if seen else {Group.CONTACT, Group.ADDRESS, Group.CASE_MANAGER})
+
+
+@pytest.mark.parametrize(("role", "purpose"), PAIRS)
+def test_what_needs_a_grant(role: Role, purpose: Purpose) -> None:
+    """A read says whether it needs a break-glass grant for each record, also beside roles that lend nothing to it."""
+    row = EXPECTED.get((role, purpose))
+    if row is None or Action.READ not in row.actions:
+        return
+    beside = () if role in PERSONAL else (Role.OPERATOR,)
+    for who in (actor(role, purpose=purpose), actor(role, *beside, purpose=purpose)):
+        assert decide_read(who, {}).needs_grant == (row.needs == "grant")
+        assert decide_read(who, {"some.path": Group.RECORD}).needs_grant == (row.needs == "grant")
+
+
+def test_breaking_the_glass_is_for_one_patient_at_a_time() -> None:
+    """What needs a grant neither searches nor changes nor copies, and nobody who may ask for one may review one."""
+    asking = {role for (role, _), row in EXPECTED.items() if Action.BREAK_GLASS in row.actions}
+    reviewing = {role for (role, _), row in EXPECTED.items() if Action.REVIEW in row.actions}
+    assert asking == {Role.CLINICIAN}
+    assert reviewing == {Role.COMPLIANCE_OFFICER, Role.PRIVACY_OFFICER}
+    for row in EXPECTED.values():
+        if row.needs == "grant":
+            assert row.actions == {Action.READ, Action.BREAK_GLASS}
+            assert "w" not in row.cells.values()
+
+
+def test_the_condition_of_one_row_holds_for_the_union() -> None:
+    """A row without the condition does not lift that of another: it would open every record of the organisation."""
+    bound = Grant(Role.CLINICIAN, frozenset({Purpose.TRAIN}), frozenset({Action.READ}), needs_grant=True)
+    free = replace(bound, role=Role.OPERATOR, needs_grant=False)
+    assert policy._union([bound, free], Purpose.TRAIN, Action.READ).needs_grant
+    assert not policy._union([free], Purpose.TRAIN, Action.READ).needs_grant
 
 
 def test_restricted_record_without_a_purpose() -> None:

@@ -1,0 +1,55 @@
+"""The words of the policy: groups of fields, and actions. Owns the closed lists, not who may do what (`policy`)."""
+
+from enum import StrEnum
+
+__all__ = ["Action", "Group"]
+
+
+class Group(StrEnum):
+    """A set of profile fields that is granted, masked and attributed to a source together.
+
+    Every row of the catalogue belongs to exactly one group. RECORD (with `id` and `version`) is what can be said of a
+    record without opening anything; HANDLING is what staff should do about a cultural need, CULTURE is why.
+    """
+
+    RECORD = "RECORD"
+    GOVERNANCE = "GOVERNANCE"
+    ADDRESSING = "ADDRESSING"
+    PRONOUNS = "PRONOUNS"
+    LEGAL_NAME = "LEGAL_NAME"
+    BIRTH = "BIRTH"
+    VITAL = "VITAL"
+    GENDER = "GENDER"
+    IDENTIFIERS = "IDENTIFIERS"
+    LANGUAGE = "LANGUAGE"
+    ACCESS = "ACCESS"
+    HANDLING = "HANDLING"
+    CULTURE = "CULTURE"
+    CONTACT = "CONTACT"
+    ADDRESS = "ADDRESS"
+    CHANNEL = "CHANNEL"
+    STYLE = "STYLE"
+    APPOINTMENT = "APPOINTMENT"
+    CASE_MANAGER = "CASE_MANAGER"
+
+
+class Action(StrEnum):
+    """What an actor wants to do, before any field is named. SCHEMA_READ is introspection outside development.
+
+    HOLD places and lifts legal holds, and shows them and the receipts of erasures; ERASE erases. BREAK_GLASS asks for a
+    break-glass grant; REVIEW judges what was done under one, and shows the queue.
+    """
+
+    READ = "patient:read"
+    SEARCH = "patient:search"
+    REGISTER = "patient:register"
+    UPDATE = "patient:update"
+    IMPORT = "patient:import"
+    EXPORT = "patient:export"
+    ERASE = "patient:erase"
+    HOLD = "patient:hold"
+    BREAK_GLASS = "patient:break-glass"
+    REVIEW = "break-glass:review"
+    AUDIT_READ = "audit:read"
+    SELF_READ = "self:read"
+    SCHEMA_READ = "schema:read"
