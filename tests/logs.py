@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, select
@@ -65,8 +66,9 @@ async def database_at(url: str) -> AsyncIterator[Database]:
         await database.close()
 
 
+@cache
 def signer(org: str, epoch: int) -> Signer:
-    """Signs the checkpoints of the tests' logs."""
+    """Signs the checkpoints of the tests' logs. Kept, as a service keeps its own."""
     return Signer(origin_of("heed.test", org, epoch), b"a seed of thirty-two octets, so.")
 
 
