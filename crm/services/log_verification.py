@@ -1,0 +1,288 @@
+"""The verification of a log: everything recomputed from its leaves, and held against what others kept of it.
+
+It runs beside the service, which goes on writing, and needs no key: those who verify need not be able to forge. What is
+found is counted and named, and never ends the run. Records against the log is `verification`, which is another matter.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from crm.audit.checkpoint import Checkpoint, origin_of, parse
+from crm.audit.damage import Damages, LogFault
+from crm.audit.recount import Mark, Recount, Seal
+from crm.audit.tiles import WIDTH
+from crm.crypto.cosignature import cosigned_at
+from crm.crypto.note import open_note
+from crm.errors import Tampered
+from crm.store import log_verifying as stored
+from crm.store.database import Database, Fetch
+
+__all__ = ["Advance", "KeyOf", "Outside", "VerifiedLog", "verify_log"]
+
+STRETCH: Final = 16 * WIDTH
+"""Events that are held in memory together."""
+
+Advance = Callable[[int, int | None], None]
+"""Called with how many events are done, and of how many."""
+
+KeyOf = Callable[[str], str]
+"""The verifier key of the log of a name. Raises KeyUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A signed checkpoint that was kept out of reach of whoever has the database; `part` says where."""
+
+    part: str
+    note: str
+
+
+@dataclass(slots=True)
+class VerifiedLog:
+    """What came of one log.
+
+    It has `size` events, those before `pruned` are gone as announced by event number `pruned_by`. `root` is the one
+    that was recomputed. `outside` are the checkpoints from outside that were compared, `vouched` is the largest size of
+    those that fit, None without any. `waiting` events are not numbered yet, the oldest since `oldest` (microseconds
+    since 1970). `lost` says which checkpoints of earlier epochs reach beyond what the log has kept of them.
+    """
+
+    org: str
+    origin: str
+    size: int = 0
+    pruned: int = 0
+    pruned_by: int | None = None
+    epoch: int = 1
+    events: int = 0
+    root: bytes = b""
+    damages: Damages = field(default_factory=Damages)
+    outside: list[tuple[str, int]] = field(default_factory=list)
+    vouched: int | None = None
+    waiting: int = 0
+    oldest: int | None = None
+    witnesses: tuple[str, ...] = ()
+    lost: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was found to be wrong."""
+        return not self.damages.counts
+
+
+async def verify_log(
+    database: Database,
+    org: str,
+    base: str,
+    key_of: KeyOf,
+    outside: Sequence[Outside],
+    witnesses: Mapping[str, str],
+    advance: Advance,
+) -> VerifiedLog:
+    """Verifies the log of an organisation; `base` is what the names of logs begin with.
+
+    `outside` are checkpoints of this log, in any of its epochs. `witnesses` are verifier keys of those whose
+    cosignatures the database keeps, by their names. Raises KeyUnavailable, StoreUnavailable.
+    """
+    begun = time.monotonic()
+    visit = _Visit(partial(database.fetch, org), org, base, key_of, witnesses)
+    await visit.begin()
+    await visit.walk(outside, advance)
+    await visit.end()
+    visit.found.seconds = time.monotonic() - begun
+    return visit.found
+
+
+class _Visit:
+    """One run over one log."""
+
+    def __init__(self, fetch: Fetch, org: str, base: str, key_of: KeyOf, witnesses: Mapping[str, str]) -> None:
+        self.found = VerifiedLog(org, origin_of(base, org, 1), witnesses=tuple(sorted(witnesses)))
+        self._damages = self.found.damages
+        self._fetch = fetch
+        self._origin = partial(origin_of, base, org)
+        self._key_of = key_of
+        self._witnesses = witnesses
+        self._spoken: set[tuple[str, str]] = set()
+
+    async def begin(self) -> None:
+        """Where the log ends, and what waits outside it. Words come first: an event is never younger than its words."""
+        found = self.found
+        self._words = await stored.words(self._fetch)
+        waiting = await stored.waiting(self._fetch)
+        self._promised = {words for each in waiting if (words := each.words) is not None}
+        found.waiting, found.oldest = len(waiting), min((each.created_at for each in waiting), default=None)
+        self._ends = ends = await stored.ends(self._fetch)
+        behind = 0 if ends.last is None else ends.last + 1
+        if ends.size is None and (behind or ends.published):
+            self._damages.add(LogFault.HEAD_MISSING, behind)
+        found.size = behind if ends.size is None else max(0, ends.size)
+        found.epoch, found.origin = ends.epoch, self._origin(ends.epoch)
+        if behind > found.size:
+            self._damages.add(LogFault.EVENT_BEYOND, found.size, part=f"up to {behind - 1}")
+        if (ends.published or 0) > found.size:
+            self._damages.add(LogFault.CHECKPOINT_WRONG, found.size, part=f"one over {ends.published} events")
+        found.pruned = self._kept_from(ends)
+
+    def _kept_from(self, ends: stored.Ends) -> int:
+        """The number of the oldest event that is kept, as far as the head can be believed."""
+        if ends.first is not None and ends.first < ends.pruned:
+            self._damages.add(LogFault.EVENT_UNPRUNED, ends.first)
+            return 0
+        if not 0 <= ends.pruned <= self.found.size or ends.pruned % WIDTH:
+            self._damages.add(LogFault.PRUNE_UNEXPLAINED, 0)
+            return 0
+        return ends.pruned
+
+    async def walk(self, outside: Sequence[Outside], advance: Advance) -> None:
+        """Everything from the first number to the last."""
+        found, ends = self.found, self._ends
+        marks = self._outside(outside)
+        wanted = frozenset(mark.size for mark, _ in marks)
+        self._recount = recount = Recount(found.pruned, wanted, self._damages)
+        recount.begin(await self._published(-1, 0))
+        # A head may claim any size; behind the last event there is nothing to walk over.
+        behind = max(found.pruned, min(found.size, 0 if ends.last is None else ends.last + 1))
+        for start in range(0, behind, STRETCH):
+            end = min(start + STRETCH, behind)
+            tiles = await stored.tiles(self._fetch, start, end)
+            rows = await stored.events(self._fetch, start, end) if end > found.pruned else []
+            sealed = recount.stretch(start, end, rows, tiles, await self._published(start, end))
+            await self._details(sealed)
+            advance(end, found.size)
+        if behind < found.size:
+            self._damages.add(LogFault.EVENT_MISSING, behind, part=f"{found.size - behind} of them")
+        found.root = recount.root()
+        self._head()
+        for mark, epoch in marks:
+            self._compare(mark, epoch)
+        found.vouched = recount.vouched or None  # a checkpoint of nothing vouches for nothing
+
+    async def end(self) -> None:
+        """What only a look at the whole shows."""
+        found, recount = self.found, self._recount
+        found.events = recount.events
+        for seq in await stored.repeated_ids(self._fetch):
+            self._damages.add(LogFault.ID_REPEATED, seq)
+        for level in await stored.tiles_beyond(self._fetch):
+            self._damages.add(LogFault.TILE_BEYOND, part=f"level {level}")
+        for name, kind in sorted(self._words - self._spoken - self._promised):
+            self._damages.add(LogFault.DETAIL_BEYOND, part=f"{kind} {name}")
+        found.pruned_by = max((seq for seq, least in recount.prunes.items() if least == found.pruned), default=None)
+        if found.pruned and found.pruned_by is None:
+            self._damages.add(LogFault.PRUNE_UNEXPLAINED, 0)
+        self._epochs()
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def _head(self) -> None:
+        """The end of the log: its edge, and the checkpoint over all of it."""
+        found, ends = self.found, self._ends
+        if ends.size is None:
+            return
+        self._recount.end(ends.frontier)
+        if ends.checkpoint is None:
+            self._damages.add(LogFault.CHECKPOINT_MISSING)
+            return
+        said = self._opened(ends.checkpoint, found.origin, "head")
+        if said is not None and said.size != found.size:
+            self._damages.add(LogFault.CHECKPOINT_WRONG, min(said.size, found.size), part=f"head over {said.size}")
+        elif said is not None and said.root != found.root:
+            self._recount.contradicted(Mark(said.size, said.root, "head", ends.checkpoint))
+
+    async def _published(self, start: int, end: int) -> list[Mark]:
+        """The checkpoints that the database keeps of sizes behind `start` up to `end`, if the log signed them."""
+        marks = []
+        for each in await stored.published(self._fetch, start, end):
+            part = f"checkpoint {each.epoch}/{each.size}"
+            said = self._opened(each.note, self._origin(each.epoch), part)
+            if said is None:
+                continue
+            if said.size != each.size:
+                self._damages.add(LogFault.CHECKPOINT_WRONG, part=part)
+                continue
+            marks.append(Mark(each.size, said.root, part, each.note))
+            self._cosigned(each, part)
+        return marks
+
+    def _opened(self, note: str, origin: str, part: str) -> Checkpoint | None:
+        """What a note says, if the log of this name signed it."""
+        try:
+            said = parse(open_note(note, self._key_of(origin)))
+        except Tampered:
+            said = None
+        if said is None or said.origin != origin:
+            self._damages.add(LogFault.SIGNATURE_WRONG, part=part)
+            return None
+        return said
+
+    def _cosigned(self, each: stored.Published, part: str) -> None:
+        """The lines of the witnesses whose keys are known."""
+        if not each.cosignatures:
+            if each.witnessed_at is not None and self._witnesses:
+                self._damages.add(LogFault.COSIGNATURE_WRONG, part=part)
+            return
+        for name, key in self._witnesses.items():
+            if f"\u2014 {name} " not in each.cosignatures:
+                continue
+            try:
+                cosigned_at(each.note + each.cosignatures, key)
+            except Tampered:
+                self._damages.add(LogFault.COSIGNATURE_WRONG, part=f"{part} {name}")
+
+    def _outside(self, given: Sequence[Outside]) -> list[tuple[Mark, int]]:
+        """Checkpoints from outside by size, with their epochs. Those that the log did not sign prove nothing of it."""
+        origins = {self._origin(epoch): epoch for epoch in range(1, self.found.epoch + 1)}
+        marks = []
+        for each in given:
+            name = each.note.partition("\n")[0]
+            said = self._opened(each.note, name, each.part)
+            if said is None:
+                continue
+            self.found.outside.append((each.part, said.size))
+            if name not in origins:  # of an epoch that the log does not know of any more
+                self._damages.add(LogFault.ROLLBACK, self.found.size, part=each.part, proofs=self._both(each.note))
+                continue
+            marks.append((Mark(said.size, said.root, each.part, each.note), origins[name]))
+        return sorted(marks, key=lambda mark: mark[0].size)
+
+    def _compare(self, mark: Mark, epoch: int) -> None:
+        """A checkpoint from outside. What an earlier epoch lost is explained as far as the event that ended it says."""
+        origin = self._origin(epoch)
+        for renewal in self._recount.renewals:
+            if renewal.origin == origin and renewal.seq < mark.size <= renewal.size:
+                self.found.lost.append(
+                    f"{mark.part}: {mark.size} events, {renewal.seq} kept, as event {renewal.seq} says"
+                )
+                return
+        self._recount.outside(mark, self._both(mark.note))
+
+    def _both(self, note: str) -> tuple[str, ...]:
+        return (note, self._ends.checkpoint) if self._ends.checkpoint else (note,)
+
+    # --- what stands beside the events --------------------------------------------------------------------------------
+
+    async def _details(self, sealed: Sequence[Seal]) -> None:
+        """The sealed words that events of a stretch speak of, against the digests in their leaves."""
+        if not sealed:
+            return
+        there = await stored.details(self._fetch, sorted({each.words[0] for each in sealed}))
+        for seq, words, digest in sealed:
+            self._spoken.add(words)
+            part = " ".join(reversed(words))
+            if words not in there:
+                self._damages.add(LogFault.DETAIL_MISSING, seq, part=part)
+            elif f"sha256:{hashlib.sha256(there[words]).hexdigest()}" != digest:
+                self._damages.add(LogFault.DETAIL_WRONG, seq, part=part)
+
+    def _epochs(self) -> None:
+        """Whether each epoch but the first begins with an event that says which checkpoint was lost."""
+        expected = [self._origin(epoch) for epoch in range(1, self.found.epoch)]
+        told = [renewal.origin for renewal in self._recount.renewals]
+        # Of a log whose beginning was pruned only the last of them may be left.
+        if told != (expected[len(expected) - len(told) :] if self.found.pruned else expected):
+            self._damages.add(LogFault.EPOCH_UNEXPLAINED, part=f"epoch {self.found.epoch}")
