@@ -4,6 +4,7 @@ Without the signing key everything can be made to fit but the signatures; with i
 reach is what others keep: checkpoints from outside.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,18 @@ class Forger:
                     await connection.copy_records_to_table(table, records=records, columns=list(rows[0]))
         await connection.close()
 
+    async def run(self, sql: str, *values: Any) -> None:
+        """One statement, with `?` for its values."""
+        if self._url.startswith("sqlite:"):
+            with self._file() as file:
+                file.execute(sql, values)
+            return
+        count = iter(range(1, 100))
+        connection = await asyncpg.connect(self._url)
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(re.sub(r"\?", lambda _: f"${next(count)}", sql), *values)
+        await connection.close()
+
     @contextmanager
     def _file(self) -> Iterator[sqlite3.Connection]:
         file = sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=30, isolation_level=None)
@@ -104,11 +117,14 @@ def relisted(book: Book, change: Callable[[list[Row]], None]) -> Book:
 
 
 def refitted(book: Book, *, key: bool) -> Book:
-    """A copy in which everything fits the leaves again: columns, hashes, tiles, edge and size; with the `key` also the
-    signatures of all checkpoints, of which none is larger than the log."""
+    """A copy in which everything fits the leaves again: columns, hashes, tiles, edge and size.
+
+    With the `key` also the checkpoints do, all signed again, of which none is larger than the log.
+    """
     made = deepcopy(book)
     org = made["audit_head"][0]["org"]
-    tree, roots = Regrowth(), {}
+    tree = Regrowth()
+    roots: dict[int, bytes] = {}
     for row in made["audit_event"]:
         content = orjson.loads(row["leaf"])
         row |= {"id": content["id"], "leaf_hash": leaf_hash(row["leaf"]), **index_of(content)._asdict()}

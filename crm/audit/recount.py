@@ -131,12 +131,19 @@ class Recount:
                     self.roots[size] = self._tree.root_at(size)
         return seals
 
-    def end(self, frontier: bytes) -> None:
-        """The end of the log, with the growing edge that is stored for it."""
-        if self._hole is not None:
-            self._gone(self._tree.size)
+    def end(self) -> None:
+        """Behind the last event that there is."""
+        self._gone(self._tree.size)
+
+    def edge(self, frontier: bytes) -> None:
+        """The growing edge that is stored for these events."""
         if self._tree.frontier() != frontier:
-            self.damages.add(LogFault.FRONTIER_WRONG, self._sound, until=max(self._tree.size, self._sound + 1))
+            self.damages.add(LogFault.FRONTIER_WRONG)
+
+    @property
+    def size(self) -> int:
+        """How many leaves were recounted."""
+        return self._tree.size
 
     def root(self) -> bytes:
         """The root over everything so far."""

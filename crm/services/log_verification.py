@@ -16,7 +16,7 @@ from crm.audit.damage import Damages, LogFault
 from crm.audit.recount import Mark, Recount, Seal
 from crm.audit.tiles import WIDTH
 from crm.crypto.cosignature import cosigned_at
-from crm.crypto.note import open_note
+from crm.crypto.note import open_note, parsed
 from crm.errors import Tampered
 from crm.store import log_verifying as stored
 from crm.store.database import Database, Fetch
@@ -48,7 +48,8 @@ class VerifiedLog:
     It has `size` events, those before `pruned` are gone as announced by event number `pruned_by`. `root` is the one
     that was recomputed. `outside` are the checkpoints from outside that were compared, `vouched` is the largest size of
     those that fit, None without any. `waiting` events are not numbered yet, the oldest since `oldest` (microseconds
-    since 1970). `lost` says which checkpoints of earlier epochs reach beyond what the log has kept of them.
+    since 1970). `strangers` are witnesses whose lines were not looked at, for want of their keys. `lost` says which
+    checkpoints of earlier epochs reach beyond what the log has kept of them.
     """
 
     org: str
@@ -64,7 +65,7 @@ class VerifiedLog:
     vouched: int | None = None
     waiting: int = 0
     oldest: int | None = None
-    witnesses: tuple[str, ...] = ()
+    strangers: set[str] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -101,7 +102,7 @@ class _Visit:
     """One run over one log."""
 
     def __init__(self, fetch: Fetch, org: str, base: str, key_of: KeyOf, witnesses: Mapping[str, str]) -> None:
-        self.found = VerifiedLog(org, origin_of(base, org, 1), witnesses=tuple(sorted(witnesses)))
+        self.found = VerifiedLog(org, origin_of(base, org, 1))
         self._damages = self.found.damages
         self._fetch = fetch
         self._origin = partial(origin_of, base, org)
@@ -154,6 +155,7 @@ class _Visit:
             sealed = recount.stretch(start, end, rows, tiles, await self._published(start, end))
             await self._details(sealed)
             advance(end, found.size)
+        recount.end()
         if behind < found.size:
             self._damages.add(LogFault.EVENT_MISSING, behind, part=f"{found.size - behind} of them")
         found.root = recount.root()
@@ -184,7 +186,8 @@ class _Visit:
         found, ends = self.found, self._ends
         if ends.size is None:
             return
-        self._recount.end(ends.frontier)
+        if self._recount.size == found.size:  # else events are gone, and the edge cannot fit
+            self._recount.edge(ends.frontier)
         if ends.checkpoint is None:
             self._damages.add(LogFault.CHECKPOINT_MISSING)
             return
@@ -221,18 +224,20 @@ class _Visit:
         return said
 
     def _cosigned(self, each: stored.Published, part: str) -> None:
-        """The lines of the witnesses whose keys are known."""
+        """The lines of witnesses, as far as their keys are known."""
+        if bool(each.cosignatures) != (each.witnessed_at is not None):
+            self._damages.add(LogFault.COSIGNATURE_WRONG, part=part)
         if not each.cosignatures:
-            if each.witnessed_at is not None and self._witnesses:
-                self._damages.add(LogFault.COSIGNATURE_WRONG, part=part)
             return
-        for name, key in self._witnesses.items():
-            if f"\u2014 {name} " not in each.cosignatures:
-                continue
-            try:
-                cosigned_at(each.note + each.cosignatures, key)
-            except Tampered:
-                self._damages.add(LogFault.COSIGNATURE_WRONG, part=f"{part} {name}")
+        note = each.note + each.cosignatures
+        try:
+            names = {line.name for line in parsed(note).signatures} - {each.note.partition("\n")[0]}
+            for name in names & self._witnesses.keys():
+                cosigned_at(note, self._witnesses[name])
+        except Tampered:
+            self._damages.add(LogFault.COSIGNATURE_WRONG, part=part)
+        else:
+            self.found.strangers |= names - self._witnesses.keys()
 
     def _outside(self, given: Sequence[Outside]) -> list[tuple[Mark, int]]:
         """Checkpoints from outside by size, with their epochs. Those that the log did not sign prove nothing of it."""
