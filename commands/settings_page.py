@@ -32,7 +32,7 @@ def settings_page() -> str:
         "- `HEED_LOG_LEVEL` is `debug`;",
         "- a database URL leads to another machine without TLS (`sslmode=require`, `verify-ca` or `verify-full`);",
         "- `HEED_KEY_PROVIDER` is `env`, or a `HEED_ROOT_KEY_…` is set;",
-        "- `HEED_VAULT_ADDR` or `HEED_KMS_ENDPOINT` leads to another machine over plain `http://`.",
+        "- `HEED_VAULT_ADDR`, `HEED_KMS_ENDPOINT` or a witness leads to another machine over plain `http://`.",
         "",
         "SQLite is allowed in production: one process on one machine with an encrypted disk is a sound way to run a",
         "small practice. Several processes or machines need PostgreSQL. Listening on every address (`0.0.0.0`) is",

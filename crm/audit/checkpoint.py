@@ -15,7 +15,7 @@ from urllib.parse import quote
 from crm.audit.tree import HASH
 from crm.errors import Tampered
 
-__all__ = ["Checkpoint", "origin_of", "parse"]
+__all__ = ["Checkpoint", "epoch_of", "origin_of", "parse"]
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
@@ -53,3 +53,11 @@ def origin_of(base: str, org: str, epoch: int) -> str:
     `epoch` counts how often the log had to begin anew, because the database was put back to an older state.
     """
     return f"{base}/{quote(org, safe='')}/{epoch}"
+
+
+def epoch_of(origin: str) -> int:
+    """The epoch in a log's name. Raises Tampered for a name that `origin_of` does not give."""
+    epoch = origin.rpartition("/")[2]
+    if not _SIZE.fullmatch(epoch):
+        raise Tampered("the name of a log")
+    return int(epoch)

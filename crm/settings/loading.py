@@ -34,8 +34,9 @@ def load(**given: Any) -> Settings:
         raise Unsafe("HEED_ENV is production: this command is for development only")
     try:
         settings = Settings(**given)
-    except SettingsError:
-        raise Unsafe("HEED_ISSUERS is not JSON; docs/settings.md shows its shape") from None
+    except SettingsError as error:
+        name = "HEED_WITNESSES" if '"witnesses"' in str(error) else "HEED_ISSUERS"
+        raise Unsafe(f"{name} is not JSON; docs/settings.md shows its shape") from None
     except UnsafeIssuer as error:
         raise Unsafe(f"HEED_ISSUERS: {error}") from None
     except ValidationError as error:
@@ -94,6 +95,10 @@ def _refuse_unsafe(settings: Settings) -> None:
         parts = urlsplit(address)
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise Unsafe(f"{name} is not https: whoever sits on the network could read the keys")
+    for number, witness in enumerate(settings.witnesses):
+        parts = urlsplit(witness.url)
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise Unsafe(f"HEED_WITNESSES.{number}.url is not https: whoever sits on the network could keep it away")
     _refuse_open_wire("HEED_DATABASE_URL", settings.database_url)
     _refuse_open_wire("HEED_KEYSTORE_URL", settings.keystore_url)
 

@@ -14,8 +14,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from auth.issuers import Issuer
 from crm.crypto.provider import USES
+from crm.settings.witnesses import Witness
 
-__all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings"]
+__all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown"]
 
 PREFIX = "HEED_"
 _NONE: dict[str, Any] = {"shown": "none"}
@@ -44,6 +45,13 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class StaffShown(StrEnum):
+    """What patients are told of the members of staff who looked at their record."""
+
+    ROLES = "roles"
+    NAMES = "names"
 
 
 def _root_key(use: str) -> Any:
@@ -247,6 +255,44 @@ class Settings(BaseSettings):
         description="What the names of the logs begin with, such as `heed.clinic.example`: an organisation's log is "
         "`ORIGIN/ORGANISATION/1`. Auditors and witnesses know a log by its name: choose it once.",
     )
+    patients_see_staff: StaffShown = Field(
+        default=StaffShown.ROLES,
+        description="What `myAccessLog` tells patients of the people who looked at their record: `roles`, or `names`: "
+        "also the subject of their token, and the leaf that the proof of an entry is about, which holds it.",
+    )
+    checkpoint_every: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=600,
+        description="Seconds between two published checkpoints of a log that grows.",
+    )
+    checkpoint_journal: Path = Field(
+        default=Path(),
+        json_schema_extra={"shown": "`checkpoints.ndjson` in `HEED_DATA_DIR`"},
+        description="The file that repeats the newest checkpoint of each log outside the database, so that a database "
+        "put back to an older state is noticed at the start.",
+    )
+    witnesses: tuple[Witness, ...] = Field(
+        default=(),
+        max_length=15,
+        json_schema_extra=_NONE,
+        description="Who cosigns checkpoints (C2SP tlog-witness), as a JSON list of `{url, key}`: the address before "
+        "`/add-checkpoint`, and the key that `audit witness --show-key` prints.",
+    )
+    witness_every: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=3_600,
+        description="Seconds between two visits to the witnesses. What happened since the last one is known to nobody "
+        "outside.",
+    )
+    witness_max_age: float = Field(
+        default=86_400.0,
+        ge=1,
+        le=2_592_000,
+        description="Seconds that a published checkpoint may wait for a first witness; then answers are refused with "
+        "`AUDIT_UNAVAILABLE`. Only where there are witnesses.",
+    )
     audit_deadline: float = Field(
         default=2.0,
         gt=0,
@@ -305,4 +351,5 @@ class Settings(BaseSettings):
         values.setdefault("keystore_url", values["database_url"])
         values.setdefault("keyring", folder / "keyring.json")
         values.setdefault("erasure_journal", folder / "erasures.ndjson")
+        values.setdefault("checkpoint_journal", folder / "checkpoints.ndjson")
         return values

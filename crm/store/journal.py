@@ -11,10 +11,8 @@ Whoever can write to it can make a start fail, or hide an erasure that was lost:
 where another user can.
 """
 
-import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +21,7 @@ import orjson
 
 from crm.errors import Unsafe
 from crm.store.ledger import Link
+from crm.store.own_file import opened, synced_folder
 
 __all__ = ["Journal"]
 
@@ -43,7 +42,7 @@ class Journal:
         cannot be read.
         """
         try:
-            with self._opened(os.O_RDONLY) as descriptor:
+            with opened(self.path, str(self), os.O_RDONLY) as descriptor:
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 return self._parsed(_read(descriptor))
         except FileNotFoundError:
@@ -74,38 +73,11 @@ class Journal:
         """The file, locked against other writers; made where there is none."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = not self.path.exists()
-        with self._opened(os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
+        with opened(self.path, str(self), os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
             if new:
-                folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(folder)  # else the name of the file might not survive a crash
-                finally:
-                    os.close(folder)
-
-    @contextmanager
-    def _opened(self, flags: int) -> Iterator[int]:
-        """The file, if it is one that only this user and root can write to. Raises Unsafe, OSError; never waits."""
-        try:
-            descriptor = os.open(self.path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-        except OSError as failure:
-            if failure.errno == errno.ELOOP:
-                raise Unsafe(f"{self} is a symbolic link: give the path of the file itself") from None
-            raise
-        try:
-            self._refuse_foreign(os.fstat(descriptor))
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _refuse_foreign(self, found: os.stat_result) -> None:
-        if not stat.S_ISREG(found.st_mode):
-            raise Unsafe(f"{self} is not a regular file: give the path of one, or of none yet")
-        if found.st_uid not in (0, os.geteuid()):
-            raise Unsafe(f"{self} belongs to another user: run `chown` so that the service's user owns it")
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise Unsafe(f"{self} is open to other users: run `chmod go-w {self.path}`; who may have written to it?")
+                synced_folder(self.path.parent)  # else the name of the file might not survive a crash
 
     def _parsed(self, octets: bytes) -> dict[str, list[Link]]:
         chains: dict[str, list[Link]] = {}
