@@ -5,11 +5,12 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 from crm.store.migrations import upgrade
 
@@ -30,6 +31,49 @@ class Durable:
     def start(self) -> None:
         """Starts it again on the same data."""
         self._server.start()
+
+    @property
+    def folder(self) -> Path:
+        """Where its data lie."""
+        found: Path = self._server.pgdata
+        return found
+
+    def kill(self) -> None:
+        """Ends all of its processes at once, as a power cut would; `start` makes it recover."""
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(self._processes(), timeout=10)
+
+    def freeze(self) -> None:
+        """Stops all of its processes in the middle of what they do."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Lets them go on."""
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        """The server first, which starts the others."""
+        server: psutil.Process = self._server.get_postmaster_info().process
+        with suppress(psutil.NoSuchProcess):
+            return [server, *server.children(recursive=True)]
+        return []
+
+    def run(self, *statements: str) -> None:
+        """Runs statements as a superuser, one by one."""
+
+        async def ask() -> None:
+            connection = await asyncpg.connect(self.url)
+            try:
+                for statement in statements:
+                    await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(ask())
 
     def count(self, table: str, where: str = "true") -> int:
         """How many rows of a table fulfil a condition, seen by a superuser."""

@@ -30,7 +30,7 @@ from crm.store.statements import prepare
 from crm.store.tables import outbox
 from crm.store.unit import Renew, Store
 from tests.keys import key_set
-from tests.logs import signer
+from tests.logs import signer, verifier_key
 
 ORG = "north-clinic"
 OTHER_ORG = "south-clinic"
@@ -168,20 +168,24 @@ async def house(
     renew: Renew = _nothing_new,
     sink: Callable[[Database], Sink] = log_sink,
     deadline: float = 2.0,
+    queue: int = 4096,
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.
 
     `database`, `keys` and `sink` may put something of their own in front of the real parts, such as a counter; the log
-    writes past what stands in front of the database. `renew` looks for new keys. `deadline` is the log's, in seconds.
+    writes past what stands in front of the database. `renew` looks for new keys. `deadline` (in seconds) and `queue`
+    (in events) are the log's.
     """
     real = connect(url, durable=False)
     await real.open()
-    log = LogWriter(sink(real), node="test", clock=now, deadline=deadline)
+    log = LogWriter(sink(real), node="test", clock=now, deadline=deadline, queue=queue)
     await log.start()
     try:
         store = Store(database(real), keys(key_set(folder)), log, now, renew)
         # Tests ask faster than honest callers do, and look for the event of each attempt.
-        opened = replace(services(store, region="GB"), access_log=AccessLog(store, each_second=1_000_000))
+        opened = replace(
+            services(store, region="GB", verifier_key=verifier_key), access_log=AccessLog(store, each_second=1_000_000)
+        )
         yield House(real, opened, log)
         await opened.access_log.close()
     finally:
