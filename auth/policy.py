@@ -152,7 +152,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.PATIENT,
         frozenset({Purpose.PATRQT}),
-        frozenset({Action.READ, Action.SELF_READ, Action.UPDATE}),
+        frozenset({Action.READ, Action.SELF_READ, Action.SELF_AUDIT, Action.UPDATE}),
         read=_ALL,
         write=_MEETING | _REACHING | {Group.CULTURE},
         sees_restricted=True,

@@ -52,4 +52,5 @@ class Action(StrEnum):
     REVIEW = "break-glass:review"
     AUDIT_READ = "audit:read"
     SELF_READ = "self:read"
+    SELF_AUDIT = "self:audit"
     SCHEMA_READ = "schema:read"

@@ -18,7 +18,7 @@ from crm.crypto.stored_key import new_signing_key
 from crm.errors import Unsafe
 from crm.services import Services, services
 from crm.services.erasures import Erasures
-from crm.settings import Environment, Settings
+from crm.settings import Environment, Settings, StaffShown
 from crm.store import migrations, organisations
 from crm.store.database import Database, connect
 from crm.store.journal import Journal
@@ -108,7 +108,12 @@ async def house(settings: Settings, *, lasting: bool = False, forgetful: bool = 
         opened.push_async_callback(log.stop)
         store = Store(database, keys, log, clock, keyroom.renew)
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
-        use_cases = services(store, region=settings.default_region, erasures=erasures)
+        use_cases = services(
+            store,
+            region=settings.default_region,
+            erasures=erasures,
+            staff_names=settings.patients_see_staff is StaffShown.NAMES,
+        )
         opened.push_async_callback(use_cases.access_log.close)
         yield House(settings, database, keystore, provider, keyroom, use_cases, log)
 

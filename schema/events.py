@@ -1,12 +1,38 @@
 """The access log as GraphQL shows it: one event per patient touched, and who asked. Holds field names, never values."""
 
+from enum import StrEnum
+
 import graphene
 
+from crm.audit.event import FLAGS
 from schema import enums
+from schema.enums import enum_type
 from schema.pages import PageInfo
-from schema.scalars import DateTime
+from schema.scalars import DateTime, LogIndex
 
-__all__ = ["AccessEventConnection", "AccessEventFilter"]
+__all__ = ["AccessActor", "AccessEventConnection", "AccessEventFilter", "AccessFlag"]
+
+Flag = StrEnum("Flag", [(name.upper(), name) for name in FLAGS])  # type: ignore[misc]
+AccessFlag = enum_type(
+    Flag,
+    {
+        "BREAK_GLASS": "Under a break-glass grant.",
+        "AFTER_HOURS": "Outside the organisation's hours.",
+        "SELF_ACCESS": "Somebody of the staff looked at their own record.",
+        "SAME_SURNAME": "Somebody of the staff has the surname of the patient.",
+        "VIP": "Many may be curious about the patient.",
+        "COWORKER": "The patient works for the organisation.",
+        "NO_RELATIONSHIP": "Nothing on record connects the caller with the patient.",
+        "BULK": "One of many records in a short time.",
+        "CLOCK_SKEW": "The clocks of the service and of its database disagreed.",
+        "DECEASED": "The patient has died.",
+        "MINOR": "The patient is a minor.",
+        "SAME_ADDRESS": "Somebody of the staff lives where the patient does.",
+        "RESTRICTED": "The record is restricted.",
+    },
+    name="AccessFlag",
+    about="A circumstance of an access, as it was when it happened.",
+)
 
 
 def _names(text: str) -> graphene.Field:
@@ -22,13 +48,16 @@ class AccessActor(graphene.ObjectType):
     roles = graphene.List(graphene.NonNull(enums.RoleEnum), description="The roles in the token.")
     organisation = graphene.String(description="The organisation whose records were asked for.")
     client_id = graphene.String(description="The application that was used.")
+    token_id = graphene.String(description="The id of the token (`jti`), which is one session's.")
 
 
 class AccessEvent(graphene.ObjectType):
     """One entry of the access log: somebody looked, changed, searched or was refused."""
 
     id = graphene.ID(required=True, description="The event's id (a UUID that sorts by time).")
-    seq = graphene.Int(required=True, description="The place in the organisation's log, counted from 0 without gaps.")
+    seq = graphene.Field(
+        LogIndex, required=True, description="The place in the organisation's log, counted from 0 without gaps."
+    )
     recorded_at = graphene.Field(DateTime, required=True, description="When it happened.")
     action = graphene.String(
         required=True,
@@ -41,7 +70,13 @@ class AccessEvent(graphene.ObjectType):
     )
     actor = graphene.Field(AccessActor, required=True, description="Who asked.")
     purpose_of_use = graphene.Field(enums.PurposeOfUse, description="Why they asked, as they stated it.")
-    patient_id = graphene.ID(description="The patient who was touched; null where the event concerns no single one.")
+    patient_id = graphene.ID(
+        description="The patient who was touched; null where the event concerns no single one, or the patient was "
+        "erased since."
+    )
+    audit_subject = graphene.String(
+        description="The patient's random name in the log, which outlives an erasure and then leads to nobody."
+    )
     operation = graphene.String(
         description="The GraphQL operation's name, or `sha256:` and the digest of its document; never its literals."
     )
@@ -56,7 +91,7 @@ class AccessEvent(graphene.ObjectType):
         "without a valid token the event stands for."
     )
     record_version = graphene.Int(description="The version of the record that was read or written.")
-    flags = _names("Circumstances worth a second look, such as `restricted` or `break_glass`.")
+    flags = graphene.List(graphene.NonNull(AccessFlag), required=True, description="Circumstances worth a second look.")
     policy_rules = _names("The rules that decided, such as `front_desk/PATADMIN`.")
     policy_version = graphene.String(description="The version of the policy table that decided.")
 
@@ -79,11 +114,16 @@ class AccessEventFilter(graphene.InputObjectType):
     """Which events to show; all conditions that are given must hold."""
 
     patient_id = graphene.ID(description="Only events that touched this patient.")
+    audit_subject = graphene.String(description="The same by the patient's random name in the log.")
     actor = graphene.String(description="Only events of this subject.")
+    token_id = graphene.String(description="Only events of the session with this token id; needs `actor`.")
     outcome = enums.AccessOutcome(description="Only events that ended so.")
     purpose = enums.PurposeOfUse(description="Only events with this purpose of use.")
     act = graphene.String(name="action", description="Only events of this action, such as `read`.")
     request_id = graphene.String(description="Only events of the request with this X-Request-Id.")
+    flags = graphene.List(
+        graphene.NonNull(AccessFlag), description="Only events with at least one of these circumstances."
+    )
     unattributed = graphene.Boolean(
         description="Instead of the organisation's events: attempts without a valid token, which belong to nobody."
     )

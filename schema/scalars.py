@@ -3,9 +3,9 @@
 from typing import Any
 
 import graphene
-from graphql import GraphQLError, StringValueNode, Undefined, ValueNode
+from graphql import GraphQLError, IntValueNode, StringValueNode, Undefined, ValueNode
 
-__all__ = ["ClockTime", "DateTime", "LanguageTag", "PartialDate", "PartialDateTime", "TimeZone"]
+__all__ = ["ClockTime", "DateTime", "LanguageTag", "LogIndex", "PartialDate", "PartialDateTime", "TimeZone"]
 
 
 class _Text(graphene.Scalar):
@@ -33,6 +33,27 @@ class _Text(graphene.Scalar):
 
 class DateTime(_Text):
     """A point in time as RFC 3339 text; answers are in UTC (`2026-11-21T18:55:03.123456Z`), input needs an offset."""
+
+
+class LogIndex(graphene.Scalar):
+    """A place in a log, or its size: a whole number from 0 to 2^53 - 1, which JavaScript holds exactly."""
+
+    @staticmethod
+    def serialize(value: Any) -> int:
+        if type(value) is int and 0 <= value < 2**53:
+            return value
+        raise GraphQLError("not a place in a log")
+
+    @staticmethod
+    def parse_value(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON does not tell 7.0 from 7
+        return LogIndex.serialize(value)
+
+    @staticmethod
+    def parse_literal(node: ValueNode, _variables: Any = None) -> Any:
+        digits = node.value if isinstance(node, IntValueNode) else ""
+        return int(digits) if digits.isdecimal() and len(digits) < 17 and int(digits) < 2**53 else Undefined
 
 
 class PartialDate(_Text):

@@ -30,9 +30,11 @@ __all__ = [
     "rows_of",
     "signer",
     "until",
+    "verifier_key",
     "writer_on",
 ]
 
+_SEED = b"a seed of thirty-two octets, so."
 START = 1_795_287_303_000_000
 
 _LOG = prepare(select(audit_event).where(audit_event.c.org == bindparam("org")).order_by(audit_event.c.seq))
@@ -69,7 +71,12 @@ async def database_at(url: str) -> AsyncIterator[Database]:
 @cache
 def signer(org: str, epoch: int) -> Signer:
     """Signs the checkpoints of the tests' logs. Kept, as a service keeps its own."""
-    return Signer(origin_of("heed.test", org, epoch), b"a seed of thirty-two octets, so.")
+    return Signer(origin_of("heed.test", org, epoch), _SEED)
+
+
+def verifier_key(origin: str) -> str:
+    """What everybody may know of the key that signs the log of this name."""
+    return Signer(origin, _SEED).verifier_key
 
 
 @asynccontextmanager

@@ -1,22 +1,22 @@
 """Reading the access log, and recording attempts that never became an actor. Reading it leaves exactly one event."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from auth import policy
 from auth.actor import Actor
 from auth.policy import Action
-from crm.audit.event import EPOCH, Act, Outcome, Who
+from crm.audit.event import Act, Outcome
 from crm.errors import Invalid
+from crm.services.log_questions import understood
 from crm.services.profiles import Page, decode_cursor, encode_cursor
-from crm.services.refusals import EACH_SECOND, NOBODY, Refusals
+from crm.services.refusals import EACH_SECOND, Refusals
 from crm.services.request import Request
 from crm.store import log_reading
-from crm.store.log_reading import EventFilter, LoggedEvent
+from crm.store.log_reading import LoggedEvent
 from crm.store.refusing import event
-from crm.store.subjects import patients_of, subjects_of
+from crm.store.subjects import patients_of
 from crm.store.unit import Store
 
 
@@ -30,39 +30,33 @@ class AccessLog:
         self._store = store
         self._nobody = Refusals(store, each_second)
 
-    async def admit(self, actor: Actor, request: Request) -> str:
-        """The rule that lets the actor read the log; a refusal is recorded and raised."""
-        async with self._store.recording(request.context(actor), Act.AUDIT_READ):
-            return policy.decide(actor, Action.AUDIT_READ)
+    async def admit(
+        self, actor: Actor, request: Request, action: Action = Action.AUDIT_READ, ids: Sequence[str] = ()
+    ) -> str:
+        """The rule that lets the actor read the log; a refusal is recorded, naming the patients `ids`, and raised."""
+        async with self._store.recording(request.context(actor), Act.AUDIT_READ, ids):
+            return policy.decide(actor, action)
 
     async def events(
         self, actor: Actor, request: Request, question: Mapping[str, Any], first: int, after: str | None
     ) -> Page:
         """Access events of the actor's organisation, newest first. The look itself is recorded, with its count.
 
-        `question` may hold `patient_id`, `actor`, `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome`
-        (ok, partial, denied, error), `purpose` (HL7 code), `act` and `request_id`; with `unattributed` it is about the
-        attempts without a valid token, which belong to no organisation. Raises `Invalid` for a malformed time or
-        cursor.
+        `question` as in `crm.services.log_questions`. Raises `Invalid` for what is malformed in it, and for a cursor.
         """
         rule = await self.admit(actor, request)
         database = self._store.database
         fetch = partial(database.fetch, actor.org)
         async with self._store.reading(request.context(actor, rule), Act.AUDIT_READ) as unit:
-            subject: str | None = None
             found: list[LoggedEvent] = []
-            position = _position(after)
-            patient_id = question.get("patient_id")
-            if patient_id is not None:
-                subject = (await subjects_of(fetch, actor.org, [patient_id])).get(patient_id)
-            chosen = _filter(question, subject)
-            if patient_id is None or subject is not None:
-                of = NOBODY if question.get("unattributed") else actor.org
-                found = await log_reading.events(database, of, chosen, first + 1, position)
+            position = place_of(after)
+            asked = await understood(fetch, actor.org, question)
+            if not asked.nothing:
+                found = await log_reading.events(database, asked.org, asked.chosen, first + 1, position)
             shown = found[:first]
             contents = [entry.content for entry in shown]
             names = await patients_of(fetch, actor.org, {leaf["pat"] for leaf in contents if "pat" in leaf})
-            unit.remark(cnt=len(shown), pat=subject)
+            unit.remark(cnt=len(shown), pat=asked.chosen.patient)
         nodes = [_node(entry.seq, leaf, names) for entry, leaf in zip(shown, contents, strict=True)]
         cursors = [encode_cursor(str(entry.seq)) for entry in shown]
         return Page(nodes, cursors, len(found) > first, after is not None)
@@ -88,34 +82,7 @@ class AccessLog:
         await self._nobody.close()
 
 
-def _filter(question: Mapping[str, Any], subject: str | None) -> EventFilter:
-    return EventFilter(
-        patient=subject,
-        # A subject that is no plain identifier stands in the log as its digest.
-        actor=None if question.get("actor") is None else Who(sub=question["actor"]).sub,
-        since=_micros(question.get("from_"), "filter.from"),
-        until=_micros(question.get("to"), "filter.to"),
-        outcome=question.get("outcome"),
-        purpose=question.get("purpose"),
-        act=question.get("act"),
-        request=question.get("request_id"),
-    )
-
-
-def _micros(text: str | None, path: str) -> int | None:
-    """Microseconds since 1970 of RFC 3339 text with an offset."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Invalid(path, "date_time") from None
-    if moment.tzinfo is None:
-        raise Invalid(path, "date_time")
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def _position(cursor: str | None) -> int | None:
+def place_of(cursor: str | None) -> int | None:
     """The number of the event behind which to go on."""
     if cursor is None:
         return None
@@ -148,9 +115,11 @@ def _node(seq: int, leaf: Mapping[str, Any], names: Mapping[str, str]) -> dict[s
             "roles": who.get("roles", []),
             "organisation": who.get("org"),
             "client_id": who.get("client"),
+            "token_id": who.get("jti"),
         },
         "purpose_of_use": next(iter(leaf.get("pou", ())), None),
         "patient_id": names.get(leaf.get("pat", "")),
+        "audit_subject": leaf.get("pat"),
         "operation": leaf.get("op"),
         "request_id": leaf.get("req"),
         "fields_returned": paths if answered and not searched else [],

@@ -1,6 +1,6 @@
 """The settings of a process. Read only by `server.py` and its commands; everybody below gets values as arguments."""
 
 from crm.settings.loading import load
-from crm.settings.variables import PREFIX, Environment, KeyProvider, LogLevel, Settings
+from crm.settings.variables import PREFIX, Environment, KeyProvider, LogLevel, Settings, StaffShown
 
-__all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "load"]
+__all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown", "load"]

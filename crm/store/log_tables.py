@@ -122,6 +122,14 @@ audit_checkpoint = Table(
     Column("cosignatures", Text, nullable=False, server_default=""),
     Column("witnessed_at", BigInteger),
     named(),
+    Index(
+        "ix_audit_checkpoint_witnessed",
+        "org",
+        "epoch",
+        "size",
+        sqlite_where=text("witnessed_at IS NOT NULL"),
+        postgresql_where=text("witnessed_at IS NOT NULL"),
+    ),
 )
 """Checkpoints that were published, with the lines by which witnesses cosigned them. An epoch is one life of a log."""
 

@@ -109,6 +109,11 @@ def _tables() -> None:
         _big("witnessed_at", nullable=True),
         key=("org", "epoch", "size"),
     )
+    seen = sa.text("witnessed_at IS NOT NULL")
+    columns = ["org", "epoch", "size"]
+    op.create_index(
+        "ix_audit_checkpoint_witnessed", "audit_checkpoint", columns, sqlite_where=seen, postgresql_where=seen
+    )
     _create("audit_detail", _key("id"), _key("kind"), _octets("octets"), key=("org", "id", "kind"))
     _create(
         "break_glass",

@@ -37,6 +37,7 @@ LETTERS = {
     "E": Action.EXPORT,
     "A": Action.AUDIT_READ,
     "M": Action.SELF_READ,
+    "L": Action.SELF_AUDIT,
     "X": Action.SCHEMA_READ,
     "D": Action.ERASE,
     "H": Action.HOLD,

@@ -1,0 +1,77 @@
+"""What a caller asks of the log, understood: times, patients and flags in the terms of the store. Reads no event."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from crm.audit.event import EPOCH, Who
+from crm.errors import Invalid
+from crm.services.refusals import NOBODY
+from crm.store.database import Fetch
+from crm.store.log_reading import EventFilter
+from crm.store.subjects import subjects_of
+
+__all__ = ["DAY", "Asked", "micros", "understood"]
+
+DAY: Final = 86_400_000_000
+"""Microseconds of a day."""
+
+_SUBJECT = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question about the log of `org`; `nothing` where it names a patient whom nobody knows."""
+
+    org: str
+    chosen: EventFilter
+    nothing: bool = False
+
+
+async def understood(fetch: Fetch, org: str, question: Mapping[str, Any]) -> Asked:
+    """The question in the terms of the store.
+
+    `question` may hold `patient_id` or `audit_subject` (the patient's random name in the log), `actor`, `token_id`
+    (together with `actor`), `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome` (ok, partial, denied,
+    error), `purpose` (HL7 code), `act`, `request_id` and `flags` (any of which an event must have); with `unattributed`
+    it is about the attempts without a valid token, which belong to no organisation. Raises `Invalid`.
+    """
+    if question.get("token_id") is not None and question.get("actor") is None:
+        raise Invalid("filter.tokenId", "needs_actor")
+    times = {"since": micros(question.get("from_"), "filter.from"), "until": micros(question.get("to"), "filter.to")}
+    patient_id, subject = question.get("patient_id"), question.get("audit_subject")
+    if subject is not None and not _SUBJECT.fullmatch(subject):
+        raise Invalid("filter.auditSubject", "audit_subject")
+    unknown = False
+    if patient_id is not None:
+        known = (await subjects_of(fetch, org, [patient_id])).get(patient_id)
+        unknown = known is None or subject not in {None, known}
+        subject = known
+    chosen = EventFilter(
+        patient=subject,
+        # A subject that is no plain identifier stands in the log as its digest.
+        actor=None if question.get("actor") is None else Who(sub=question["actor"]).sub,
+        outcome=question.get("outcome"),
+        purpose=question.get("purpose"),
+        act=question.get("act"),
+        request=question.get("request_id"),
+        flags=tuple(question.get("flags") or ()),
+        token=question.get("token_id"),
+        **times,
+    )
+    return Asked(NOBODY if question.get("unattributed") else org, chosen, unknown)
+
+
+def micros(text: str | None, path: str) -> int | None:
+    """Microseconds since 1970 of RFC 3339 text with an offset. Raises `Invalid`."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(path, "date_time") from None
+    if moment.tzinfo is None:
+        raise Invalid(path, "date_time")
+    return (moment - EPOCH) // timedelta(microseconds=1)
