@@ -11,6 +11,7 @@ from crm.catalogue import KeyClass
 from crm.domain.erasure import ErasureReason
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
+from crm.services.questions import Answered
 from crm.services.request import Request
 from schema.plan import Plan, RootField
 from schema.settings import Limits
@@ -20,10 +21,13 @@ __all__ = [
     "Changes",
     "Context",
     "Erasures",
+    "Evidence",
     "Holds",
+    "OwnLog",
     "Page",
     "Profile",
     "Profiles",
+    "Questions",
     "Services",
     "Verifier",
 ]
@@ -151,9 +155,44 @@ class AccessLog(Protocol):
     async def events(
         self, actor: Actor, request: Request, filter: Mapping[str, Any], first: int, after: str | None
     ) -> Page: ...
-    async def admit(self, actor: Actor, request: Request) -> Any: ...
+    async def admit(self, actor: Actor, request: Request, action: Action = ..., ids: Sequence[str] = ...) -> Any: ...
     async def refused(self, reason: str, request: Request, actor: Actor | None = ...) -> None: ...
     async def unasked(self, reason: str, actor: Actor, request: Request, count: int | None) -> None: ...
+
+
+class Questions(Protocol):
+    """What officers add up of the log (`crm.services.questions`)."""
+
+    async def summary(
+        self, actor: Actor, request: Request, question: Mapping[str, Any], dimensions: Sequence[str], first: int
+    ) -> Answered: ...
+    async def anomalies(
+        self, actor: Actor, request: Request, from_: str | None, to: str | None, least: int
+    ) -> Answered: ...
+    async def disclosures(
+        self, actor: Actor, request: Request, patient_id: str, from_: str | None, to: str | None
+    ) -> Answered: ...
+
+
+class Evidence(Protocol):
+    """What proves the log (`crm.services.evidence`)."""
+
+    async def checkpoint(
+        self, actor: Actor, request: Request, *, witnessed: bool = ...
+    ) -> Mapping[str, Any] | None: ...
+    async def inclusion(
+        self, actor: Actor, request: Request, event_id: str | None, index: int | None
+    ) -> Mapping[str, Any]: ...
+    async def consistency(
+        self, actor: Actor, request: Request, first: int, second: int | None
+    ) -> Mapping[str, Any]: ...
+    async def completeness(self, actor: Actor, request: Request) -> Mapping[str, Any]: ...
+
+
+class OwnLog(Protocol):
+    """What patients see of the log (`crm.services.own_log`)."""
+
+    async def events(self, actor: Actor, request: Request, first: int, after: str | None) -> Page: ...
 
 
 class Services(Protocol):
@@ -169,6 +208,12 @@ class Services(Protocol):
     def holds(self) -> Holds: ...
     @property
     def erasures(self) -> Erasures: ...
+    @property
+    def questions(self) -> Questions: ...
+    @property
+    def evidence(self) -> Evidence: ...
+    @property
+    def own_log(self) -> OwnLog: ...
 
 
 class Verifier(Protocol):

@@ -56,6 +56,10 @@ UNASKED = frozenset({Code.QUERY_TOO_COSTLY, Code.BATCH_TOO_LARGE})
 """Codes of questions that may have named patients and were never put to the policy."""
 
 
+_OF_THE_LOG = frozenset({Action.AUDIT_READ, Action.SELF_AUDIT})
+"""What is asked of the access log, and of no patient."""
+
+
 class _Strict(ExecutionContext):
     """graphql-core's executor; a field that is awaited is one of the few roots, so the check for that is cheap here."""
 
@@ -127,8 +131,8 @@ class Engine:
         if plan.introspects and not self.may_introspect(actor):
             raise Refused(Code.FORBIDDEN, "Introspection is closed for your role.")
         for root in plan.roots.values():
-            if root.action is Action.AUDIT_READ:
-                await self._services.access_log.admit(actor, request)
+            if root.action in _OF_THE_LOG:
+                await self._services.access_log.admit(actor, request, root.action, root.ids)
             elif root.action is not None:
                 await self._services.profiles.admit(actor, request, root.asked, root.ids, root.action, root.act)
 

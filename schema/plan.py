@@ -117,6 +117,7 @@ def _page(arguments: Arguments, limits: Limits) -> int:
 
 
 _CHANGE = _Rule(Action.UPDATE, _target)
+_LOG = _Rule(Action.AUDIT_READ)
 _RULES: Mapping[str, _Rule] = {
     "viewer": _Rule(records=lambda _, __: 0),
     "me": _Rule(Action.SELF_READ),
@@ -125,6 +126,14 @@ _RULES: Mapping[str, _Rule] = {
     "patients": _Rule(Action.READ, lambda arguments: arguments["ids"], lambda arguments, _: len(arguments["ids"])),
     "searchPatients": _Rule(Action.SEARCH, records=_page, sought=("by",)),
     "accessEvents": _Rule(Action.AUDIT_READ, records=_page),
+    "accessSummary": _LOG,
+    "accessAnomalies": _LOG,
+    "accountingOfDisclosures": _Rule(Action.AUDIT_READ, _of_patient),
+    "auditCheckpoint": _LOG,
+    "auditInclusionProof": _LOG,
+    "auditConsistencyProof": _LOG,
+    "auditCompleteness": _LOG,
+    "myAccessLog": _Rule(Action.SELF_AUDIT, records=_page),
     "registerPatient": _Rule(Action.REGISTER),
     "updatePreferences": _CHANGE,
     "updateIdentity": _CHANGE,

@@ -14,8 +14,10 @@ from schema import enums
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
+from schema.evidence import EvidenceQuestions
 from schema.inputs import PatientSearch, plain
 from schema.pages import PatientConnection, as_connection, page_size
+from schema.questions import OfficersQuestions
 from schema.scalars import DateTime
 from schema.types import Patient, PatientResult
 
@@ -43,7 +45,7 @@ _FIRST = "How many at most: 1 to 100, 25 if omitted."
 _AFTER = graphene.String(description="The cursor after which to go on; from the first if omitted.")
 
 
-class Query(graphene.ObjectType):
+class Query(EvidenceQuestions, OfficersQuestions, graphene.ObjectType):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""
 
     viewer = graphene.Field(Viewer, required=True, description="The caller. Touches no patient.")

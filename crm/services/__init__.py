@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from crm.services.access_log import AccessLog
 from crm.services.changes import Changes
 from crm.services.erasures import Erasures
+from crm.services.evidence import Evidence, VerifierKey
 from crm.services.holds import Holds
+from crm.services.own_log import OwnLog
 from crm.services.profiles import Profiles
+from crm.services.questions import Questions
 from crm.store.ledger_copies import LedgerCopies
 from crm.store.unit import Store
 
@@ -23,19 +26,36 @@ class Services:
     access_log: AccessLog
     holds: Holds
     erasures: Erasures
+    questions: Questions
+    evidence: Evidence
+    own_log: OwnLog
 
 
-def services(store: Store, *, region: str | None = None, erasures: Erasures | None = None) -> Services:
+def services(
+    store: Store,
+    *,
+    region: str | None = None,
+    erasures: Erasures | None = None,
+    verifier_key: VerifierKey | None = None,
+    staff_names: bool = False,
+) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
-    Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside.
+    Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside. Without
+    `verifier_key` logs are signed with the keys of the store. With `staff_names` patients are told who looked at their
+    record, and not only in which role.
     """
     profiles = Profiles(store, region=region)
+    log = AccessLog(store)
+    evidence = Evidence(store, log, verifier_key or (lambda origin: store.keys.log_signer(origin).verifier_key))
     return Services(
         store,
         profiles,
         Changes(store, profiles, region=region),
-        AccessLog(store),
+        log,
         Holds(store, profiles),
         erasures or Erasures(store, store.database, LedgerCopies(store.database)),
+        Questions(store, log),
+        evidence,
+        OwnLog(store, log, evidence, names=staff_names),
     )
