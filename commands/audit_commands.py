@@ -1,5 +1,6 @@
 """The commands `audit …`: reads their arguments and hands them to `commands`; each imports only what it needs."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -35,3 +36,34 @@ def witness(
         print(witnessing.key(state, name))
     else:
         witnessing.serve(listen, state, log, name)
+
+
+@audit_app.command("verify")
+def verify(
+    org: Annotated[list[str], typer.Option(help="Only this organisation; by default all. May be repeated.")] = [],  # noqa: B006 - typer makes a new list of it
+    checkpoint: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="A signed checkpoint that was kept outside. May be repeated.")
+    ] = [],  # noqa: B006 - typer makes a new list of it
+    witness: Annotated[
+        list[str],
+        typer.Option(metavar="URL=VKEY", help="A witness to ask, beside those of HEED_WITNESSES. May be repeated."),
+    ] = [],  # noqa: B006 - typer makes a new list of it
+    key: Annotated[
+        list[str],
+        typer.Option(metavar="VKEY", help="The log's verifier key, for whoever has no key ring. May be repeated."),
+    ] = [],  # noqa: B006 - typer makes a new list of it
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
+) -> None:
+    """Recompute the log from its leaves, and name the first number that is bad.
+
+    Also runs where the service refuses to start. Exit status 4: something is wrong. Says what it cannot exclude.
+    """
+    from commands import log_verifying
+    from commands.running import run
+    from crm.settings import load
+
+    asked = log_verifying.Asked(org, checkpoint, witness, key)
+    found = run(log_verifying.check(load(), asked, quiet=as_json))
+    print(json.dumps(found.as_json()) if as_json else "\n".join(log_verifying.lines(found)))
+    if not found.sound:
+        raise typer.Exit(4)
