@@ -239,7 +239,9 @@ class Policy:
                 if words[0] == "log" and len(words) in (2, 3):
                     Key.parse(words[1])
                 elif words[0] == "witness" and len(words) in (3, 4):
-                    policy.witnesses[policy._new(words[1])] = Key.parse(words[2])
+                    policy.witnesses[policy._new(words[1])] = key = Key.parse(words[2])
+                    if key.kind != WITNESS:
+                        raise ValueError
                 elif words[0] == "group" and len(words) > 3 and all(map(policy._known, words[3:])):
                     needed = {"any": 1, "all": len(words) - 3}.get(words[2]) or int(words[2])
                     if not 1 <= needed <= len(words) - 3:
@@ -270,12 +272,12 @@ class Policy:
         needed, members = self.groups[name]
         return sum(self.met(member, cosigned) for member in members) >= needed
 
-    def check(self, checkpoint: Checkpoint) -> None:
-        """Prints who cosigned. Raises Wrong where that is not enough."""
+    def check(self, checkpoint: Checkpoint, source: str) -> None:
+        """Prints who cosigned; `source` says who named these witnesses. Raises Wrong where that is not enough."""
         times = {name: checkpoint.witnessed_at(key) for name, key in self.witnesses.items()}
         for name, time in times.items():
-            when = "did not cosign" if time is None else f"saw it at {datetime.fromtimestamp(time, UTC):%FT%TZ}"
-            print(f"witness {self.witnesses[name].name}: {when}")
+            saw = "saw nothing" if time is None else f"saw it at {datetime.fromtimestamp(time, UTC):%FT%TZ}"
+            print(f"witness {self.witnesses[name].name}, named by {source}, of {checkpoint.size} events: {saw}")
         if not self.met(self.quorum, {name for name, time in times.items() if time is not None}):
             raise Wrong("the witnesses who cosigned the checkpoint are not those that the policy asks for")
 
@@ -558,9 +560,9 @@ def check_bundle(folder: Path, trust: Trust, earlier: Sequence[Path]) -> Bundle:
     if bundle.first:
         print(f"events 0 to {bundle.first - 1} were pruned, as the log says; the tree over them is still whole")
     claimed = Policy.parse(usable(folder / "policy").decode())
-    claimed.check(seen)
+    claimed.check(seen, "the bundle")
     if trust.policy is not None:
-        trust.policy.check(seen)
+        trust.policy.check(seen, "you")
     if seen.size < bundle.size or not claimed.witnesses:
         begin = seen.size if claimed.witnesses else 0
         print(f"events {begin} to {bundle.size - 1} rest on the word of the log's key alone: no witness has seen them")
@@ -583,7 +585,7 @@ def check_proof(file: Path, trust: Trust, leaf_file: Path | None) -> None:
     if not includes(leaf_hash(leaf), number, checkpoint.size, path, checkpoint.root):
         raise Wrong(f"event {number}: this event does not stand there in the log")
     if trust.policy is not None:
-        trust.policy.check(checkpoint)
+        trust.policy.check(checkpoint, "you")
     print(f"event {number} of {checkpoint.size} in the log {checkpoint.origin}:\n{leaf.decode(errors='replace')}")
 
 
