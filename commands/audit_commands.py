@@ -67,3 +67,21 @@ def verify(
     print(json.dumps(found.as_json()) if as_json else "\n".join(log_verifying.lines(found)))
     if not found.sound:
         raise typer.Exit(4)
+
+
+@audit_app.command("bundle")
+def bundle(
+    out: Annotated[Path, typer.Option(help="The folder to write; one that is empty or not there yet.")],
+    org: Annotated[str, typer.Option(help="The organisation whose log is meant.")] = "demo",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
+) -> None:
+    """Give the whole log out, with all that a stranger needs to check it.
+
+    A folder in the form of C2SP tlog-tiles, with the program audit-verify.py. Recorded as one event.
+    """
+    from commands import bundling
+    from commands.running import run
+    from crm.settings import load
+
+    made = run(bundling.bundle(load(), out, org=org, quiet=as_json))
+    print(json.dumps(bundling.as_json(made)) if as_json else "\n".join(bundling.lines(made)))
