@@ -5,7 +5,6 @@ front of a database, or between its driver and its server.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -92,7 +91,7 @@ class Network:
         self._flowing.set()
         self._mark: bytes | None = None
         self._open: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._mute: set[asyncio.StreamWriter] = set()
 
     def swallow(self) -> None:
         """From now on octets go in and none comes out; connections are accepted and stay silent."""
@@ -122,9 +121,10 @@ class Network:
         pair = {writer, outward}
         self._open |= pair
         try:
-            await asyncio.gather(self._pump(reader, outward, pair, asking=True), self._pump(inward, writer, pair))
+            await asyncio.gather(self._pump(reader, outward, pair, writer), self._pump(inward, writer, pair))
         finally:
             self._open -= pair
+            self._mute -= pair
             for each in pair:
                 each.transport.abort()
 
@@ -133,18 +133,23 @@ class Network:
         source: asyncio.StreamReader,
         target: asyncio.StreamWriter,
         pair: set[asyncio.StreamWriter],
-        *,
-        asking: bool = False,
+        back: asyncio.StreamWriter | None = None,
     ) -> None:
+        """Carries one direction; `back` is where the answers to it go."""
         with suppress(OSError):
             while octets := await source.read(65536):
                 await self._flowing.wait()
+                if target in self._mute:
+                    continue
+                marked = back is not None and self._mark is not None and self._mark in octets
+                if back is not None and marked:
+                    self._mark = None
+                    self._mute.add(back)
                 target.write(octets)
                 await target.drain()
-                if asking and self._mark is not None and self._mark in octets:
-                    self._mark = None
+                if marked:
                     self.cuts += 1
-                    await asyncio.sleep(0.05)  # the server reads it, and answers into the void
+                    await asyncio.sleep(0.1)  # the server reads it, and answers into the void
                     break
         for each in pair:
             each.transport.abort()
@@ -165,5 +170,5 @@ async def network(url: str) -> AsyncIterator[Network]:
         made.flow()
         made.cut()
         server.close()
-        with contextlib.suppress(TimeoutError):
+        with suppress(TimeoutError):
             await asyncio.wait_for(server.wait_closed(), 5)
