@@ -14,6 +14,43 @@ audit_app = typer.Typer(
 )
 
 
+@audit_app.command("checkpoint")
+def checkpoint(
+    org: Annotated[str | None, typer.Option(help="Only the log of this organisation.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each log, on a line.")] = False,
+) -> None:
+    """Print what the logs say of themselves now.
+
+    The newest signed checkpoint of each, the key that verifies it, and how much of it witnesses have seen.
+    """
+    from commands import renewing
+    from commands.running import run
+    from crm.settings import load
+
+    found = run(renewing.newest(load(), org))
+    print("\n".join(map(json.dumps, found) if as_json else renewing.lines(found)))
+
+
+@audit_app.command("renew")
+def renew(
+    org: Annotated[str, typer.Option(help="The organisation whose log is meant.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask again.")] = False,
+) -> None:
+    """Begin a log anew, after the database was put back to an older state.
+
+    The new log has a new name, and says first what was lost; auditors and witnesses have to be told. What it holds
+    stays in it.
+    """
+    from commands import renewing
+    from commands.running import agreed, run
+    from crm.settings import load
+
+    if not yes and not agreed(f"Begin the log of {org} anew? Everybody who watches it will notice."):
+        raise typer.Exit(1)
+    lost = run(renewing.renew(load(), org))
+    print(f"the log of {org} goes on under a new name, and says that {lost.origin} had {lost.size} events")
+
+
 @audit_app.command("witness")
 def witness(
     state: Annotated[Path, typer.Option(help="The folder for its key and for what it has seen.")],

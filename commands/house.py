@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,8 +18,13 @@ from crm.crypto.stored_key import new_signing_key
 from crm.errors import Unsafe
 from crm.services import Services, services
 from crm.services.erasures import Erasures
+from crm.services.outside import Outside, Trouble
+from crm.services.publishing import Publisher
+from crm.services.rounds import Chore, Rounds
+from crm.services.witnesses import Witness
 from crm.settings import Environment, Settings, StaffShown
 from crm.store import migrations, organisations
+from crm.store.checkpoint_journal import CheckpointJournal
 from crm.store.database import Database, connect
 from crm.store.journal import Journal
 from crm.store.keyroom import KeyRoom
@@ -43,6 +48,9 @@ class House:
     keyroom: KeyRoom
     services: Services
     log: LogWriter
+    publisher: Publisher
+    troubles: Sequence[Trouble] = ()
+    """Why the logs should not go on, where the house was opened nevertheless; then `log` is not started."""
 
     async def ready(self) -> dict[str, bool]:
         """What readiness rests on: the database answers, keys are held, the log takes events."""
@@ -64,13 +72,16 @@ def clock() -> int:
 
 
 @asynccontextmanager
-async def house(settings: Settings, *, lasting: bool = False, forgetful: bool = False) -> AsyncIterator[House]:
+async def house(
+    settings: Settings, *, lasting: bool = False, forgetful: bool = False, suspect: bool = False
+) -> AsyncIterator[House]:
     """An opened house. The first one in a migrated database also founds its keys.
 
     One that is not `lasting`, as for a single command, bears being cut off from the key store for a shorter time, so
-    that nobody has to wait long for one that was killed. One that has forgotten erasures, as a database put back from
-    an old copy has, is opened only as `forgetful`. Raises `Unsafe` when database, keys or durability are not in order,
-    with what to do, and `StoreUnavailable`.
+    that nobody has to wait long for one that was killed; a lasting one goes its rounds. One that has forgotten
+    erasures, as a database put back from an old copy has, is opened only as `forgetful`, and one whose logs are not
+    what is known of them outside only as `suspect`: then it takes no events, and `troubles` says why. Raises `Unsafe`
+    when database, keys, logs or durability are not in order, with what to do, and `StoreUnavailable`.
     """
     provider = root_keys(settings)
     async with AsyncExitStack() as opened:
@@ -84,38 +95,81 @@ async def house(settings: Settings, *, lasting: bool = False, forgetful: bool = 
             await copies.check()
         keys = await _founded(settings, provider, database, keystore)
         _check_signer(keys)
-        keyroom = KeyRoom(
-            keystore,
-            provider,
-            settings.env.value,
-            keys,
-            node=f"{_node()}-{os.urandom(4).hex()}",
-            clock=clock,
-            refresh=settings.keys_refresh,
-            max_age=settings.keys_max_age if lasting else min(settings.keys_max_age, BRIEF * settings.keys_refresh),
-        )
+        publisher, outside = _publishing(settings, database, keys)
+        troubles = await outside.troubles()
+        if troubles and not suspect:
+            raise Unsafe("; ".join(trouble.text for trouble in troubles))
+        keyroom = _keyroom(settings, provider, keystore, keys, lasting=lasting)
         await keyroom.start()
         opened.push_async_callback(keyroom.stop)
-        log = LogWriter(
-            LogSink(database, signer_of(keys, settings.log_origin)),
-            node=_node(),
-            clock=clock,
-            deadline=settings.audit_deadline,
-            queue=settings.audit_queue,
-            batch=settings.audit_batch,
-        )
-        await log.start()
+        if lasting:
+            rounds = _rounds(settings, publisher)
+            rounds.start()
+            opened.push_async_callback(rounds.stop)  # after the log has ended: so its last checkpoint is published too
+        log = _log_writer(settings, database, keys, publisher)
+        if not troubles:
+            await log.start()
         opened.push_async_callback(log.stop)
         store = Store(database, keys, log, clock, keyroom.renew)
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
-        use_cases = services(
-            store,
-            region=settings.default_region,
-            erasures=erasures,
-            staff_names=settings.patients_see_staff is StaffShown.NAMES,
-        )
+        staff_names = settings.patients_see_staff is StaffShown.NAMES
+        use_cases = services(store, region=settings.default_region, erasures=erasures, staff_names=staff_names)
         opened.push_async_callback(use_cases.access_log.close)
-        yield House(settings, database, keystore, provider, keyroom, use_cases, log)
+        yield House(settings, database, keystore, provider, keyroom, use_cases, log, publisher, troubles)
+
+
+def _publishing(settings: Settings, database: Database, keys: KeySet) -> tuple[Publisher, Outside]:
+    """Who tells the world outside of the logs, and who asks what it remembers."""
+    journal = CheckpointJournal(settings.checkpoint_journal)
+    witnesses = [Witness(each.url, each.key) for each in settings.witnesses]
+
+    def key_of(origin: str) -> str:
+        return keys.log_signer(origin).verifier_key
+
+    publisher = Publisher(
+        database,
+        journal,
+        witnesses,
+        key_of,
+        clock=clock,
+        every=settings.checkpoint_every,
+        witness_every=settings.witness_every,
+        max_age=settings.witness_max_age,
+    )
+    return publisher, Outside(database, journal, witnesses, key_of, settings.log_origin)
+
+
+def _rounds(settings: Settings, publisher: Publisher) -> Rounds:
+    """What a serving process does besides answering, again and again."""
+    chores = [Chore("publishing checkpoints", settings.checkpoint_every, publisher.publish)]
+    if settings.witnesses:
+        chores.append(Chore("visiting witnesses", settings.witness_every, publisher.visit))
+    return Rounds(*chores)
+
+
+def _keyroom(settings: Settings, provider: KeyProvider, keystore: Database, keys: KeySet, *, lasting: bool) -> KeyRoom:
+    return KeyRoom(
+        keystore,
+        provider,
+        settings.env.value,
+        keys,
+        node=f"{_node()}-{os.urandom(4).hex()}",
+        clock=clock,
+        refresh=settings.keys_refresh,
+        max_age=settings.keys_max_age if lasting else min(settings.keys_max_age, BRIEF * settings.keys_refresh),
+    )
+
+
+def _log_writer(settings: Settings, database: Database, keys: KeySet, publisher: Publisher) -> LogWriter:
+    return LogWriter(
+        LogSink(database, signer_of(keys, settings.log_origin)),
+        node=_node(),
+        clock=clock,
+        deadline=settings.audit_deadline,
+        queue=settings.audit_queue,
+        batch=settings.audit_batch,
+        overdue=publisher.overdue,
+    )
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ A leaf is one JSON object in a restricted profile of RFC 8785 (JCS): ASCII only,
 tlog-tiles carry a 16-bit length). Inside that profile orjson with sorted keys writes exactly the octets of RFC 8785.
 """
 
+import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
+
+from crm.audit.checkpoint import Checkpoint
 
 __all__ = [
     "EPOCH",
@@ -194,6 +197,7 @@ class Event:
     sealed      `sha256:` and the digest of the sealed words that belong to the event (`audit_detail`, under its `ref`)
     flg         words of `FLAGS`
     pol, rul    version of the policy that decided, and the rules that did
+    old         the checkpoint that a log which had to begin anew has lost
 
     There is no member for a value of a patient. Members that Heed itself fills are checked against narrow patterns and
     refused with RuntimeError; those that callers choose (`op`, `req`, `who`) are kept as digests when they do not fit.
@@ -218,6 +222,7 @@ class Event:
     why: str = ""
     pol: str = ""
     rul: Sequence[str] = ()
+    old: Checkpoint | None = None
 
     def __post_init__(self) -> None:
         Act(self.act), Outcome(self.out)
@@ -264,6 +269,9 @@ def members(event: Event, *, id: str, t: str) -> dict[str, Any]:
         result["cnt"] = event.cnt
     if event.flg:
         result["flg"] = sorted(set(event.flg))
+    if event.old:
+        root = base64.b64encode(event.old.root).decode()
+        result["old"] = {"origin": event.old.origin, "size": event.old.size, "root": root}
     if event.pol or event.rul:
         rules = {"d": _codes(event.rul, "rules")} if event.rul else {}
         result["pol"] = {"v": event.pol, **rules} if event.pol else rules

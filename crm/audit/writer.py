@@ -93,6 +93,7 @@ class LogWriter:
     queue       events that may wait in this process, all organisations together
     batch       events in one transaction (a single caller's events are never split)
     clock       microseconds since 1970, UTC
+    overdue     whether an organisation's log may take no events, because nobody outside has seen it for too long
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class LogWriter:
         deadline: float = 2.0,
         queue: int = 4096,
         batch: int = 512,
+        overdue: Callable[[str], bool] = lambda _org: False,
     ) -> None:
         self._sink = sink
         self._node = node
@@ -111,6 +113,7 @@ class LogWriter:
         self._deadline = deadline
         self._queue = queue
         self._batch = batch
+        self._overdue = overdue
         self._lanes: dict[str, _Lane] = {}
         self._waiting = 0
         self._failures = 0
@@ -136,10 +139,11 @@ class LogWriter:
     def accepting(self, org: str) -> bool:
         """Whether an event of `org` would be let in now; where it would not, nothing that needs one may be looked at.
 
-        False while the breaker is open, the queue is full, the database does not answer, or the writer is stopped.
+        False while the breaker is open, the queue is full, the database does not answer, the log is overdue, or the
+        writer is stopped.
         """
         lane = self._lanes.get(org)
-        shut = self._silent or (lane is not None and lane.open)
+        shut = self._silent or (lane is not None and lane.open) or self._overdue(org)
         return self._sweeper is not None and not shut and self._waiting < self._queue
 
     async def start(self) -> None:
@@ -197,7 +201,8 @@ class LogWriter:
         lane = self._lane(org)
         # A single caller with more events than the queue holds is let in when nobody waits, else it never could be.
         full = self._waiting > 0 and self._waiting + len(drafts) > self._queue
-        if self._sweeper is None or lane.open or full:
+        # What committed with its change has to be taken in even now.
+        if self._sweeper is None or lane.open or full or (self._overdue(org) and not orphan):
             raise AuditUnavailable
         loop = asyncio.get_running_loop()
         ticket = _Ticket(drafts, loop.create_future(), orphan)

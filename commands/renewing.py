@@ -1,0 +1,89 @@
+"""`audit checkpoint` and `audit renew`: what a log says of itself now, and how one that lost its past begins anew."""
+
+import sys
+from typing import Any
+
+from auth.purposes import Purpose
+from auth.roles import Role
+from commands.actors import command_request, system_actor
+from commands.house import House, house
+from crm.audit.checkpoint import Checkpoint, epoch_of, origin_of
+from crm.audit.event import Act, Event, rfc3339
+from crm.audit.tree import EMPTY
+from crm.errors import Unsafe
+from crm.settings import Settings
+from crm.store import checkpoints, epochs, organisations, proofs
+
+__all__ = ["lines", "newest", "renew"]
+
+RENEWED = "RENEWED"
+
+
+async def newest(settings: Settings, org: str | None) -> list[dict[str, Any]]:
+    """The newest signed checkpoint of one log or of all, its verifier key, and which witnesses have seen how much.
+
+    Raises Unsafe for an organisation that has no log.
+    """
+    async with house(settings, forgetful=True, suspect=True) as it:
+        for trouble in it.troubles:
+            print(f"heed: {trouble.text}", file=sys.stderr)
+        known = await organisations.every(it.database)
+        if org is not None and org not in known:
+            raise Unsafe(f"nothing was ever recorded of an organisation {org}")
+        found = [await _of(it, name) for name in (known if org is None else [org])]
+        return [each for each in found if each]
+
+
+async def _of(it: House, org: str) -> dict[str, Any]:
+    head = await proofs.head(it.database, org)
+    if head is None or head.note is None:
+        return {}
+    origin = head.note.partition("\n")[0]
+    witnessed = next(iter(await checkpoints.newest(it.database, org, witnessed=True)), None)
+    return {
+        "org": org,
+        "origin": origin,
+        "size": head.size,
+        "note": head.note,
+        "verifier_key": it.services.store.keys.log_signer(origin).verifier_key,
+        "witnessed": None
+        if witnessed is None
+        else {
+            "size": witnessed.size,
+            "at": rfc3339(witnessed.witnessed_at or 0),
+            "note": witnessed.note + witnessed.cosignatures,
+        },
+    }
+
+
+def lines(found: list[dict[str, Any]]) -> list[str]:
+    """The same for a person: the note, and what belongs beside it."""
+    result = []
+    for each in found:
+        seen = each["witnessed"]
+        words = f"{seen['size']} events at {seen['at']}" if seen else "nothing yet"
+        result += [each["note"], f"verifier key: {each['verifier_key']}", f"seen by witnesses: {words}", ""]
+    return result[:-1] or ["nothing is stored yet"]
+
+
+async def renew(settings: Settings, org: str) -> Checkpoint:
+    """Begins a log anew under a new name, whose first event says what was lost; that.
+
+    The events that are there stay, as the beginning of the new log. Raises Unsafe for an organisation without a log.
+    """
+    async with house(settings, forgetful=True, suspect=True) as it:
+        head = await proofs.head(it.database, org)
+        if head is None:
+            raise Unsafe(f"nothing was ever recorded of an organisation {org}")
+        lost = next((trouble.lost for trouble in it.troubles if trouble.org == org and trouble.lost), None)
+        lost = lost or head.checkpoint or Checkpoint(origin_of(settings.log_origin, org, head.epoch), 0, EMPTY)
+        await epochs.begin(it.database, org, max(head.epoch, epoch_of(lost.origin)) + 1)
+        actor = system_actor(org, Role.OPERATOR, Purpose.HSYSADMIN)
+        context = command_request("renew").context(actor)
+        event = Event(
+            act=Act.BOOT, why=RENEWED, op=context.operation, req=context.request_id, who=context.who, old=lost
+        )
+        await it.log.start()
+        await it.log.append(org, [event])
+        await it.publisher.publish()
+        return lost
