@@ -1,4 +1,4 @@
-"""`audit bundle`: the log of an organisation as a folder that outsiders check. The writing is `crm.services.bundles`."""
+"""`audit bundle`: the log of an organisation as a folder that outsiders check. Writing it is `crm.services.bundles`."""
 
 from pathlib import Path
 from typing import Any
