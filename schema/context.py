@@ -8,6 +8,7 @@ from auth.actor import Actor
 from auth.policy import Action
 from crm.audit.event import Act
 from crm.catalogue import KeyClass
+from crm.domain.break_glass import BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
@@ -18,6 +19,7 @@ from schema.settings import Limits
 
 __all__ = [
     "AccessLog",
+    "BreakGlass",
     "Changes",
     "Context",
     "Erasures",
@@ -149,6 +151,34 @@ class Erasures(Protocol):
     async def receipts(self, actor: Actor, request: Request, patient_id: str) -> Sequence[Receipt]: ...
 
 
+class BreakGlass(Protocol):
+    """The use cases of break-glass (`crm.services.break_glass`)."""
+
+    async def request(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        reason: BreakGlassReason,
+        text: str,
+        minutes: int | None,
+    ) -> Mapping[str, Any]: ...
+    async def review(
+        self,
+        actor: Actor,
+        request: Request,
+        grant_id: str,
+        verdict: Verdict,
+        note: str | None,
+        asked: frozenset[str],
+    ) -> Mapping[str, Any]: ...
+    async def grants(
+        self, actor: Actor, request: Request, reviewed: bool, first: int, after: str | None, asked: frozenset[str]
+    ) -> Page: ...
+    def waiting_grants(self) -> int: ...
+    def oldest_age(self) -> float: ...
+
+
 class AccessLog(Protocol):
     """Reading the log, and recording attempts that never became a use case (`crm.services.access_log`)."""
 
@@ -214,6 +244,8 @@ class Services(Protocol):
     def evidence(self) -> Evidence: ...
     @property
     def own_log(self) -> OwnLog: ...
+    @property
+    def break_glass(self) -> BreakGlass: ...
 
 
 class Verifier(Protocol):

@@ -1,17 +1,21 @@
 """The mutation root: each resolver asks one service once, and translates. Decides nothing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import graphene
 
 from auth.policy import Action
 from crm.catalogue import KeyClass
+from crm.domain.break_glass import BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from schema import inputs
+from schema.break_glass import BreakGlassGrant, RequestBreakGlassInput, ReviewBreakGlassInput
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
+from schema.selection import selected
 from schema.types import Patient
 
 __all__ = ["Mutation"]
@@ -62,6 +66,19 @@ class Mutation(graphene.ObjectType):
         inputs.LiftLegalHoldInput,
         "Ends one hold; who lifts it need not be who placed it. VALIDATION_FAILED for a hold that is not one of this "
         f"record's (`unknown_hold`) or has ended (`already_lifted`). {allowed_to(Action.HOLD)}",
+    )
+    request_break_glass = _mutation(
+        BreakGlassGrant,
+        RequestBreakGlassInput,
+        "Leave to read one record with the purpose of use BTG, at once and for a while; restricted parts are then "
+        "shown. Who reads is marked in the access log, the patient can see it there, and a privacy officer reviews it. "
+        f"{allowed_to(Action.BREAK_GLASS)}",
+    )
+    review_break_glass = _mutation(
+        BreakGlassGrant,
+        ReviewBreakGlassInput,
+        "The verdict on one grant, by which it leaves the queue. FORBIDDEN for whoever asked for it; VALIDATION_FAILED "
+        f"(`already_reviewed`) a second time. {allowed_to(Action.REVIEW)}",
     )
 
     @staticmethod
@@ -130,6 +147,30 @@ class Mutation(graphene.ObjectType):
         """The hold that has ended."""
         here: Context = info.context
         return await here.services.holds.lift(here.actor, here.request, input["patient_id"], input["hold_id"])
+
+    @staticmethod
+    async def resolve_request_break_glass(_root: Any, info: Any, input: dict[str, Any]) -> Mapping[str, Any]:
+        """The new grant."""
+        here: Context = info.context
+        asked = inputs.plain(input)
+        reason = BreakGlassReason(asked["reason"])
+        return await here.services.break_glass.request(
+            here.actor, here.request, asked["patient_id"], reason, asked["text"], asked.get("minutes")
+        )
+
+    @staticmethod
+    async def resolve_review_break_glass(_root: Any, info: Any, input: dict[str, Any]) -> Mapping[str, Any]:
+        """The grant with its verdict."""
+        here: Context = info.context
+        said = inputs.plain(input)
+        return await here.services.break_glass.review(
+            here.actor,
+            here.request,
+            said["grant_id"],
+            Verdict(said["verdict"]),
+            said.get("note"),
+            selected(info, "BreakGlassGrant"),
+        )
 
 
 def _target(submitted: dict[str, Any]) -> tuple[str, int | None, dict[str, Any]]:

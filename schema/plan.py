@@ -145,6 +145,9 @@ _RULES: Mapping[str, _Rule] = {
     "legalHolds": _Rule(Action.HOLD, _of_patient, act=Act.READ),
     "placeLegalHold": _Rule(Action.HOLD, _target, act=Act.HOLD),
     "liftLegalHold": _Rule(Action.HOLD, _target, act=Act.RELEASE),
+    "requestBreakGlass": _Rule(Action.BREAK_GLASS, _target),
+    "reviewBreakGlass": _Rule(Action.REVIEW),
+    "breakGlassGrants": _Rule(Action.REVIEW, records=_page, act=Act.AUDIT_READ),
 }
 """Every root field must stand here. A mutation is admitted when its role may make it, and read what it answers."""
 

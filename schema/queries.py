@@ -11,6 +11,7 @@ from crm.errors import NotFound
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold
 from schema import enums
+from schema.break_glass import BreakGlassGrantConnection
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
@@ -19,6 +20,7 @@ from schema.inputs import PatientSearch, plain
 from schema.pages import PatientConnection, as_connection, page_size
 from schema.questions import OfficersQuestions
 from schema.scalars import DateTime
+from schema.selection import selected
 from schema.types import Patient, PatientResult
 
 __all__ = ["Query"]
@@ -94,6 +96,15 @@ class Query(EvidenceQuestions, OfficersQuestions, graphene.ObjectType):
         patient_id=graphene.ID(required=True, description="The record's id."),
         description="All legal holds on a record, also those that were lifted, in the order of placing. "
         + allowed_to(Action.HOLD),
+    )
+    break_glass_grants = graphene.Field(
+        BreakGlassGrantConnection,
+        reviewed=graphene.Boolean(
+            description="Those that were reviewed, the newest first; otherwise those that wait, the oldest first."
+        ),
+        first=_first(_FIRST),
+        after=_AFTER,
+        description=f"The queue of break-glass grants. Looking is recorded. {allowed_to(Action.REVIEW)}",
     )
 
     @staticmethod
@@ -173,3 +184,13 @@ class Query(EvidenceQuestions, OfficersQuestions, graphene.ObjectType):
         """The holds on one record."""
         here: Context = info.context
         return await here.services.holds.of(here.actor, here.request, patient_id)
+
+    @staticmethod
+    async def resolve_break_glass_grants(
+        _root: Any, info: Any, reviewed: bool | None = None, first: int | None = None, after: str | None = None
+    ) -> Mapping[str, Any]:
+        """One page of grants."""
+        here: Context = info.context
+        size, asked = page_size(first, here.limits), selected(info, "BreakGlassGrant")
+        page = await here.services.break_glass.grants(here.actor, here.request, bool(reviewed), size, after, asked)
+        return as_connection(page)

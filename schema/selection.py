@@ -12,6 +12,7 @@ from graphql import (
     GraphQLIncludeDirective,
     GraphQLNamedType,
     GraphQLObjectType,
+    GraphQLResolveInfo,
     GraphQLSchema,
     GraphQLSkipDirective,
     InlineFragmentNode,
@@ -25,7 +26,7 @@ from crm.catalogue import BY_PATH
 from schema.errors import Code, Refused
 from schema.types import CLEAR
 
-__all__ = ["asked", "fields_of"]
+__all__ = ["asked", "fields_of", "selected"]
 
 PATIENT = "Patient"
 SPLIT: Mapping[str, str] = {"culturalNeeds": "culturalNeeds.id"}
@@ -121,6 +122,24 @@ def asked(
             elif node.selection_set and isinstance(on, GraphQLObjectType):
                 stack.append((node.selection_set, get_named_type(on.fields[name].type)))
     return frozenset(paths)
+
+
+def selected(info: GraphQLResolveInfo, kind: str) -> frozenset[str]:
+    """The fields of the type `kind` that the root field being resolved selects, wherever in its answer."""
+    walk = _Walk(info.schema, info.fragments, info.variable_values)
+    names: set[str] = set()
+    stack = [(node.selection_set, get_named_type(info.return_type)) for node in info.field_nodes if node.selection_set]
+    while stack:
+        selection_set, parent = stack.pop()
+        for on, node in walk.fields(selection_set, parent):
+            name = node.name.value
+            if name.startswith("__") or not isinstance(on, GraphQLObjectType):
+                continue
+            if on.name == kind:
+                names.add(name)
+            elif node.selection_set:
+                stack.append((node.selection_set, get_named_type(on.fields[name].type)))
+    return frozenset(names)
 
 
 def _paths(walk: _Walk, node: FieldNode) -> set[str]:

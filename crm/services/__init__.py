@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from crm.services.access_log import AccessLog
+from crm.services.break_glass import BreakGlass, Rules
 from crm.services.changes import Changes
 from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
@@ -26,6 +27,7 @@ class Services:
     access_log: AccessLog
     holds: Holds
     erasures: Erasures
+    break_glass: BreakGlass
     questions: Questions
     evidence: Evidence
     own_log: OwnLog
@@ -36,6 +38,7 @@ def services(
     *,
     region: str | None = None,
     erasures: Erasures | None = None,
+    break_glass: Rules | None = None,
     verifier_key: VerifierKey | None = None,
     staff_names: bool = False,
 ) -> Services:
@@ -55,6 +58,7 @@ def services(
         log,
         Holds(store, profiles),
         erasures or Erasures(store, store.database, LedgerCopies(store.database)),
+        BreakGlass(store, break_glass),
         Questions(store, log),
         evidence,
         OwnLog(store, log, evidence, names=staff_names),

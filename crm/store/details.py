@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, insert, select
 from crm.catalogue import KeyClass
 from crm.crypto.detail import FIRST_KEY, number_of
 from crm.crypto.keyset import KeySet
-from crm.errors import Erased, Tampered
+from crm.errors import CrmError, Erased, Tampered
 from crm.store.context import Context
 from crm.store.database import Connection, Fetch, Row
 from crm.store.record import LIVE, SHREDDED
@@ -95,11 +95,12 @@ async def read(
     context: Context,
     kinds: Collection[str],
     patients: Mapping[str, str],
-) -> dict[Detail, str | Erased]:
+) -> dict[Detail, str | CrmError]:
     """The words of these kinds; `patients` has, by `ref`, the patient whom they are about.
 
-    `Erased` stands in place of words whose key was destroyed; absent is what nobody wrote. `renew` looks for new keys
-    where one is unknown. Raises `KeyUnavailable`, `Tampered`.
+    `Erased` stands in place of words whose key was destroyed, `Tampered` in place of those that do not authenticate, so
+    that one of them does not hide the others; absent is what nobody wrote. `renew` looks for new keys where one is
+    unknown. Raises `KeyUnavailable`.
     """
     if not patients:
         return {}
@@ -108,15 +109,18 @@ async def read(
     if any(row["wrapped"] is not None and not keys.knows(CLASS, bytes(row["wrapped"])) for row in rows):
         await renew()
     held = {(row["patient_id"], row["dek_no"]): row for row in rows}
-    found: dict[Detail, str | Erased] = {}
+    found: dict[Detail, str | CrmError] = {}
     for row in stored:
         detail, patient_id, octets = Detail(row["id"], row["kind"]), patients[row["id"]], bytes(row["octets"])
-        key = held.get((patient_id, number_of(octets)))
-        found[detail] = _opened(keys, context.org, patient_id, key, detail, octets)
+        try:
+            key = held.get((patient_id, number_of(octets)))
+            found[detail] = _opened(keys, context.org, patient_id, key, detail, octets)
+        except Tampered as failure:
+            found[detail] = failure
     return found
 
 
-def _opened(keys: KeySet, org: str, patient_id: str, row: Row | None, detail: Detail, octets: bytes) -> str | Erased:
+def _opened(keys: KeySet, org: str, patient_id: str, row: Row | None, detail: Detail, octets: bytes) -> str | CrmError:
     if row is None:
         raise Tampered("data key")
     if row["state"] == SHREDDED:

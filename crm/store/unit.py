@@ -22,7 +22,7 @@ from crm.audit.event import Act, Event, Outcome, rfc3339
 from crm.audit.writer import LogWriter
 from crm.catalogue import BY_NAME, BY_PATH, CLASSES, Index, KeyClass
 from crm.crypto.keyset import KeySet
-from crm.errors import AuditUnavailable, Erased, Invalid
+from crm.errors import AuditUnavailable, CrmError, Erased, Invalid, NotFound
 from crm.store import break_glass, changing, details, erasing, holds, imported, ledger, opening, search
 from crm.store import record as records
 from crm.store.break_glass import Grant
@@ -36,6 +36,7 @@ from crm.store.log import stage_rows
 from crm.store.notes import Note
 from crm.store.record import Record
 from crm.store.refusing import DENIALS, event, reason, refusals
+from crm.store.subjects import patients_of
 
 Renew = Callable[[], Awaitable[None]]
 
@@ -154,7 +155,18 @@ class Unit:
         active = await break_glass.active(self._fetch, self.context, named.keys(), self.now)
         return {named[subject]: grant_id for subject, grant_id in active.items()}
 
-    async def words(self, kinds: Collection[Act], patients: Mapping[str, str]) -> dict[Detail, str | Erased]:
+    async def grant(self, grant_id: str) -> tuple[Grant, str | None]:
+        """A break-glass grant, and the patient's id unless the patient was erased. Raises `NotFound`."""
+        found = await break_glass.find(self._fetch, self.context.org, grant_id)
+        if found is None:
+            raise NotFound
+        return found, (await patients_of(self._fetch, self.context.org, [found.subject])).get(found.subject)
+
+    async def openings(self, ids: Sequence[str]) -> dict[str, int]:
+        """How often the record was opened under each of these grants; see `break_glass.openings`."""
+        return await break_glass.openings(self._fetch, self.context.org, ids)
+
+    async def words(self, kinds: Collection[Act], patients: Mapping[str, str]) -> dict[Detail, str | CrmError]:
         """Words beside events of these kinds, see `details.read`; whoever asks notes that they were opened."""
         asked = [kind.value for kind in kinds]
         return await details.read(self._fetch, self._keys, self._renew, self.context, asked, patients)
@@ -228,12 +240,17 @@ class WritingUnit(Unit):
         note.sealed = await self._seal(record.id, Detail(grant.id, Act.BREAKGLASS), words)
         await break_glass.add(self._connection, self.context.org, grant)
 
-    async def review(self, grant: Grant, verdict: str, patient_id: str | None, words: str | None) -> Grant:
-        """Enters the caller's verdict on a grant; `words` are for a patient who is locked. Raises `Invalid`."""
+    async def review(
+        self, grant: Grant, verdict: str, patient_id: str | None, words: str | None, shown: Iterable[str] = ()
+    ) -> Grant:
+        """Enters the caller's verdict on a grant; `words` are for a patient who is locked. Raises `Invalid`.
+
+        `shown` names what of the words of both sides the answer will tell.
+        """
         if not await break_glass.review(self._connection, self.context, grant.id, verdict, self.now):
             raise Invalid("input.grantId", "already_reviewed")
         sealed = await self._seal(patient_id, Detail(grant.id, Act.REVIEW), words) if patient_id and words else None
-        self.remark(pat=grant.subject, ref=grant.id, why=verdict, sealed=sealed)
+        self.remark(pat=grant.subject, ref=grant.id, why=verdict, sealed=sealed, fld=tuple(sorted(shown)))
         who = self.context.who
         return replace(grant, reviewer_issuer=who.iss, reviewer=who.sub, reviewed_at=self.now, verdict=verdict)
 

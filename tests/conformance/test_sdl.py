@@ -14,7 +14,7 @@ FILE = Path(__file__).resolve().parents[2] / "schema" / "schema.graphql"
 
 QUERIES = {
     "viewer", "patient", "patientByIdentifier", "patients", "searchPatients", "me", "accessEvents", "legalHolds",
-    "erasureReceipts",
+    "erasureReceipts", "breakGlassGrants",
 }  # fmt: skip
 MUTATIONS = {
     "registerPatient": "Patient",
@@ -26,6 +26,8 @@ MUTATIONS = {
     "erasePatient": "ErasureReceipt",
     "placeLegalHold": "LegalHold",
     "liftLegalHold": "LegalHold",
+    "requestBreakGlass": "BreakGlassGrant",
+    "reviewBreakGlass": "BreakGlassGrant",
 }
 """What each mutation answers: the object that it changed or made."""
 
@@ -90,10 +92,11 @@ def test_mutations_take_one_input_and_answer_what_they_change(mutation: str) -> 
     assert list(field.args) == ["input"]
     assert str(field.type) == MUTATIONS[mutation]
     submitted: Any = getattr(field.args["input"].type, "of_type")  # noqa: B009 - NonNull, which mypy does not see
-    if mutation != "registerPatient":
+    if mutation not in {"registerPatient", "reviewBreakGlass"}:  # which name no record, or it by the grant
         assert str(submitted.fields["patientId"].type) == "ID!"
         version = submitted.fields.get("expectedVersion")
-        assert (version and str(version.type)) == (None if MUTATIONS[mutation] == "LegalHold" else "Int")
+        unchanged = MUTATIONS[mutation] in {"LegalHold", "BreakGlassGrant"}
+        assert (version and str(version.type)) == (None if unchanged else "Int")
 
 
 def test_who_may_read_a_field_is_said_where_it_stands() -> None:
