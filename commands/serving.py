@@ -121,6 +121,11 @@ def hazards(settings: Settings, keys: KeySet) -> list[str]:
                 f"the database and the erasure journal are both in {folder}: a copy of it that is put back brings both "
                 "back, and erased patients with them; set HEED_ERASURE_JOURNAL (docs/keys.md)"
             )
+        if settings.checkpoint_journal.resolve().parent == folder and not settings.witnesses:
+            lines.append(
+                f"the database and the checkpoint journal are both in {folder}, and no witness is set: nobody would "
+                "notice that an older copy was put back; set HEED_CHECKPOINT_JOURNAL or HEED_WITNESSES"
+            )
     return lines
 
 
@@ -128,7 +133,7 @@ def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starle
     async def readiness() -> Mapping[str, bool]:
         return {**await it.ready(), "issuers": tokens.ready}
 
-    return create_app(it.services, tokens, transport(settings), readiness)
+    return create_app(it.services, tokens, transport(settings), readiness, logs=it.publisher.logs.values)
 
 
 def _config(application: Starlette) -> uvicorn.Config:

@@ -14,7 +14,7 @@ from schema import graphiql
 from schema.context import Services, Verifier
 from schema.execution import Engine
 from schema.http import GraphQLEndpoint
-from schema.metrics import CONTENT_TYPE, Metrics
+from schema.metrics import CONTENT_TYPE, Logs, Metrics
 from schema.sdl import build_schema
 from schema.settings import Settings
 
@@ -35,9 +35,10 @@ def create_app(
     readiness: Readiness,
     *,
     lifespan: Lifespan | None = None,
+    logs: Logs = lambda: (),
 ) -> Starlette:
     """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text)."""
-    metrics = Metrics()
+    metrics = Metrics(logs)
     engine = Engine(build_schema(), services, settings)
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics)
 

@@ -1,21 +1,32 @@
-"""What operators may count: requests, seconds and load, by status and error code. Never a name, id or text."""
+"""What operators may count: requests, seconds and load by status and error code, and how fresh each log's outside is.
+
+Never a person's name, id or text: what is named are logs and witnesses.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+from crm.services.publishing import LogState
+
+__all__ = ["CONTENT_TYPE", "Logs", "Metrics"]
+
+Logs = Callable[[], Iterable[LogState]]
+"""What is known outside of each log now."""
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """The numbers of one application, in a registry of its own."""
+    """The numbers of one application, in a registry of its own; those of the logs are asked for when they are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, logs: Logs = lambda: ()) -> None:
         self._registry = CollectorRegistry()
+        self._registry.register(_Outside(logs))
         self._requests = Counter(
             "heed_http_requests", "GraphQL requests answered.", ["status", "code"], registry=self._registry
         )
@@ -45,3 +56,40 @@ class Metrics:
     def page(self) -> bytes:
         """The text exposition of all numbers."""
         return generate_latest(self._registry)
+
+
+class _Outside(Collector):
+    """The numbers of the logs. Times are seconds since 1970, so that an age is `time() - …` wherever it is asked."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        events = GaugeMetricFamily("heed_log_events", "Events under the newest checkpoint.", labels=["log"])
+        published = GaugeMetricFamily(
+            "heed_log_published_seconds", "When the newest checkpoint was published.", labels=["log"]
+        )
+        waiting = GaugeMetricFamily(
+            "heed_log_unwitnessed_seconds",
+            "When the oldest checkpoint was published that waits for a first witness; absent where none does.",
+            labels=["log"],
+        )
+        seen_events = GaugeMetricFamily(
+            "heed_witness_events", "Events of the newest checkpoint that a witness cosigned.", labels=["log", "witness"]
+        )
+        seen = GaugeMetricFamily("heed_witness_seconds", "When a witness cosigned last.", labels=["log", "witness"])
+        failures = CounterMetricFamily(
+            "heed_witness_failures", "Visits that ended without a cosignature.", labels=["log", "witness", "reason"]
+        )
+        for log in list(self._logs()):
+            events.add_metric([log.origin], log.size)
+            published.add_metric([log.origin], log.published_at / 1e6)
+            if log.waiting_since is not None:
+                waiting.add_metric([log.origin], log.waiting_since / 1e6)
+            for name, (size, at) in log.seen.items():
+                seen_events.add_metric([log.origin, name], size)
+                seen.add_metric([log.origin, name], at / 1e6)
+            for (name, reason), count in log.failures.items():
+                failures.add_metric([log.origin, name, reason], count)
+        return [events, published, waiting, seen_events, seen, failures]
