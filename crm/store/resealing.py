@@ -1,6 +1,8 @@
 """A patient's cells under a new data key: opened, sealed again, and the old key shredded, all in one transaction.
 
 The record says the same afterwards, under the same version. Decides nothing about whose turn it is.
+
+Keys of details (`crm.store.details`) are left: the log has the digest of what they sealed, which can only be destroyed.
 """
 
 from typing import Any, Final
@@ -9,6 +11,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.box import pack
+from crm.crypto.detail import FIRST_KEY
 from crm.crypto.keyset import KeySet
 from crm.errors import KeyDestroyed, Tampered, UnknownKey
 from crm.store import record as records
@@ -24,7 +27,12 @@ _PAGE: Final = 500
 
 _K: Final = patient_key.c
 _R: Final = sealed_row.c
-_OLDER: Final = (_K.org == bindparam("org"), _K.state == LIVE, _K.created_at < bindparam("before"))
+_OLDER: Final = (
+    _K.org == bindparam("org"),
+    _K.state == LIVE,
+    _K.created_at < bindparam("before"),
+    _K.dek_no < FIRST_KEY,
+)
 _NEXT: Final = prepare(
     select(_K.patient_id).where(*_OLDER, _K.patient_id > bindparam("after")).order_by(_K.patient_id).limit(_PAGE)
 )

@@ -10,10 +10,12 @@ from typing import Any, Final, NamedTuple
 
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME, BY_PATH, CLASSES, INDEXES, Index, KeyClass
+from crm.crypto.detail import FIRST_KEY
 from crm.crypto.keyset import KeySet
 from crm.crypto.stored_key import Name
 from crm.crypto.wrapping import epoch_of
 from crm.errors import KeyDestroyed, Tampered, UnknownKey
+from crm.store.details import CLASS
 from crm.store.faults import Fault, Flaw
 from crm.store.ledger import Erasure
 from crm.store.opening import content, unlock
@@ -38,6 +40,11 @@ class KeyRow(NamedTuple):
     def part(self) -> str:
         """The class, as far as it is one: whatever else stands there is not repeated."""
         return self.key_class if self.key_class in _CLASSES else "patient_key"
+
+    @property
+    def of_details(self) -> bool:
+        """Whether it seals words beside events of the log (`crm.store.details`), and no row of the record."""
+        return self.key_class == CLASS.value and self.dek_no >= FIRST_KEY
 
 
 class Term(NamedTuple):
@@ -88,7 +95,7 @@ def judge(keys: KeySet, epochs: Mapping[Name, str], stored: Stored) -> Judgement
 
     Classes whose keys this process lacks are judged by their clear columns only; see `KeySet.held`.
     """
-    flaws = {*_keys(epochs, stored), *_erasures(stored)}
+    flaws = {*_keys(epochs, stored), *_detail_keys(keys, stored), *_erasures(stored)}
     if stored.record.status == "erased":
         return Judgement(frozenset(flaws | _remains(stored)))
     opened: _Opened = {}
@@ -115,7 +122,7 @@ def _keys(epochs: Mapping[Name, str], stored: Stored) -> Iterator[Flaw]:
         part = key.part
         if key.state != LIVE:
             continue
-        if (key.key_class, key.dek_no) not in used and key.key_class not in missing:
+        if (key.key_class, key.dek_no) not in used and key.key_class not in missing and not key.of_details:
             yield Flaw(Fault.KEY_UNUSED, part)
         try:
             epoch = epoch_of(key.wrapped)
@@ -127,6 +134,23 @@ def _keys(epochs: Mapping[Name, str], stored: Stored) -> Iterator[Flaw]:
         state = epochs.get((key.key_class, epoch))
         if state in (None, "destroyed"):
             yield Flaw(Fault.EPOCH_UNKNOWN if state is None else Fault.EPOCH_DESTROYED, part)
+
+
+def _detail_keys(keys: KeySet, stored: Stored) -> Iterator[Flaw]:
+    """Live keys of details, by unwrapping them: no row says whether they are this patient's.
+
+    What they sealed is compared with the log by `audit verify`.
+    """
+    if CLASS not in keys.held:
+        return
+    for key in stored.keys:
+        if key.state == LIVE and key.of_details:
+            try:
+                keys.data_key(stored.record.org, stored.record.id, CLASS, key.dek_no, key.wrapped or b"")
+            except Tampered:
+                yield Flaw(Fault.KEY_TAMPERED, key.part)
+            except (UnknownKey, KeyDestroyed):
+                continue  # told by its epoch
 
 
 def _row(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[set[Flaw], dict[str, Any] | None, int]:
@@ -294,12 +318,12 @@ def _erasures(stored: Stored) -> Iterator[Flaw]:
     if any(entry.whole for entry in stored.erasures) != gone:
         yield Flaw(Fault.ERASURE_UNLEDGERED if gone else Fault.ERASURE_UNDONE)
     ledgered = {(key_class, no) for entry in stored.erasures for key_class, no, _ in entry.keys}
-    newest = {key.key_class: key.dek_no for key in sorted(stored.keys, key=lambda key: key.dek_no)}
+    newest = {(key.key_class, key.of_details): key.dek_no for key in sorted(stored.keys, key=lambda key: key.dek_no)}
     for key in stored.keys:
         told = (key.key_class, key.dek_no) in ledgered
         if key.state == LIVE and told:
             yield Flaw(Fault.ERASURE_UNDONE, key.part)
-        elif key.state != LIVE and not told and key.dek_no == newest[key.key_class]:
+        elif key.state != LIVE and not told and key.dek_no == newest[key.key_class, key.of_details]:
             # A data key that was followed by another was rotated.
             yield Flaw(Fault.ERASURE_UNLEDGERED, key.part)
 
