@@ -23,6 +23,7 @@ from crm.store.database import Database, Fetch
 
 __all__ = ["Advance", "KeyOf", "Outside", "VerifiedLog", "verify_log"]
 
+BEFORE_ALL: Final = -(2**63)
 STRETCH: Final = 16 * WIDTH
 """Events that are held in memory together."""
 
@@ -145,7 +146,7 @@ class _Visit:
         marks = self._outside(outside)
         wanted = frozenset(mark.size for mark, _ in marks)
         self._recount = recount = Recount(found.pruned, wanted, self._damages)
-        recount.begin(await self._published(-1, 0))
+        recount.begin(await self._published(BEFORE_ALL, 0))
         # A head may claim any size; behind the last event there is nothing to walk over.
         behind = max(found.pruned, min(found.size, 0 if ends.last is None else ends.last + 1))
         for start in range(0, behind, STRETCH):
