@@ -17,6 +17,7 @@ from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import new_signing_key
 from crm.errors import Unsafe
 from crm.services import Services, services
+from crm.services.break_glass import Rules
 from crm.services.erasures import Erasures
 from crm.services.outside import Outside, Trouble
 from crm.services.publishing import Publisher
@@ -65,6 +66,9 @@ class House:
 BRIEF = 3
 """Looks at the key store that a single command may miss in a row and still change records."""
 
+COUNTED = 30.0
+"""Seconds between two counts of what waits for a privacy officer."""
+
 
 def clock() -> int:
     """Microseconds since 1970, UTC."""
@@ -112,10 +116,23 @@ async def house(
         opened.push_async_callback(log.stop)
         store = Store(database, keys, log, clock, keyroom.renew)
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
-        staff_names = settings.patients_see_staff is StaffShown.NAMES
-        use_cases = services(store, region=settings.default_region, erasures=erasures, staff_names=staff_names)
+        use_cases = _use_cases(settings, store, erasures)
+        if lasting:
+            counting = Rounds(Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh))
+            counting.start()
+            opened.push_async_callback(counting.stop)
         opened.push_async_callback(use_cases.access_log.close)
         yield House(settings, database, keystore, provider, keyroom, use_cases, log, publisher, troubles)
+
+
+def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services:
+    return services(
+        store,
+        region=settings.default_region,
+        erasures=erasures,
+        break_glass=Rules(settings.break_glass_minutes, settings.break_glass_review_hours),
+        staff_names=settings.patients_see_staff is StaffShown.NAMES,
+    )
 
 
 def _publishing(settings: Settings, database: Database, keys: KeySet) -> tuple[Publisher, Outside]:

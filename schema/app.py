@@ -38,7 +38,7 @@ def create_app(
     logs: Logs = lambda: (),
 ) -> Starlette:
     """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text)."""
-    metrics = Metrics(logs)
+    metrics = Metrics(logs, lambda: services.break_glass.waiting)
     engine = Engine(build_schema(), services, settings)
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics)
 

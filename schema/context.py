@@ -30,6 +30,7 @@ __all__ = [
     "Profile",
     "Profiles",
     "Questions",
+    "Queue",
     "Services",
     "Verifier",
 ]
@@ -151,6 +152,15 @@ class Erasures(Protocol):
     async def receipts(self, actor: Actor, request: Request, patient_id: str) -> Sequence[Receipt]: ...
 
 
+class Queue(Protocol):
+    """How many grants wait for a review, and since when the oldest (microseconds since 1970), None without any."""
+
+    @property
+    def grants(self) -> int: ...
+    @property
+    def oldest(self) -> int | None: ...
+
+
 class BreakGlass(Protocol):
     """The use cases of break-glass (`crm.services.break_glass`)."""
 
@@ -175,8 +185,8 @@ class BreakGlass(Protocol):
     async def grants(
         self, actor: Actor, request: Request, reviewed: bool, first: int, after: str | None, asked: frozenset[str]
     ) -> Page: ...
-    def waiting_grants(self) -> int: ...
-    def oldest_age(self) -> float: ...
+    @property
+    def waiting(self) -> Queue: ...
 
 
 class AccessLog(Protocol):

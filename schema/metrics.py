@@ -12,11 +12,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from crm.services.publishing import LogState
+from schema.context import Queue
 
-__all__ = ["CONTENT_TYPE", "Logs", "Metrics"]
+__all__ = ["CONTENT_TYPE", "Logs", "Metrics", "Reviews"]
 
 Logs = Callable[[], Iterable[LogState]]
 """What is known outside of each log now."""
+
+Reviews = Callable[[], Queue]
+"""How the queue of break-glass grants was when it was last counted."""
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -24,9 +28,11 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 class Metrics:
     """The numbers of one application, in a registry of its own; those of the logs are asked for when they are read."""
 
-    def __init__(self, logs: Logs = lambda: ()) -> None:
+    def __init__(self, logs: Logs = lambda: (), reviews: Reviews | None = None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Outside(logs))
+        if reviews is not None:
+            self._registry.register(_Reviews(reviews))
         self._requests = Counter(
             "heed_http_requests", "GraphQL requests answered.", ["status", "code"], registry=self._registry
         )
@@ -93,3 +99,22 @@ class _Outside(Collector):
             for (name, reason), count in log.failures.items():
                 failures.add_metric([log.origin, name, reason], count)
         return [events, published, waiting, seen_events, seen, failures]
+
+
+class _Reviews(Collector):
+    """The queue of the privacy officers, of all organisations together. No request pays for its numbers."""
+
+    def __init__(self, reviews: Reviews) -> None:
+        self._reviews = reviews
+
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        queue = self._reviews()
+        grants = GaugeMetricFamily("heed_break_glass_unreviewed", "Break-glass grants that wait for a review.")
+        grants.add_metric([], queue.grants)
+        oldest = GaugeMetricFamily(
+            "heed_break_glass_oldest_seconds", "When the oldest of them was requested; absent where none waits."
+        )
+        if queue.oldest is not None:
+            oldest.add_metric([], queue.oldest / 1e6)
+        return [grants, oldest]

@@ -161,15 +161,6 @@ class BreakGlass:
         """Counts the queues anew; to be called now and then, so that no request has to. Raises StoreUnavailable."""
         self.waiting = await break_glass.waiting(self._store.database)
 
-    def waiting_grants(self) -> int:
-        """How many grants wait for a review, in all organisations together, as of the last `refresh`."""
-        return self.waiting.grants
-
-    def oldest_age(self) -> float:
-        """Seconds that the oldest grant of `waiting` has waited; 0 without any."""
-        oldest = self.waiting.oldest
-        return 0.0 if oldest is None else max(0, self._store.clock() - oldest) / 1_000_000
-
     async def _shown(
         self, unit: Unit, grants: Sequence[Grant], patients: Mapping[str, str], asked: frozenset[str]
     ) -> list[dict[str, Any]]:

@@ -293,6 +293,12 @@ class Settings(BaseSettings):
         description="Seconds that a published checkpoint may wait for a first witness; then answers are refused with "
         "`AUDIT_UNAVAILABLE`. Only where there are witnesses.",
     )
+    break_glass_minutes: int = Field(
+        default=60, ge=5, le=480, description="Minutes that a break-glass grant lasts at most."
+    )
+    break_glass_review_hours: int = Field(
+        default=72, ge=1, le=720, description="Hours after which a break-glass grant without a review is overdue."
+    )
     audit_deadline: float = Field(
         default=2.0,
         gt=0,
