@@ -47,8 +47,8 @@ class Disclosed:
 _E: Final = audit_event.c
 _BIT = union_all(*(select(literal(bit, type_=Integer).label("bit")) for bit in FLAGS.values())).subquery("flag")
 DIMENSIONS: Final[dict[str, ColumnElement[Any]]] = {
-    "actor": _E.actor,
-    "patient": _E.pat,
+    "actor": _E.actor.concat(""),
+    "patient": _E.pat.concat(""),
     "action": _E.act,
     "outcome": _E.out,
     "purpose": _E.pou,
@@ -57,7 +57,10 @@ DIMENSIONS: Final[dict[str, ColumnElement[Any]]] = {
     "day": _E.ts // DAY,
     "hour": _E.ts // HOUR % 24,
 }
-"""By what events can be grouped. An event with several flags counts under each, and without any under none."""
+"""By what events can be grouped. An event with several flags counts under each, and without any under none.
+
+Actor and patient are computed, because SQLite would walk through everybody's index to have them in order.
+"""
 
 _REFUSED = func.sum(case((_E.out == 8, 1), else_=0), type_=BigInteger)
 _DISCLOSED = prepare(
@@ -84,7 +87,7 @@ async def summary(
     rows = await database.fetch(org, _sums(narrow(chosen), names), **narrowing(chosen), rows=first)
     return [
         Sum(
-            {name: row[name] for name in names},
+            {name: row[f"by_{name}"] for name in names},
             row["events"],
             row["refused"],
             row["patients"],
@@ -109,7 +112,7 @@ async def disclosures(
 
 @lru_cache(maxsize=512)
 def _sums(shape: Narrowing, dimensions: tuple[str, ...]) -> Statement:
-    columns = [DIMENSIONS[name].label(name) for name in dimensions]
+    columns = [DIMENSIONS[name].label(f"by_{name}") for name in dimensions]
     events = func.count()
     rows = select(
         *columns,
@@ -122,8 +125,10 @@ def _sums(shape: Narrowing, dimensions: tuple[str, ...]) -> Statement:
     if "flag" in dimensions:
         source: FromClause = audit_event.join(_BIT, _E.flags.op("&")(_BIT.c.bit) != 0)
         rows = rows.select_from(source)
-    rows = rows.group_by(*(DIMENSIONS[name] for name in dimensions))
-    return prepare(rows.order_by(events.desc(), *columns).limit(bindparam("rows", type_=BigInteger)))
+    rows = rows.group_by(*(column.name for column in columns))
+    return prepare(
+        rows.order_by(events.desc(), *(column.name for column in columns)).limit(bindparam("rows", type_=BigInteger))
+    )
 
 
 def _patients(shape: Narrowing, dimensions: tuple[str, ...]) -> ColumnElement[int]:
