@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-__all__ = ["PERSONAL", "Role"]
+__all__ = ["PERSONAL", "STAFF", "Role"]
 
 
 class Role(StrEnum):
@@ -19,6 +19,18 @@ class Role(StrEnum):
     INTEGRATION = "integration"
     OPERATOR = "operator"
 
+
+STAFF: frozenset[Role] = frozenset(
+    {
+        Role.FRONT_DESK,
+        Role.CLINICIAN,
+        Role.CARE_COORDINATOR,
+        Role.COMPLIANCE_OFFICER,
+        Role.PRIVACY_OFFICER,
+        Role.OPERATOR,
+    }
+)
+"""Roles of people who work for the organisation; the others are programs, and patients and who acts for them."""
 
 PERSONAL: frozenset[Role] = frozenset({Role.PATIENT, Role.PROXY})
 """Roles tied to the one record that the token's `patient` claim names; they never come together with another role."""

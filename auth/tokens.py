@@ -20,7 +20,7 @@ from auth.actor import Actor
 from auth.errors import PurposeNotPermitted, Unauthenticated
 from auth.issuers import IssuerKeys, UnsafeIssuer
 from auth.purposes import Purpose
-from auth.roles import PERSONAL, Role
+from auth.roles import PERSONAL, STAFF, Role
 from auth.strict_json import parse_object
 
 __all__ = ["LEEWAY", "MAX_LIFETIME", "MAX_TOKEN_CHARACTERS", "TokenVerifier"]
@@ -38,6 +38,7 @@ LATEST = 2**33 - 1  # seconds; the year 2242
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
+_LINE = re.compile(r".{1,255}")
 
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519, 5.1 and RFC 9068, 2.1; compared in lower case
 _REFUSED_MEMBERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
@@ -192,8 +193,30 @@ def _read_claims(claims: dict[str, Any]) -> _Verified:
         token_id=_text(claims, "jti"),
         patient_id=_matching(claims, "patient", _PATIENT) if roles & PERSONAL and "patient" in claims else None,
         expires_at=expires_at,
+        **(_as_a_person(claims) if roles & STAFF else {}),
     )
     return _Verified(actor, _text(claims, "purpose_of_use") if "purpose_of_use" in claims else None)
+
+
+def _as_a_person(claims: dict[str, Any]) -> dict[str, str | None]:
+    """What a token of staff says of its bearer as a person; what is malformed is passed over, for it permits nothing.
+
+    `family_name` and `address` are standard claims (OpenID Connect Core 1.0, 5.1), `patient` is their own record.
+    """
+    address = claims.get("address")
+    place = address if isinstance(address, dict) else {}
+    street = place.get("street_address")
+    lines = street.strip().splitlines() if isinstance(street, str) else []
+    return {
+        "own_record": _known(claims.get("patient"), _PATIENT),
+        "family_name": _known(claims.get("family_name"), _LINE),
+        "postal_code": _known(place.get("postal_code"), _LINE),
+        "street_address": _known(lines[0] if lines else None, _LINE),
+    }
+
+
+def _known(value: Any, pattern: re.Pattern[str]) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) and value.isprintable() else None
 
 
 def _seconds(claims: dict[str, Any], name: str) -> int:

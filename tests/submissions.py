@@ -42,6 +42,7 @@ _SCALARS: dict[str, st.SearchStrategy[Any]] = {
 }
 _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "RegisterPatientInput.religionCode": st.sampled_from(["1001", "1020", "1041", "1082"]),
+    "RegisterPatientInput.careTeam": st.lists(TEXTS.filter(str.isprintable), max_size=3, unique=True),
     "RegisterPatientInput.instructions": st.lists(TEXTS, min_size=1, max_size=4).map("\n".join),
 }
 _POINTS = st.one_of(

@@ -17,7 +17,7 @@ from crm.domain.times import PartialDate
 from crm.errors import Invalid
 
 __all__ = [
-    "VERSION", "email", "emails", "family_birth_date", "family_birth_dates", "fold", "full_name",
+    "VERSION", "email", "emails", "families", "family_birth_date", "family_birth_dates", "fold", "full_name",
     "full_names", "identifier", "identifiers", "phone", "phones",
 ]  # fmt: skip
 
@@ -198,10 +198,10 @@ def family_birth_dates(values: Values) -> set[bytes]:
     birth_date = values.get("birth_date")
     if not birth_date:
         return set()
-    return {_family_birth_date(family, birth_date) for name in values.get("names") or () for family in _families(name)}
+    return {_family_birth_date(family, birth_date) for name in values.get("names") or () for family in families(name)}
 
 
-def _families(name: Mapping[str, Any]) -> Iterator[str]:
+def families(name: Mapping[str, Any]) -> Iterator[str]:
     """The family names one may be asked for; of a name that is only text, its last word or what precedes its comma."""
     text = name.get("text") or ""
     family = fold(name.get("family") or "")

@@ -19,7 +19,8 @@ from crm.services.request import Request
 from crm.services.search import Query, parse
 from crm.store.record import Record
 from crm.store.refusing import reason
-from crm.store.unit import Store, Unit, View
+from crm.store.unit import Store, Unit
+from crm.store.view import View
 
 Profile = dict[str, Any]
 

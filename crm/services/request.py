@@ -4,8 +4,13 @@ from dataclasses import dataclass
 
 from auth.actor import Actor
 from auth.policy import POLICY_VERSION
+from auth.roles import STAFF, Role
 from crm.audit.event import Who
+from crm.domain.circumstances import Caller
 from crm.store.context import Context
+
+_TREATING = frozenset({Role.CLINICIAN, Role.CARE_COORDINATOR})
+"""Roles that have patients of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,21 @@ class Request:
             jti=actor.token_id,
         )
         purpose = actor.purpose.value if actor.purpose else None
-        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, _single(rules))
+        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, _single(rules), _person(actor))
+
+
+def _person(actor: Actor) -> Caller | None:
+    """The caller as one of the people who work here; None for programs, patients and those who act for them."""
+    if actor.roles.isdisjoint(STAFF):
+        return None
+    return Caller(
+        actor.subject,
+        treats=not actor.roles.isdisjoint(_TREATING),
+        own_record=actor.own_record,
+        family_name=actor.family_name,
+        postal_code=actor.postal_code,
+        street_address=actor.street_address,
+    )
 
 
 def _single(rules: tuple[str, ...]) -> tuple[str, ...]:

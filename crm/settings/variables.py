@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from auth.issuers import Issuer
 from crm.crypto.provider import USES
+from crm.domain.circumstances import BULK, Watch, office_hours
 from crm.settings.witnesses import Witness
 
 __all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown"]
@@ -255,6 +257,19 @@ class Settings(BaseSettings):
         description="What the names of the logs begin with, such as `heed.clinic.example`: an organisation's log is "
         "`ORIGIN/ORGANISATION/1`. Auditors and witnesses know a log by its name: choose it once.",
     )
+    office_hours: str = Field(
+        default="Mo-Fr 07:00-19:00",
+        description="When staff are at work; their events at other times are flagged `after_hours`. Days (`Mo Tu We Th "
+        "Fr Sa Su`) and times, and more after commas: `Mo-Fr 07:00-19:00, Sa 08:00-12:00`. A range that ends before it "
+        "starts goes on into the next day (`Fr 22:00-06:00`); `Mo-Su 00:00-24:00` is always.",
+    )
+    time_zone: str = Field(default="UTC", description="The IANA time zone of the office hours, as `Europe/London`.")
+    bulk: int = Field(
+        default=BULK,
+        ge=1,
+        le=1_000_000,
+        description="Patients in one search, batch or change above which events of staff are flagged `bulk`.",
+    )
     patients_see_staff: StaffShown = Field(
         default=StaffShown.ROLES,
         description="What `myAccessLog` tells patients of the people who looked at their record: `roles`, or `names`: "
@@ -312,10 +327,21 @@ class Settings(BaseSettings):
     audit_batch: int = Field(
         default=512, ge=1, le=10_000, description="Access events stored in one transaction at most."
     )
+    audit_days: int = Field(
+        default=2_282,
+        ge=2_190,
+        le=36_500,
+        description="Days that access events are kept at least: six years (45 CFR 164.316(b)(2)(i)) and 90 days. "
+        "`audit prune` takes away none that is younger.",
+    )
 
     def limits(self) -> dict[str, int]:
         """What one document may hold, by the name of each limit: `{"tokens": 1000, ...}`."""
         return {name.removeprefix("limit_"): value for name, value in self if name.startswith("limit_")}
+
+    def watch(self) -> Watch:
+        """What is remarkable of staff."""
+        return Watch(office_hours(self.office_hours, self.time_zone), self.bulk)
 
     @field_validator("database_url", "keystore_url")
     @classmethod
@@ -338,6 +364,21 @@ class Settings(BaseSettings):
         parts = urlsplit(value)
         if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query):
             raise ValueError("must be https://host, with port and path where there are any")
+        return value
+
+    @field_validator("office_hours")
+    @classmethod
+    def _known_hours(cls, value: str) -> str:
+        office_hours(value, "UTC")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, KeyError):
+            raise ValueError("is not a key of the IANA time zone database, such as `Europe/London`") from None
         return value
 
     @field_validator("default_region")

@@ -1,25 +1,38 @@
-"""What the event of one patient will say, gathered while a unit of work touches the record."""
+"""What the events of a unit of work will say, gathered while it touches records: one note for each patient."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from crm.audit.event import Act, Outcome
+from uuid_utils import uuid7
+
+from crm.audit.event import Act, Event, Outcome
 from crm.catalogue import BY_NAME
 from crm.errors import Erased
+from crm.store.context import Context
 from crm.store.record import Record
+from crm.store.refusing import event
+from crm.store.watching import Watcher
 
-__all__ = ["Note"]
+__all__ = ["Note", "Notebook"]
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+_QUESTIONS = frozenset({Act.READ, Act.QUERY})
+"""Acts whose events of one unit share an id; imports and exports have the id of their request."""
 
 
 @dataclass(slots=True)
 class Note:
     """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id.
 
-    `sealed` is the digest of words that were stored beside the event.
+    `sealed` is the digest of words that were stored beside the event; `circumstances` are flags, decided at the first
+    touch.
     """
 
     record: Record
     act: Act
+    circumstances: tuple[str, ...] = ()
     returned: set[str] = field(default_factory=set)
     masked: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
@@ -54,4 +67,41 @@ class Note:
 
     def _flags(self) -> tuple[str, ...]:
         flags = ("restricted",) if self.record.restricted else ()
-        return (*flags, "break_glass") if self.broken else flags
+        return (*self.circumstances, *flags, "break_glass") if self.broken else (*self.circumstances, *flags)
+
+
+class Notebook:
+    """The notes of one unit, and its remarks of its own, such as the count of a search."""
+
+    def __init__(self, context: Context, act: Act, watcher: Watcher) -> None:
+        self._context = context
+        self._act = act
+        self._watcher = watcher
+        self._notes: dict[str, Note] = {}
+        self._remarks: list[Mapping[str, Any]] = []
+
+    def of(self, record: Record, values: Mapping[str, Any] = _NONE, opened: frozenset[str] = frozenset()) -> Note:
+        """The note of a record, new at the first touch; `values` is what was opened by then of the fields `opened`."""
+        note = self._notes.get(record.id)
+        if note is None:
+            flags = self._watcher.flags(record, values, opened)
+            note = self._notes[record.id] = Note(record, self._act, flags)
+        return note
+
+    def remark(self, facts: Mapping[str, Any]) -> None:
+        """Adds one event beside those of the patients."""
+        self._remarks.append({"flg": self._watcher.always, **facts})
+
+    def events(self) -> list[Event]:
+        """One event per patient touched, in the order of touching, then the remarks.
+
+        Several events of one question share an id; many patients are a crowd.
+        """
+        notes = [note.facts() for note in self._notes.values()]
+        together = self._act in _QUESTIONS and len(notes) + len(self._remarks) > 1
+        common = {"act": self._act, "out": Outcome.OK} | ({"qid": str(uuid7())} if together else {})
+        crowd = self._watcher.crowd(len(notes))
+        return [
+            event(self._context, **{**common, **facts, "flg": (*facts["flg"], *crowd)})
+            for facts in (*notes, *self._remarks)
+        ]

@@ -22,7 +22,7 @@ from crm.store.context import Context
 from crm.store.database import Fetch
 from crm.store.subjects import subjects_of
 
-__all__ = ["DENIALS", "event", "reason", "refusals"]
+__all__ = ["DENIALS", "event", "reason", "refusals", "refused"]
 
 
 def event(context: Context, **facts: Any) -> Event:
@@ -42,11 +42,19 @@ def event(context: Context, **facts: Any) -> Event:
 
 async def refusals(fetch: Fetch, context: Context, ids: Sequence[str], facts: Mapping[str, Any]) -> list[Event]:
     """One event per patient among `ids` that exists, and one that counts the others, or that stands alone."""
-    known = sorted((await subjects_of(fetch, context.org, ids)).values())
-    events = [event(context, pat=subject, **facts) for subject in known]
+    return [event(context, **each) for each in await refused(fetch, context, ids, facts)]
+
+
+async def refused(fetch: Fetch, context: Context, ids: Sequence[str], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The members of those events. No record is opened for a refusal: it is flagged only where it is the own one."""
+    subjects = await subjects_of(fetch, context.org, ids)
+    own = subjects.get(context.caller.own_record or "") if context.caller else None
+    flags = tuple(facts.get("flg", ()))
+    known = sorted(subjects.values())
+    events = [{**facts, "pat": each, "flg": (*flags, "self_access") if each == own else flags} for each in known]
     unknown = len(set(ids)) - len(known)
     if unknown or not events:
-        events.append(event(context, cnt=unknown or None, **facts))
+        events.append({**facts, "cnt": unknown or None})
     return events
 
 

@@ -10,18 +10,18 @@ It decides nothing: services ask the policy and pass in which fields are clear, 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from uuid_utils import uuid7
 
-from auth.policy import Group
 from crm.audit.event import Act, Event, Outcome, rfc3339
 from crm.audit.writer import LogWriter
 from crm.catalogue import BY_NAME, BY_PATH, CLASSES, Index, KeyClass
 from crm.crypto.keyset import KeySet
+from crm.domain.circumstances import Watch
 from crm.errors import AuditUnavailable, CrmError, Erased, Invalid, NotFound
 from crm.store import break_glass, changing, details, erasing, holds, imported, ledger, opening, search
 from crm.store import record as records
@@ -33,10 +33,12 @@ from crm.store.details import Detail
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
-from crm.store.notes import Note
+from crm.store.notes import Notebook
 from crm.store.record import Record
-from crm.store.refusing import DENIALS, event, reason, refusals
+from crm.store.refusing import DENIALS, reason, refusals, refused
 from crm.store.subjects import patients_of
+from crm.store.view import View
+from crm.store.watching import Watcher
 
 Renew = Callable[[], Awaitable[None]]
 
@@ -45,33 +47,20 @@ async def _nothing_new() -> None:
     """For a process whose keys never change while it runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the policy grants on one record: public paths opened as they are, opened masked, or withheld unopened.
-
-    `groups` are those of which the provenance may be told. `broken` is the id of the break-glass grant under which the
-    record is opened: its event is flagged, and refers to it.
-    """
-
-    clear: frozenset[str]
-    masked: frozenset[str] = frozenset()
-    withheld: frozenset[str] = frozenset()
-    groups: frozenset[Group] = frozenset()
-    broken: str | None = None
-
-
 class Unit:
     """A reading unit: loads sealed records and opens what it is told to."""
 
-    def __init__(self, fetch: Fetch, keys: KeySet, renew: Renew, context: Context, act: Act, now: int) -> None:
+    def __init__(
+        self, fetch: Fetch, keys: KeySet, renew: Renew, context: Context, act: Act, now: int, watch: Watch
+    ) -> None:
         self.context = context
         self.now = now
         self._fetch = fetch
         self._keys = keys
         self._renew = renew
         self._act = act
-        self._notes: dict[str, Note] = {}
-        self._extra: list[Event] = []
+        self._watcher = Watcher(watch, keys, context.caller, now)
+        self._notebook = Notebook(context, act, self._watcher)
 
     @property
     def today(self) -> str:
@@ -79,8 +68,9 @@ class Unit:
         return rfc3339(self.now)[:10]
 
     async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
-        """Sealed records by id, with the classes that `names` need; unknown ids are absent. One statement."""
-        return await self._known(await records.load(self._fetch, self.context.org, ids, names))
+        """Sealed records by id, with the classes that `names` and the flags need; unknown ids are absent."""
+        needed = self._watcher.fields.union(names)
+        return await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
 
     async def ids(self, after: str, first: int) -> list[str]:
         """At most `first` ids of the organisation's active patients behind `after`, ascending."""
@@ -107,10 +97,13 @@ class Unit:
         """
         if record.status == "erased":
             raise Erased
-        note = self._note(record)
-        masked = {BY_PATH[path].name for path in view.masked}
-        names = masked | {BY_PATH[path].name for path in view.clear}
-        values = opening.reveal(self._keys, record, names, self.today)
+        masked = frozenset(BY_PATH[path].name for path in view.masked)
+        names = masked.union(BY_PATH[path].name for path in view.clear)
+        beside = self._watcher.beside(record, names)
+        values = opening.reveal(self._keys, record, names | beside, self.today)
+        note = self._notebook.of(record, values, names | beside)
+        for name in beside & values.keys():
+            del values[name]
         for name in masked & values.keys():
             values[name] = BY_NAME[name].mask(values[name])
         if "provenance" in values:
@@ -177,35 +170,30 @@ class Unit:
 
     def touch(self, record: Record) -> None:
         """Gives the patient an event although nothing of the record is answered."""
-        self._note(record)
+        self._notebook.of(record)
 
     def remark(self, **facts: Any) -> None:
         """Adds one event of its own, such as the count of a search."""
-        self._extra.append(self._event(**facts))
+        self._notebook.remark(facts)
 
     async def refuse(self, ids: Sequence[str], why: str) -> None:
         """Adds the events of ids that this unit refuses while it answers others."""
-        facts = {"act": self._act, "out": Outcome.DENIED, "why": why}
-        self._extra += await refusals(self._fetch, self.context, ids, facts)
+        denied = {"out": Outcome.DENIED, "why": why, "flg": self._watcher.always}
+        for facts in await refused(self._fetch, self.context, ids, denied):
+            self._notebook.remark(facts)
 
     def events(self) -> list[Event]:
         """One event per patient touched, in the order of touching, then the unit's own remarks."""
-        return [*(self._event(**note.facts()) for note in self._notes.values()), *self._extra]
-
-    def _note(self, record: Record) -> Note:
-        return self._notes.setdefault(record.id, Note(record, self._act))
-
-    def _event(self, **facts: Any) -> Event:
-        return event(self.context, **{"act": self._act, "out": Outcome.OK, **facts})
+        return self._notebook.events()
 
 
 class WritingUnit(Unit):
     """A unit inside one transaction: it can also lock and change records."""
 
     def __init__(
-        self, connection: Connection, keys: KeySet, renew: Renew, context: Context, act: Act, now: int
+        self, connection: Connection, keys: KeySet, renew: Renew, context: Context, act: Act, now: int, watch: Watch
     ) -> None:
-        super().__init__(connection.fetch, keys, renew, context, act, now)
+        super().__init__(connection.fetch, keys, renew, context, act, now, watch)
         self._connection = connection
         self.writes = Writes()
 
@@ -222,20 +210,20 @@ class WritingUnit(Unit):
     async def place_hold(self, record: Record, reason: str) -> Hold:
         """A new legal hold on a locked record, by the caller and now; the record itself stays as it is."""
         hold = Hold(str(uuid7()), record.id, reason, self.context.who.sub, self.now)
-        self._note(record).why = reason
+        self._notebook.of(record).why = reason
         await holds.place(self._connection, self.context.org, hold)
         return hold
 
     async def lift_hold(self, record: Record, hold: Hold) -> Hold:
         """The hold of a locked record after its end. Raises `Invalid` where somebody else has lifted it."""
-        self._note(record).why = hold.reason
+        self._notebook.of(record).why = hold.reason
         if not await holds.lift(self._connection, self.context.org, hold.id, self.context.who.sub, self.now):
             raise Invalid("input.holdId", "already_lifted")
         return replace(hold, lifted_by=self.context.who.sub, lifted_at=self.now)
 
     async def break_glass(self, record: Record, grant: Grant, words: str) -> None:
         """Stores a new grant for a locked record, with the words that justify it. Raises `KeyUnavailable`."""
-        note = self._note(record)
+        note = self._notebook.of(record)
         note.why, note.broken = grant.reason, grant.id
         note.sealed = await self._seal(record.id, Detail(grant.id, Act.BREAKGLASS), words)
         await break_glass.add(self._connection, self.context.org, grant)
@@ -265,6 +253,7 @@ class WritingUnit(Unit):
 
     def change(self, record: Record, values: Mapping[str, Any], system: str) -> list[str]:
         """Applies canonical values to a locked record; returns the names that really changed."""
+        self._notebook.of(record)  # as it was: nobody changes away what their look is flagged for
         return self._change(record, values, system, Act.UPDATE)
 
     async def erase(
@@ -274,6 +263,7 @@ class WritingUnit(Unit):
 
         `index_versions` are those of the key store, of which this process may have been given none.
         """
+        self._notebook.of(record)  # while it can still be opened
         known = {*self._keys.index_versions(), *index_versions}
         erasure = await erasing.erase(self._connection, self.context, record, classes, why, self.now, known)
         self._erased(record, record.classes if classes is None else classes, why)
@@ -293,7 +283,7 @@ class WritingUnit(Unit):
         names = {field.name for key_class in classes for field in CLASSES[key_class]}
         if names:
             changing.announce(self.writes, record, names)
-        note = self._note(record)
+        note = self._notebook.of(record)
         note.act, note.why = Act.ERASE, why
         note.changed |= names
 
@@ -301,7 +291,7 @@ class WritingUnit(Unit):
         channel = "import" if self._act is Act.IMPORT else "api"
         source = Source(Origin(channel, system), self.context.who.sub, self.now)
         changed = changing.apply(self._keys, self.writes, record, values, source)
-        note = self._note(record)
+        note = self._notebook.of(record)
         note.act = act
         note.changed |= set(changed)
         return changed
@@ -310,23 +300,31 @@ class WritingUnit(Unit):
 class Store:
     """Opens units of work and records refusals; holds the database, the keys, the log and the clock.
 
-    `renew` looks for new keys in the key store, for a record that names one which `keys` does not have.
+    `renew` looks for new keys in the key store, for a record that names one which `keys` does not have. `watch` says
+    what is remarkable of staff.
     """
 
     def __init__(
-        self, database: Database, keys: KeySet, log: LogWriter, clock: Callable[[], int], renew: Renew = _nothing_new
+        self,
+        database: Database,
+        keys: KeySet,
+        log: LogWriter,
+        clock: Callable[[], int],
+        renew: Renew = _nothing_new,
+        watch: Watch = Watch(),  # noqa: B008 - frozen
     ) -> None:
         self.database = database
         self.keys = keys
         self.log = log
         self.clock = clock
         self._renew = renew
+        self._watch = watch
 
     @asynccontextmanager
     async def reading(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[Unit]:
         """A unit that only reads. On leaving, its events are durable; `subjects` are the ids that a refusal names."""
         fetch = partial(self.database.fetch, context.org)
-        unit = Unit(fetch, self.keys, self._renew, context, act, self.clock())
+        unit = Unit(fetch, self.keys, self._renew, context, act, self.clock(), self._watch)
         async with self.recording(context, act, subjects):
             yield unit
             events = unit.events()
@@ -336,7 +334,7 @@ class Store:
     async def writing(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[WritingUnit]:
         """A unit in one transaction. On leaving, change and audit rows are committed together and then sequenced."""
         async with self.recording(context, act, subjects), self.database.transaction(context.org) as connection:
-            unit = WritingUnit(connection, self.keys, self._renew, context, act, self.clock())
+            unit = WritingUnit(connection, self.keys, self._renew, context, act, self.clock(), self._watch)
             yield unit
             await unit.writes.flush(connection)
             entries = self.log.stage(context.org, unit.events())
@@ -376,6 +374,7 @@ class Store:
         """
         self._ask_log(context.org)
         facts = {"act": act, "out": Outcome.DENIED if denied else Outcome.ERROR, "why": why, "fld": tuple(fields)}
+        facts["flg"] = self._watch.always(context.caller, self.clock())
         fetch = partial(self.database.fetch, context.org)
         await self._append(context.org, await refusals(fetch, context, subjects, facts))
 

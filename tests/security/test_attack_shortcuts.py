@@ -120,9 +120,13 @@ async def test_e12_a_search_decrypts_each_candidate_once(database_url: str, tmp_
     """To compare a candidate costs its data key, its seal and the compared cell; to answer it, its own."""
     async with spied(database_url, tmp_path) as (it, spy, patient_id):
         query = '{ searchPatients(by: {phone: "+447700900321"}) { edges { node { id } } } }'
-        found = await it.data(query, Role.CLINICIAN)
+        found = await it.data(query, Role.INTEGRATION)
         assert [edge["node"]["id"] for edge in found["searchPatients"]["edges"]] == [patient_id]
         assert spy.counted() == (1, 2)
+        spy.forget()
+        # The flags of a clinician's look: four cells of the identity class, two of the preferences, and their seals.
+        await it.data(query, Role.CLINICIAN)
+        assert spy.counted() == (3, 10)
 
 
 async def test_e12_a_data_key_is_unwrapped_at_each_read(database_url: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from crm.services.profiles import Refused
 from crm.services.search import parse
 from crm.store.database import Connection, Database, Dialect, Row
 from crm.store.statements import Statement
-from crm.store.unit import View
+from crm.store.view import View
 from crm.store.work import Work
 from schema.execution import Answer, Parameters
 from tests.asking import question
