@@ -5,6 +5,7 @@ what it was refused; the file outlives the process. `reckoned` compares these no
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import random
@@ -60,6 +61,7 @@ class Work:
 
 def replica(work: Work) -> None:
     """The life of a replica; it ends by being killed."""
+    logging.disable()
     asyncio.run(_Replica(work).live())
 
 

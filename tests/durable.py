@@ -48,12 +48,14 @@ class Durable:
     def freeze(self) -> None:
         """Stops all of its processes in the middle of what they do."""
         for process in self._processes():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # a server's processes come and go
+                process.suspend()
 
     def thaw(self) -> None:
         """Lets them go on."""
         for process in self._processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def _processes(self) -> list[psutil.Process]:
         """The server first, which starts the others."""

@@ -187,6 +187,34 @@ async def test_an_open_breaker_refuses_before_a_row_is_read(database_url: str, t
         assert not unanswered(await it.ask(NAME, variables={"id": patient_id}))
 
 
+GLASS = """mutation M($id: ID!) { requestBreakGlass(input: {patientId: $id, reason: EMERGENCY_TREATMENT,
+  text: "Unconscious in the emergency room."}) { id } }"""
+OFFICERS = {
+    "events": "{ accessEvents { edges { node { id } } } }",
+    "summary": "{ accessSummary(groupBy: [ACTOR]) { __typename } }",
+    "anomalies": "{ accessAnomalies { __typename } }",
+    "disclosures": "query Q($id: ID!) { accountingOfDisclosures(patientId: $id) { __typename } }",
+    "grants": "{ breakGlassGrants { edges { node { id } } } }",
+}
+
+
+async def test_officers_and_emergencies_are_no_exception(database_url: str, tmp_path: Path) -> None:
+    """Reading the log is an access, and breaking the glass is one above all: neither is granted unrecorded."""
+    fault = Fault()
+    async with clinic(database_url, tmp_path, sink=fault.around) as (it, patient_id):
+        asked = [(query, Role.PRIVACY_OFFICER) for query in OFFICERS.values()] + [(GLASS, Role.CLINICIAN)]
+        size = len(await logged(it.house.database, ORG))
+        for query, role in asked:
+            fault.fail("before the commit")
+            variables = {"id": patient_id} if "$id" in query else {}
+            assert unanswered(await it.ask(query, role, variables=variables)), query
+            assert unanswered(await it.ask(query, role, variables=variables)), query
+            fault.steps.heal()
+            await until(lambda: it.house.log.accepting(ORG))
+        assert len(await logged(it.house.database, ORG)) == size
+        assert await it.codes(GLASS, Role.CLINICIAN, variables={"id": patient_id}) == []
+
+
 POINTS = [f"{side} {number}" for number in range(2) for side in ("before", "after")]
 
 
