@@ -334,6 +334,13 @@ class Settings(BaseSettings):
         description="Days that access events are kept at least: six years (45 CFR 164.316(b)(2)(i)) and 90 days. "
         "`audit prune` takes away none that is younger.",
     )
+    audit_days: int = Field(
+        default=2_282,
+        ge=2_190,
+        le=36_500,
+        description="Days that access events are kept at least: six years (45 CFR 164.316(b)(2)(i)) and 90 days. "
+        "`audit prune` takes away none that is younger.",
+    )
 
     def limits(self) -> dict[str, int]:
         """What one document may hold, by the name of each limit: `{"tokens": 1000, ...}`."""
