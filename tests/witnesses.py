@@ -1,17 +1,23 @@
 """Witnesses for tests: the judging itself in a folder, and one that answers over loopback HTTP as a process would."""
 
 import base64
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from commands.witness import Answer, Witness
+import uvicorn
+
+from commands.witness import Witness
+from commands.witnessing import application
 from crm.audit.checkpoint import Checkpoint
 from crm.audit.event import leaf_hash
 from crm.audit.tree import Frontier, consistency_ranges, fold
 from crm.crypto.cosignature import Cosigner
 from crm.crypto.note import Signer
 
-__all__ = ["COSIGNER", "Log", "request", "witness"]
+__all__ = ["COSIGNER", "NOW", "Log", "attending", "request", "witness"]
 
 COSIGNER = Cosigner("witness.test/w1", bytes(range(1, 33)))
 NOW = 1_795_287_303
@@ -64,10 +70,23 @@ def request(old: int, proof: Sequence[bytes], note: str) -> bytes:
     return f"old {old}\n{steps}\n{note}".encode()
 
 
-def witness(folder: Path, *logs: Log) -> Witness:
+def witness(folder: Path, *logs: Log | Signer) -> Witness:
     """A witness that knows these logs."""
     folder.mkdir(exist_ok=True)
-    return Witness(folder, COSIGNER, [log.signer.verifier_key for log in logs], lambda: NOW)
+    signers = [log.signer if isinstance(log, Log) else log for log in logs]
+    return Witness(folder, COSIGNER, [signer.verifier_key for signer in signers], lambda: NOW)
 
 
-__all__ += ["Answer"]
+@contextmanager
+def attending(witness: Witness) -> Iterator[str]:
+    """The address at which a witness answers for as long as the block lasts."""
+    server = uvicorn.Server(uvicorn.Config(application(witness), port=0, lifespan="off", log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

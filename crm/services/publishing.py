@@ -143,6 +143,8 @@ class Publisher:
             self._fault(state, witness, "fork" if conflict.size == newest.size else "larger")
             state.put_back = state.put_back or await self._proves(witness, state.origin, newest, org)
         except Refused as refusal:
+            if refusal.status == 422:
+                state.put_back = state.put_back or await self._proves(witness, state.origin, newest, org)
             self._fault(
                 state, witness, {422: "inconsistent", 404: "unknown", 403: "unsigned"}.get(refusal.status, "no")
             )
