@@ -15,6 +15,7 @@ from crm.audit.writer import LogWriter
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import new_signing_key
+from crm.domain.circumstances import Watch, office_hours
 from crm.errors import Unsafe
 from crm.services import Services, services
 from crm.services.break_glass import Rules
@@ -114,7 +115,7 @@ async def house(
         if not troubles:
             await log.start()
         opened.push_async_callback(log.stop)
-        store = Store(database, keys, log, clock, keyroom.renew)
+        store = Store(database, keys, log, clock, keyroom.renew, _watch(settings))
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
         use_cases = _use_cases(settings, store, erasures)
         if lasting:
@@ -205,6 +206,11 @@ def _ledger_copies(settings: Settings, database: Database, keystore: Database) -
     """Where the erasure ledger is repeated: in the key store, if that is another database, and in the journal."""
     apart = [] if settings.keystore_url == settings.database_url else [KeystoreCopy(keystore)]
     return LedgerCopies(database, [*apart, JournalCopy(Journal(settings.erasure_journal))])
+
+
+def _watch(settings: Settings) -> Watch:
+    """What is remarkable of staff."""
+    return Watch(office_hours(settings.office_hours, settings.time_zone), settings.bulk)
 
 
 def _node() -> str:

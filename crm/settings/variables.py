@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from auth.issuers import Issuer
 from crm.crypto.provider import USES
-from crm.domain.circumstances import BULK, Watch, office_hours
+from crm.domain.circumstances import BULK, office_hours
 from crm.settings.witnesses import Witness
 
 __all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown"]
@@ -334,21 +334,10 @@ class Settings(BaseSettings):
         description="Days that access events are kept at least: six years (45 CFR 164.316(b)(2)(i)) and 90 days. "
         "`audit prune` takes away none that is younger.",
     )
-    audit_days: int = Field(
-        default=2_282,
-        ge=2_190,
-        le=36_500,
-        description="Days that access events are kept at least: six years (45 CFR 164.316(b)(2)(i)) and 90 days. "
-        "`audit prune` takes away none that is younger.",
-    )
 
     def limits(self) -> dict[str, int]:
         """What one document may hold, by the name of each limit: `{"tokens": 1000, ...}`."""
         return {name.removeprefix("limit_"): value for name, value in self if name.startswith("limit_")}
-
-    def watch(self) -> Watch:
-        """What is remarkable of staff."""
-        return Watch(office_hours(self.office_hours, self.time_zone), self.bulk)
 
     @field_validator("database_url", "keystore_url")
     @classmethod
