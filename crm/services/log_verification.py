@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from crm.audit.checkpoint import Checkpoint, origin_of, parse
+from crm.audit.checkpoint import Checkpoint, epoch_of, origin_of, parse
 from crm.audit.damage import Damages, LogFault
 from crm.audit.recount import Mark, Recount, Seal
 from crm.audit.tiles import WIDTH
@@ -175,7 +175,7 @@ class _Visit:
             self._damages.add(LogFault.TILE_BEYOND, part=f"level {level}")
         for name, kind in sorted(self._words - self._spoken - self._promised):
             self._damages.add(LogFault.DETAIL_BEYOND, part=f"{kind} {name}")
-        found.pruned_by = max((seq for seq, least in recount.prunes.items() if least == found.pruned), default=None)
+        found.pruned_by = min((seq for seq, least in recount.prunes.items() if least >= found.pruned), default=None)
         if found.pruned and found.pruned_by is None:
             self._damages.add(LogFault.PRUNE_UNEXPLAINED, 0)
         self._epochs()
@@ -258,12 +258,10 @@ class _Visit:
 
     def _compare(self, mark: Mark, epoch: int) -> None:
         """A checkpoint from outside. What an earlier epoch lost is explained as far as the event that ended it says."""
-        origin = self._origin(epoch)
         for renewal in self._recount.renewals:
-            if renewal.origin == origin and renewal.seq < mark.size <= renewal.size:
-                self.found.lost.append(
-                    f"{mark.part}: {mark.size} events, {renewal.seq} kept, as event {renewal.seq} says"
-                )
+            if epoch <= _epoch(renewal.origin) and renewal.seq < mark.size <= renewal.size:
+                told = f"as event {renewal.seq} says"
+                self.found.lost.append(f"{mark.part}: of {mark.size} events {renewal.seq} were kept, {told}")
                 return
         self._recount.outside(mark, self._both(mark.note))
 
@@ -286,9 +284,19 @@ class _Visit:
                 self._damages.add(LogFault.DETAIL_WRONG, seq, part=part)
 
     def _epochs(self) -> None:
-        """Whether each epoch but the first begins with an event that says which checkpoint was lost."""
-        expected = [self._origin(epoch) for epoch in range(1, self.found.epoch)]
-        told = [renewal.origin for renewal in self._recount.renewals]
-        # Of a log whose beginning was pruned only the last of them may be left.
-        if told != (expected[len(expected) - len(told) :] if self.found.pruned else expected):
+        """Whether the epoch began with an event that says which checkpoint of which epoch was lost.
+
+        An epoch that was itself lost left no event. Of a log whose beginning was pruned the event may be gone.
+        """
+        told = [_epoch(renewal.origin) for renewal in self._recount.renewals]
+        last = told[-1] if told else (self.found.epoch - 1 if self.found.pruned else 0)
+        if told != sorted(set(told)) or last != self.found.epoch - 1:
             self._damages.add(LogFault.EPOCH_UNEXPLAINED, part=f"epoch {self.found.epoch}")
+
+
+def _epoch(origin: str) -> int:
+    """The epoch in the name of a log; 0 for what is none."""
+    try:
+        return epoch_of(origin)
+    except Tampered:
+        return 0

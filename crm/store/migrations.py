@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from crm.errors import Unsafe
 from crm.store import lanes, sqlite, tables
 
-__all__ = ["check", "current", "matches_metadata", "upgrade"]
+__all__ = ["as_owner", "check", "current", "matches_metadata", "upgrade"]
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -91,6 +91,14 @@ def matches_metadata(url: str) -> bool:
         return not compare_metadata(context, tables.metadata)
 
     return _run(url, work)
+
+
+def as_owner(url: str, work: Callable[[Connection], _T]) -> _T:
+    """Do `work` on `url` with the rights of whoever owns the tables: all or nothing, and alone among such.
+
+    For what the service itself must not be able to do. Raises Unsafe, StoreUnavailable.
+    """
+    return _run(url, work, exclusive=True)
 
 
 def _known() -> set[str]:
