@@ -122,3 +122,37 @@ def bundle(
 
     made = run(bundling.bundle(load(), out, org=org, quiet=as_json))
     print(json.dumps(bundling.as_json(made)) if as_json else "\n".join(bundling.lines(made)))
+
+
+def _day(text: str | None) -> str | None:
+    if text is not None:
+        from commands.pruning import micros
+
+        try:
+            micros(text)
+        except ValueError:
+            raise typer.BadParameter("a day is written as 2020-01-31") from None
+    return text
+
+
+@audit_app.command("prune")
+def prune(
+    org: Annotated[str, typer.Option(help="The organisation whose log is meant.")],
+    bundle: Annotated[Path, typer.Option(help="The folder that the log is given out to before; not there yet.")],
+    before: Annotated[
+        str | None,
+        typer.Option(callback=_day, metavar="DAY", help="Only events before this day; else all that may go."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take events away whose time is over (HEED_AUDIT_DAYS).
+
+    Gives the log out, has the bundle checked, says so in the log, and then takes away whole tiles of events. Needs a
+    login that owns the tables. Refused while a legal hold is on a patient with events among them.
+    """
+    from commands import pruning
+    from commands.running import run
+    from crm.settings import load
+
+    since = None if before is None else pruning.micros(before)
+    print(*run(pruning.prune(load(), bundle, org=org, before=since, yes=yes)), sep="\n")
