@@ -124,7 +124,7 @@ def _sums(shape: Narrowing, dimensions: tuple[str, ...]) -> Statement:
     ).where(*conditions(shape))
     if "flag" in dimensions:
         source: FromClause = audit_event.join(_BIT, _E.flags.op("&")(_BIT.c.bit) != 0)
-        rows = rows.select_from(source)
+        rows = rows.select_from(source).where(_E.flags != 0)  # for the index of those that have any
     rows = rows.group_by(*(column.name for column in columns))
     return prepare(
         rows.order_by(events.desc(), *(column.name for column in columns)).limit(bindparam("rows", type_=BigInteger))

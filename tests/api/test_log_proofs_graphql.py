@@ -1,0 +1,188 @@
+"""Proofs over HTTP, on both engines: a client who trusts nothing but the verifier key checks what the log says."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from auth.roles import Role
+from crm.audit.checkpoint import Checkpoint, parse
+from crm.audit.event import leaf_hash
+from crm.audit.tree import EMPTY, verify_consistency, verify_inclusion
+from crm.crypto.note import open_note
+from crm.errors import Tampered
+from tests.asking import question
+from tests.client import Client
+from tests.house import ORG, OTHER_ORG
+from tests.logs import verifier_key
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CHECKPOINT = "origin size rootHash note verifierKey publishedAt witnessedAt cosignatures"
+PROOF = f"index size leaf leafHash hashes tlogProof checkpoint {{ {CHECKPOINT} }}"
+OF_EVENT = f"query Proof($id: ID, $seq: LogIndex) {{ auditInclusionProof(eventId: $id, seq: $seq) {{ {PROOF} }} }}"
+GROWTH = """query Growth($from: LogIndex!, $to: LogIndex) {
+  auditConsistencyProof(fromSize: $from, toSize: $to) { fromSize toSize hashes } }"""
+WHOLE = f"""{{ auditCompleteness {{ size epoch oldestKept checkedFrom contiguous firstMissing waiting waitingSince
+  checkpoint {{ {CHECKPOINT} }} published {{ size }} witnessed {{ size }} }} }}"""
+NEWEST = f"{{ auditCheckpoint {{ {CHECKPOINT} }} }}"
+EVERY = {
+    "auditCheckpoint": NEWEST,
+    "auditInclusionProof": "{ auditInclusionProof(seq: 0) { index leaf } }",
+    "auditConsistencyProof": "{ auditConsistencyProof(fromSize: 0) { toSize } }",
+    "auditCompleteness": WHOLE,
+}
+OFFICERS = (Role.COMPLIANCE_OFFICER, Role.PRIVACY_OFFICER)
+
+
+def octets(encoded: list[str]) -> list[bytes]:
+    """Hashes as they are."""
+    return [base64.b64decode(each, validate=True) for each in encoded]
+
+
+def opened(found: dict[str, Any]) -> Checkpoint:
+    """What a checkpoint says, once its signature was verified with the key that was had from elsewhere."""
+    checkpoint = parse(open_note(found["note"], verifier_key(f"heed.test/{ORG}/1")))
+    assert checkpoint.origin == found["origin"]
+    assert (checkpoint.size, base64.b64encode(checkpoint.root).decode()) == (found["size"], found["rootHash"])
+    return checkpoint
+
+
+async def ask(served: Client, query: str, **variables: Any) -> dict[str, Any]:
+    """What a compliance officer is answered, below the root field."""
+    data = await served.data(query, Role.COMPLIANCE_OFFICER, variables=variables)
+    found: dict[str, Any] = next(iter(data.values()))
+    return found
+
+
+async def some_events(served: Client) -> list[dict[str, Any]]:
+    """A patient and a few looks; the leaves so far, oldest first."""
+    patient = await served.house.register()
+    for field in ("displayName", "religion", "pronouns"):
+        await served.data(question(field), Role.CLINICIAN, variables={"id": patient["id"]})
+    return await served.house.leaves()
+
+
+async def test_an_event_is_proved(served: Client) -> None:
+    """Every event by id: the leaf is what was logged, its hash is in the tree, and the tree was signed."""
+    for number, leaf in enumerate(await some_events(served)):
+        proof = await ask(served, OF_EVENT, id=leaf["id"])
+        assert json.loads(proof["leaf"]) == leaf
+        assert octets([proof["leafHash"]]) == [leaf_hash(proof["leaf"].encode())]
+        checkpoint = opened(proof["checkpoint"])
+        assert (proof["index"], proof["size"]) == (number, checkpoint.size)
+        path = octets(proof["hashes"])
+        verify_inclusion(leaf_hash(proof["leaf"].encode()), number, checkpoint.size, path, checkpoint.root)
+        forged = leaf_hash(proof["leaf"].encode() + b" ")
+        with pytest.raises(Tampered):
+            verify_inclusion(forged, number, checkpoint.size, path, checkpoint.root)
+
+
+async def test_the_proof_as_one_text(served: Client) -> None:
+    """C2SP tlog-proof: a first line, the index, the path, an empty line, and the checkpoint as it was signed."""
+    await some_events(served)
+    proof = await ask(served, OF_EVENT, seq=2)
+    head, _, note = proof["tlogProof"].partition("\n\n")
+    assert head.split("\n") == ["c2sp.org/tlog-proof@v1", "index 2", *proof["hashes"]]
+    assert note == proof["checkpoint"]["note"]
+    assert parse(open_note(note, verifier_key(f"heed.test/{ORG}/1"))).size == proof["size"]
+
+
+async def test_the_log_only_grew(served: Client) -> None:
+    """Between any two checkpoints that a client kept, and from the empty log."""
+    kept = []
+    for _ in range(3):
+        await some_events(served)
+        kept.append(opened(await ask(served, NEWEST)))
+    for earlier in kept:
+        for later in kept:
+            if earlier.size <= later.size:
+                found = await ask(served, GROWTH, **{"from": earlier.size, "to": later.size})
+                proof = octets(found["hashes"])
+                verify_consistency(earlier.size, later.size, proof, earlier.root, later.root)
+                if proof:
+                    with pytest.raises(Tampered):
+                        verify_consistency(earlier.size, later.size, proof, later.root, earlier.root)
+    latest = kept[-1]
+    found = await ask(served, GROWTH, **{"from": 0})
+    assert found["toSize"] == latest.size
+    verify_consistency(0, latest.size, octets(found["hashes"]), EMPTY, latest.root)
+
+
+async def test_the_log_is_whole(served: Client) -> None:
+    """Nothing is missing, nothing waits, and the checkpoint is over all."""
+    await some_events(served)
+    whole = await ask(served, WHOLE)
+    assert whole | {"checkpoint": None} == {
+        "size": len(await served.house.leaves()),
+        "epoch": 1,
+        "oldestKept": 0,
+        "checkedFrom": 0,
+        "contiguous": True,
+        "firstMissing": None,
+        "waiting": 0,
+        "waitingSince": None,
+        "checkpoint": None,
+        "published": None,
+        "witnessed": None,
+    }
+    assert opened(whole["checkpoint"]).size == whole["size"]
+
+
+async def test_what_does_not_exist(served: Client) -> None:
+    """Events and sizes that the log never had, and questions that name an event twice or not at all."""
+
+    async def refusal(query: str, **variables: Any) -> Any:
+        answer = await served.ask(query, Role.COMPLIANCE_OFFICER, variables=variables)
+        assert not answer.json().get("data") or next(iter(answer.json()["data"].values())) is None
+        return answer.json()["errors"][0]["extensions"]
+
+    leaf = (await some_events(served))[0]
+    size = len(await served.house.leaves())
+    assert await refusal(OF_EVENT, id="0199c0de-0000-7000-8000-000000000001") == {"code": "NOT_FOUND"}
+    assert await refusal(OF_EVENT, seq=2**53 - 1) == {"code": "NOT_FOUND"}
+    for named in ({}, {"id": leaf["id"], "seq": 0}):
+        assert (await refusal(OF_EVENT, **named))["rule"] == "one_of"
+    assert (await refusal(GROWTH, **{"from": 0, "to": size + 100}))["field"] == "toSize"
+    assert (await refusal(GROWTH, **{"from": size + 100}))["field"] == "fromSize"
+    assert (await refusal(GROWTH, **{"from": 3, "to": 2}))["field"] == "fromSize"
+    for wrong in (-1, 2**53, 1.5, "7", True):
+        assert (await refusal(OF_EVENT, seq=wrong))["code"] == "VALIDATION_FAILED"
+
+
+@pytest.mark.parametrize("name", EVERY)
+async def test_who_may_see_proofs(served: Client, name: str) -> None:
+    """The two officers; nobody else, and the attempt is on record, without anything of the log in the answer."""
+    await some_events(served)
+    for role in Role:
+        answer, leaves = await served.watched(EVERY[name], role, patient="0199c0de-0000-7000-8000-000000000001")
+        if role in OFFICERS:
+            assert answer.json()["data"][name], role
+            continue
+        assert answer.json() == {"errors": answer.json()["errors"]}
+        assert answer.json()["errors"][0]["extensions"] == {"code": "FORBIDDEN"}
+        assert [(leaf["act"], leaf["out"], leaf["why"]) for leaf in leaves] == [("audit.read", "denied", "FORBIDDEN")]
+    assert await served.codes(EVERY[name], None) == ["UNAUTHENTICATED"]
+
+
+async def test_which_proofs_leave_an_event(served: Client) -> None:
+    """The proof of an event names its patient and is one event; the others name nobody, and are none."""
+    leaf = (await some_events(served))[0]
+    for name, query in EVERY.items():
+        _, leaves = await served.watched(query, Role.COMPLIANCE_OFFICER)
+        expected = [("audit.read", "ok", leaf["pat"])] if name == "auditInclusionProof" else []
+        assert [(each["act"], each["out"], each["pat"]) for each in leaves] == expected
+
+
+async def test_each_organisation_proves_its_own_log(served: Client) -> None:
+    """Another organisation's officer gets another log, and no event of this one."""
+    leaf = (await some_events(served))[0]
+    await served.house.register(org=OTHER_ORG)
+    data = await served.data(NEWEST, Role.COMPLIANCE_OFFICER, org=OTHER_ORG)
+    assert data["auditCheckpoint"]["origin"] == f"heed.test/{OTHER_ORG}/1"
+    answer = await served.ask(OF_EVENT, Role.COMPLIANCE_OFFICER, variables={"id": leaf["id"]}, org=OTHER_ORG)
+    assert answer.json()["errors"][0]["extensions"] == {"code": "NOT_FOUND"}
+    assert leaf["id"] not in answer.text
+    empty = await served.data(NEWEST, Role.COMPLIANCE_OFFICER, org="a-third-clinic")
+    assert empty["auditCheckpoint"] is None
