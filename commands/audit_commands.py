@@ -156,3 +156,36 @@ def prune(
 
     since = None if before is None else pruning.micros(before)
     print(*run(pruning.prune(load(), bundle, org=org, before=since, yes=yes)), sep="\n")
+
+
+@audit_app.command("export")
+def export(
+    out: Annotated[Path, typer.Option(help="The file to write (mode 0600); never an existing one.")],
+    kind: Annotated[str, typer.Option("--format", help="fhir, ocsf or csv.")],
+    org: Annotated[str, typer.Option(help="The organisation whose log is meant.")] = "demo",
+    since: Annotated[str | None, typer.Option("--from", help="From this time on, as 2026-11-21T18:55:03Z.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Up to this time, exclusive.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Only events about this patient, by id.")] = None,
+    proofs: Annotated[
+        Path | None, typer.Option(help="A new folder for a proof of each event; with --patient.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
+) -> None:
+    """Give events of the log out, newest first.
+
+    As FHIR R4 AuditEvents (IHE BALP), OCSF API Activity or CSV. Recorded as one event.
+    """
+    from commands import log_exporting
+    from commands.running import run
+    from crm.settings import load
+
+    if kind not in set(log_exporting.Format):
+        raise typer.BadParameter(f"{kind!r} is not one of {', '.join(log_exporting.Format)}", param_hint="--format")
+    if proofs is not None and patient is None:
+        raise typer.BadParameter("proofs are given with the events of one patient", param_hint="--proofs")
+    question = {"from_": since, "to": to, "patient_id": patient}
+    chosen = log_exporting.Format(kind)
+    done = run(
+        log_exporting.export(load(), out, org=org, kind=chosen, question=question, proofs=proofs, quiet=as_json)
+    )
+    print(json.dumps({"events": done, "file": str(out)}) if as_json else f"{out}: {done} events")

@@ -2,14 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import orjson
 
 from commands.actors import command_request, system_actor
+from commands.folders import new_file
 from commands.house import house
 from commands.logs import plain
 from commands.progress import progress
@@ -73,7 +72,7 @@ async def export_fhir(settings: Settings, output: Path | None, *, org: str) -> i
     count = 0
     async with house(settings) as it:
         exports = Exports(it.services.store, system_actor(org), command_request("export"))
-        with _opened(output) as stream, progress("export", None, quiet=output is None) as advance:
+        with new_file(output) as stream, progress("export", None, quiet=output is None) as advance:
             async for profiles in exports.patients():
                 for profile in profiles:
                     resource = fhir_out.patient_of(profile, org=org, patient_id=profile["id"])
@@ -89,22 +88,3 @@ async def export_patient(settings: Settings, patient_id: str, *, org: str) -> st
         exports = Exports(it.services.store, system_actor(org), command_request("export"))
         profile = await exports.patient(patient_id)
     return orjson.dumps(profile, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a new file that only its owner may read."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise Unsafe(f"cannot write {output}: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-    except BaseException:
-        output.unlink(missing_ok=True)  # half an export looks like a whole one
-        raise
