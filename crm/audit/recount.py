@@ -113,8 +113,7 @@ class Recount:
             if hashes[place] is not None:
                 self.damages.add(LogFault.EVENT_REPEATED, row[0])
             hashes[place] = self._event(tuple(row), seals)
-        if start >= self.pruned:
-            self._missing(start, hashes)
+        self._missing(start, hashes)
         waiting = iter(marks)
         mark = next(waiting, None)
         for first in range(start, end, WIDTH):
@@ -197,8 +196,10 @@ class Recount:
             self.renewals.append(Renewal(seq, str(old.get("origin")), old.get("size", 0)))
 
     def _missing(self, start: int, hashes: Sequence[bytes | None]) -> None:
-        """Notes holes; one that goes on in the next stretch is noted once."""
+        """Notes holes behind what was pruned; one that goes on in the next stretch is noted once."""
         for place, each in enumerate(hashes):
+            if start + place < self.pruned:
+                continue
             if each is None and self._hole is None:
                 self._hole = start + place
             elif each is not None and self._hole is not None:

@@ -27,7 +27,7 @@ class Place:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
-        self.named = founded(folder, url)
+        self.named: dict[str, Any] = founded(folder, url)
         self.settings: Settings = load(**self.named)
         self.key = ""
 
