@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 
 from crm.audit.entry import Draft, Entry, draft, number
 from crm.audit.event import Event
-from crm.errors import AuditUnavailable
+from crm.errors import AuditUnavailable, StoreUnavailable
 
 __all__ = ["LogWriter", "Seal", "Sink"]
 
@@ -320,7 +320,7 @@ class LogWriter:
         try:
             async with asyncio.timeout(self._deadline):
                 found = await self._sink.orphans(self._clock() - ORPHAN_AGE, self._batch)
-        except Exception:
+        except (TimeoutError, StoreUnavailable):
             self._unanswered += 1
             raise
         self._unanswered = 0
