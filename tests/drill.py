@@ -93,9 +93,10 @@ class _Replica:
         self._reached += 1
         if self._reached % self._work.nth:
             return
-        self._note("struck", 0)
         if self._work.kill:
+            self._note("killed", 0)
             os.kill(os.getpid(), signal.SIGKILL)
+        self._note("failed", 0)
         raise OSError("struck")
 
     async def _client(self, database: Database, writer: LogWriter, label: int) -> None:
@@ -202,13 +203,14 @@ class Replicas:
 class Reckoning:
     """What became of the events: `unrecorded` were answered and `lost` committed with a change, and are not there.
 
-    `over` were refused, or never answered, and are there all the same, which is allowed.
+    `over` were refused, or never answered, and are there all the same, which is allowed. `struck` counts replicas that
+    were killed at a step of a batch, and batches that failed at one.
     """
 
     asked: set[int] = field(default_factory=set)
     answered: set[int] = field(default_factory=set)
     changed: set[int] = field(default_factory=set)
-    struck: int = 0
+    struck: Counter[str] = field(default_factory=Counter)
     found: list[int] = field(default_factory=list)
 
     @property
@@ -243,8 +245,8 @@ async def reckoned(database: Database, notes: Sequence[Path]) -> Reckoning:
         whole, _, _cut_short = file.read_text().rpartition("\n")
         for line in whole.splitlines():
             what, _, label = line.partition(" ")
-            if what == "struck":
-                result.struck += 1
+            if what in {"killed", "failed"}:
+                result.struck[what] += 1
             elif what in {"asked", "answered", "changed"}:
                 getattr(result, what).add(int(label))
     return result

@@ -5,10 +5,11 @@ Its server, the faults and the network in between are real. How it is stopped in
 
 import asyncio
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,42 @@ def fill(ballast: Path) -> None:
                 file.write(bytes(65536))
         except OSError:
             pass
+
+
+@pytest.mark.slow
+async def test_the_write_ahead_log_is_full(tmp_path: Path) -> None:
+    """PostgreSQL cannot write its own log and ends itself: refused until there is room and somebody starts it again."""
+    with durable() as server, small_disk(server.folder.parent / "wal", 96) as disk:
+        await asyncio.to_thread(server.stop)
+        moved(server.folder / "pg_wal", disk / "pg_wal")
+        await asyncio.to_thread(server.start)
+        ballast = disk / "ballast"
+        async with clinic(server.url, tmp_path) as callers:
+            async with callers.asking():
+                fill(ballast)
+                with suppress(asyncpg.PostgresError, OSError):
+                    operator = await asyncpg.connect(server.url)
+                    while True:  # soon no segment is left
+                        await operator.execute("SELECT pg_logical_emit_message(true, 'heed', repeat('x', 4000000))")
+                await callers.more(refused=20)
+                assert "PANIC" in (server.folder / "log").read_text()
+                told = len(callers.told)
+                await asyncio.sleep(0.5)
+                assert len(callers.told) == told, "answered while nothing could be written"
+                ballast.unlink()
+                await asyncio.to_thread(server.start)
+                await callers.more(told=6)
+            await callers.check(server.url)
+        await asyncio.to_thread(server.stop)
+
+
+def moved(folder: Path, place: Path) -> None:
+    """Moves a folder of a server that is stopped to another disk, and leaves a link."""
+    owner = folder.stat()
+    shutil.move(folder, place)
+    folder.symlink_to(place)
+    for each in (place.parent, place, *place.rglob("*")):
+        os.chown(each, owner.st_uid, owner.st_gid)
 
 
 async def test_a_client_that_hangs_up(server: Durable, tmp_path: Path) -> None:
