@@ -70,6 +70,9 @@ BRIEF = 3
 COUNTED = 30.0
 """Seconds between two counts of what waits for a privacy officer."""
 
+ROLLED_UP = 60.0
+"""Seconds between two counts of what each actor did on each day."""
+
 
 def clock() -> int:
     """Microseconds since 1970, UTC."""
@@ -119,7 +122,10 @@ async def house(
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
         use_cases = _use_cases(settings, store, erasures)
         if lasting:
-            counting = Rounds(Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh))
+            counting = Rounds(
+                Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh),
+                Chore("counting the days of actors", ROLLED_UP, use_cases.questions.count_days),
+            )
             counting.start()
             opened.push_async_callback(counting.stop)
         opened.push_async_callback(use_cases.access_log.close)

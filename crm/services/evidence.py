@@ -13,9 +13,9 @@ from crm.audit.tree import HASH
 from crm.errors import Invalid, KeyUnavailable, NotFound, Tampered
 from crm.services.access_log import AccessLog
 from crm.services.request import Request
-from crm.store import log_state, proofs
+from crm.store import checkpoints, log_state, proofs
+from crm.store.checkpoints import Published
 from crm.store.log_reading import LoggedEvent, event_of, events_at
-from crm.store.log_state import Published
 from crm.store.proofs import LogHead
 from crm.store.unit import Store
 
@@ -52,7 +52,7 @@ class Evidence:
         """
         await self._log.admit(actor, request)
         if witnessed:
-            return self._published(await log_state.last_witnessed(self._store.database, actor.org))
+            return await self._newest(actor.org, witnessed=True)
         tree = await self._tree(actor.org)
         return None if tree is None else await self._signed(actor.org, tree)
 
@@ -143,8 +143,8 @@ class Evidence:
             "waiting": waiting.count,
             "waiting_since": None if waiting.oldest is None else rfc3339(waiting.oldest),
             "checkpoint": None if tree is None else await self._signed(org, tree),
-            "published": self._published(await log_state.last_published(database, org)),
-            "witnessed": self._published(await log_state.last_witnessed(database, org)),
+            "published": await self._newest(org),
+            "witnessed": await self._newest(org, witnessed=True),
         }
 
     async def _tree(self, org: str) -> _Tree | None:
@@ -160,12 +160,15 @@ class Evidence:
 
     async def _signed(self, org: str, tree: _Tree) -> dict[str, Any]:
         """The checkpoint at the end, with what is known of it outside, if it is the very one that was published."""
-        size = tree.checkpoint.size
-        known = await log_state.published(self._store.database, org, tree.head.epoch, size)
-        return self._checkpoint(tree.checkpoint, known or Published(tree.head.epoch, size, tree.note, 0, "", None))
+        end = Published(tree.head.epoch, tree.checkpoint.size, tree.note, 0, "", None)
+        known = await checkpoints.newest(self._store.database, org)
+        same = [each for each in known if (each.epoch, each.size) == (end.epoch, end.size)]
+        return self._checkpoint(tree.checkpoint, same[0] if same else end)
 
-    def _published(self, found: Published | None) -> dict[str, Any] | None:
-        return None if found is None else self._checkpoint(proofs.said(found.note), found)
+    async def _newest(self, org: str, *, witnessed: bool = False) -> dict[str, Any] | None:
+        """The newest checkpoint that was published, or cosigned; None where there is none."""
+        known = await checkpoints.newest(self._store.database, org, witnessed=witnessed)
+        return self._checkpoint(known[0].checkpoint, known[0]) if known else None
 
     def _checkpoint(self, checkpoint: Checkpoint, known: Published) -> dict[str, Any]:
         try:

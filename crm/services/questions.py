@@ -13,7 +13,7 @@ from crm.errors import Erased, Invalid, NotFound
 from crm.services.access_log import AccessLog
 from crm.services.log_questions import DAY, Asked, micros, understood
 from crm.services.request import Request
-from crm.store import log_rollup, log_summing
+from crm.store import log_rollup, log_summing, organisations
 from crm.store.log_summing import Disclosed, Sum
 from crm.store.subjects import patients_of
 from crm.store.unit import Store
@@ -95,6 +95,11 @@ class Questions:
         chosen = asked.chosen
         rows = [_sum(one, names) for one in shown]
         return Answered(rows, len(found) <= first, _text(chosen.since), _text(chosen.until))
+
+    async def count_days(self) -> None:
+        """Counts what the logs of all organisations hold by now, so that nobody has to wait for it who asks."""
+        for org in await organisations.every(self._store.database):
+            await log_rollup.roll_up(self._store.database, org)
 
     async def anomalies(
         self, actor: Actor, request: Request, from_: str | None, to: str | None, least: int

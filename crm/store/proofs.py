@@ -16,7 +16,7 @@ from crm.store.database import Database
 from crm.store.statements import prepare
 from crm.store.tables import audit_event, audit_head, audit_tile
 
-__all__ = ["LogHead", "consistency", "head", "inclusion", "inclusions", "root_at", "said", "tile"]
+__all__ = ["LogHead", "consistency", "head", "inclusion", "inclusions", "root_at", "tile"]
 
 _HEAD = prepare(
     select(
@@ -73,12 +73,7 @@ class LogHead:
     @property
     def checkpoint(self) -> Checkpoint | None:
         """What the note says; its signature is not looked at. Raises Tampered."""
-        return None if self.note is None else said(self.note)
-
-
-def said(note: str) -> Checkpoint:
-    """What a checkpoint's note says; its signature is not looked at. Raises Tampered."""
-    return parse(note.partition("\n\n")[0] + "\n")
+        return None if self.note is None else parse(self.note.partition("\n\n")[0] + "\n")
 
 
 async def head(database: Database, org: str) -> LogHead | None:

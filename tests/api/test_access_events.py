@@ -16,8 +16,9 @@ from tests.house import ORG, OTHER_ORG
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-NODE = """id seq recordedAt action outcome reason actor { subject issuer roles organisation clientId } purposeOfUse
-  patientId operation requestId fieldsReturned fieldsSearched fieldsRefused fieldsMasked fieldsChanged count
+NODE = """id seq recordedAt action outcome reason actor { subject issuer roles organisation clientId tokenId }
+  purposeOfUse patientId auditSubject operation requestId fieldsReturned fieldsSearched fieldsRefused fieldsMasked
+  fieldsChanged count
   recordVersion flags policyRules policyVersion"""
 EVENTS = f"""query Log($filter: AccessEventFilter, $first: Int, $after: String) {{
   accessEvents(filter: $filter, first: $first, after: $after) {{
@@ -91,6 +92,8 @@ async def test_of_one_patient(served: Client, day: Day) -> None:
 async def test_one_event_in_full(served: Client, day: Day) -> None:
     """Every member of an event, and no value of the patient's."""
     event = (await events(served, patientId=day.one, actor="bo", purpose="TREAT"))[0]
+    [leaf] = await served.house.leaves(actor="bo", purpose="TREAT")
+    assert (leaf["id"], len(leaf["pat"])) == (event["id"], 32)
     assert event == {
         "id": event["id"],
         "seq": event["seq"],
@@ -104,9 +107,11 @@ async def test_one_event_in_full(served: Client, day: Day) -> None:
             "roles": ["CLINICIAN"],
             "organisation": ORG,
             "clientId": "heed-development",
+            "tokenId": leaf["who"]["jti"],
         },
         "purposeOfUse": "TREAT",
         "patientId": day.one,
+        "auditSubject": leaf["pat"],
         "operation": "Asked",
         "requestId": event["requestId"],
         "fieldsReturned": ["religion"],

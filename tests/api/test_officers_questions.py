@@ -142,7 +142,7 @@ async def test_what_cannot_be_summed_up(
     served: Client, day: Day, chosen: dict[str, Any], first: int | None, field: str, rule: str
 ) -> None:
     """Too long a time without anything that narrows it, and what is malformed; recorded as refused."""
-    variables = {"filter": chosen, "by": [], "first": first}
+    variables: dict[str, Any] = {"filter": chosen, "by": [], "first": first}
     answer, [leaf] = await served.watched(SUMMARY, Role.COMPLIANCE_OFFICER, variables=variables)
     assert answer.json()["errors"][0]["extensions"] == {"code": "VALIDATION_FAILED", "field": field, "rule": rule}
     assert (leaf["act"], leaf["out"], leaf["why"]) == ("audit.read", "denied", "VALIDATION_FAILED")
@@ -236,7 +236,7 @@ async def test_who_may_ask(served: Client, day: Day, name: str) -> None:
 async def test_each_organisation_asks_of_its_own(served: Client, day: Day) -> None:
     """Another organisation's officer learns of no event, and not that the patient exists."""
     for chosen in ({"patientId": day.one}, {"actor": "ann"}, {"auditSubject": day.subject}):
-        variables = {"filter": chosen, "by": ["ACTOR"]}
+        variables: dict[str, Any] = {"filter": chosen, "by": ["ACTOR"]}
         found = await served.data(SUMMARY, Role.COMPLIANCE_OFFICER, variables=variables, org=OTHER_ORG)
         assert found["accessSummary"]["rows"] == []
     for patient in (day.one, str(uuid4())):

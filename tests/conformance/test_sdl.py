@@ -14,7 +14,8 @@ FILE = Path(__file__).resolve().parents[2] / "schema" / "schema.graphql"
 
 QUERIES = {
     "viewer", "patient", "patientByIdentifier", "patients", "searchPatients", "me", "accessEvents", "legalHolds",
-    "erasureReceipts", "breakGlassGrants",
+    "erasureReceipts", "breakGlassGrants", "accessSummary", "accessAnomalies", "accountingOfDisclosures",
+    "auditCheckpoint", "auditInclusionProof", "auditConsistencyProof", "auditCompleteness", "myAccessLog",
 }  # fmt: skip
 MUTATIONS = {
     "registerPatient": "Patient",
