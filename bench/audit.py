@@ -1,7 +1,8 @@
 """The access log: the part `audit` of `make bench`. How fast it is beside the obvious way, and what it costs.
 
 The obvious way is one INSERT and COMMIT for each request through SQLAlchemy: no order, no tree, no signature. Both keep
-the same rows in the same table, with its indexes, and every commit is durable. Disks differ and disturb each other, so
+the same rows in the same table, with its indexes, and every commit is durable. On PostgreSQL it has a connection for
+each client, which suits it best. Disks differ and disturb each other, so
 ways are run interleaved and the ratios count; what one sync of the disk costs at that moment is printed beside them.
 """
 
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,11 @@ from tests.logs import signer
 CLIENTS = 32
 BATCHES = (1, 8, 32, 128)
 REPLICAS = (1, 2, 4)
-STRICT, CORE = "log writer: group commit, tree, signature", "SQLAlchemy Core: INSERT and COMMIT per request"
-ALONE, DRIVER = "the same promises, a transaction per event", "driver alone: INSERT and COMMIT per request"
+STRICT = "log writer: group commit, tree, signature"
+CORE = "SQLAlchemy Core: INSERT and COMMIT per request"
+POOLED = "… with the pool that SQLAlchemy makes by itself"
+ALONE = "the same promises, a transaction per event"
+DRIVER = "driver alone: INSERT and COMMIT per request"
 
 _INSERT = prepare(insert(audit_event))
 
@@ -50,48 +54,50 @@ def _sealing(node: str) -> Callable[[Sequence[Draft], int], list[Entry]]:
     return lambda drafts, _now: [number(each, node, next(counter)) for each in drafts]
 
 
+_SEQ = itertools.count()
+
+
 def _rows(org: str) -> Iterator[dict[str, Any]]:
     """Finished rows of the log, numbered by a counter of this process."""
-    for seq in itertools.count():
+    for seq in _SEQ:
         entry = number(draft(event(), clock()), "bench", seq + 1)
         index = entry.index._asdict()
         yield {"org": org, "seq": seq, "id": entry.id, "leaf": entry.leaf, "leaf_hash": entry.leaf_hash, **index}
 
 
 @asynccontextmanager
-async def _core(url: str) -> AsyncIterator[Ask]:
-    """One INSERT and COMMIT through SQLAlchemy: on PostgreSQL its asynchronous engine, a connection for each client.
+async def _core_postgresql(url: str, **options: Any) -> AsyncIterator[Ask]:
+    """SQLAlchemy's asynchronous engine on asyncpg."""
+    engine, rows = create_async_engine(url.replace("postgresql", "postgresql+asyncpg", 1), **options), _rows("core")
 
-    On SQLite its synchronous engine on a thread, since there is one writer. (aiosqlite would hop for each statement.)
-    """
-    rows = _rows("core")
-    if url.startswith("postgresql"):
-        engine = create_async_engine(url.replace("postgresql", "postgresql+asyncpg", 1), pool_size=CLIENTS)
+    async def ask(_: int) -> bytes:
+        async with engine.begin() as connection:
+            await connection.execute(insert(audit_event), next(rows))
+        return b""
 
-        async def ask(_: int) -> bytes:
-            async with engine.begin() as connection:
-                await connection.execute(insert(audit_event), next(rows))
-            return b""
+    yield ask
+    await engine.dispose()
 
-        yield ask
-        await engine.dispose()
-        return
-    plain = create_engine(url)
-    with plain.connect() as connection:
+
+@asynccontextmanager
+async def _core_sqlite(url: str) -> AsyncIterator[Ask]:
+    """SQLAlchemy's synchronous engine on one thread: there is one writer, and aiosqlite hops for each statement."""
+    engine, rows = create_engine(url), _rows("core")
+    with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL; the file itself remembers WAL
 
     def add(row: dict[str, Any]) -> None:
-        with plain.begin() as connection:
+        with engine.begin() as connection:
             connection.execute(insert(audit_event), row)
 
     with ThreadPoolExecutor(1) as thread:
 
-        async def ask_thread(_: int) -> bytes:
+        async def ask(_: int) -> bytes:
             await asyncio.get_running_loop().run_in_executor(thread, add, next(rows))
             return b""
 
-        yield ask_thread
-    plain.dispose()
+        yield ask
+    engine.dispose()
 
 
 @asynccontextmanager
@@ -114,8 +120,13 @@ async def _ways(database: Database, url: str) -> AsyncIterator[dict[str, Ask]]:
             await connection.execute(_INSERT, **row)
         return b""
 
-    async with _core(url) as core:
-        yield {STRICT: strict, CORE: core, ALONE: alone, DRIVER: driver}
+    async with AsyncExitStack() as stack:
+        if url.startswith("postgresql"):
+            ways = {CORE: await stack.enter_async_context(_core_postgresql(url, pool_size=CLIENTS))}
+            ways[POOLED] = await stack.enter_async_context(_core_postgresql(url))
+        else:
+            ways = {CORE: await stack.enter_async_context(_core_sqlite(url))}
+        yield {STRICT: strict, **ways, ALONE: alone, DRIVER: driver}
     await writer.stop()
 
 

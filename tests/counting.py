@@ -9,7 +9,7 @@ from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
 from crm.store.database import Connection, Database, Dialect, Row
 from crm.store.statements import Statement
-from crm.store.work import Work
+from crm.store.work import Grow, Work
 
 T = TypeVar("T")
 
@@ -55,6 +55,10 @@ class CountingDatabase:
     def transaction(self, org: str, /) -> AbstractAsyncContextManager[Connection]:
         self.transactions += 1
         return self._inner.transaction(org)
+
+    async def grow(self, org: str, grow: Grow, /) -> Sequence[Row]:
+        self.transactions += 1
+        return await self._inner.grow(org, grow)
 
     async def perform(self, org: str, work: Work[T], /) -> T:
         self.transactions += 1

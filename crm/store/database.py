@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from crm.errors import CrmError, Erased, KeyDestroyed, Unsafe
 from crm.store.statements import Statement
-from crm.store.work import Row, Work
+from crm.store.work import Grow, Row, Work
 
 __all__ = ["NO_ORG", "NO_RETURN", "Connection", "Database", "Dialect", "Duplicate", "Fetch", "Row", "bind", "connect"]
 
@@ -104,6 +104,10 @@ class Database(Protocol):
 
         StoreUnavailable or a cancellation leaves open whether it was committed.
         """
+        ...
+
+    async def grow(self, org: str, grow: Grow, /) -> Sequence[Row]:
+        """One step as a transaction of its own, in one trip on both engines; else as `perform`."""
         ...
 
     async def scrub(self) -> bool:

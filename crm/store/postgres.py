@@ -119,6 +119,10 @@ class PostgresDatabase:
         async with self.transaction(org) as connection:
             return await connection.perform(work)
 
+    async def grow(self, org: str, grow: Grow, /) -> Sequence[Row]:
+        """See `Database.grow`: one round trip, in a transaction that the server begins and ends by itself."""
+        return await self.fetch(org, grow.growth.together, **_arrays(grow))
+
     async def _acquire(self, org: str) -> Lane:
         if not self._open:
             raise StoreUnavailable
@@ -227,6 +231,13 @@ class PostgresDatabase:
             raise Unsafe(f"the role {tables.ROLE} must own nothing and must not log in or bypass row-level security")
 
 
+def _arrays(grow: Grow) -> dict[str, Any]:
+    """The parameters of `Growth.together`: those of the change, and each column of the rows as one list."""
+    names = grow.growth.columns
+    columns = zip(*grow.rows, strict=True) if grow.rows else [() for _ in names]
+    return {**grow.params, **dict(zip(names, columns, strict=True))}
+
+
 class PostgresTransaction:
     """The `Connection` of a PostgreSQL transaction."""
 
@@ -275,9 +286,7 @@ class PostgresTransaction:
     async def _take(self, step: Step | Grow) -> Sequence[Row]:
         if isinstance(step, Step):
             return await self.fetch(step.statement, **step.params)
-        columns = zip(*step.rows, strict=True) if step.rows else [() for _ in step.growth.columns]
-        arrays = dict(zip(step.growth.columns, columns, strict=True))
-        return await self.fetch(step.growth.together, **step.params, **arrays)
+        return await self.fetch(step.growth.together, **_arrays(step))
 
     def leave(self) -> None:
         """Before the commit: PostgreSQL would answer COMMIT after a failed statement with a silent rollback."""

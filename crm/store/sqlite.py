@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from crm.errors import CrmError, StoreUnavailable, Unsafe
 from crm.store.database import NO_RETURN, Dialect, Duplicate, bind
 from crm.store.statements import UNHEX, Statement
-from crm.store.work import Grow, Step, Work
+from crm.store.work import Grow, Row, Step, Work, alone
 
 __all__ = ["SQLiteDatabase", "connection", "path_of", "translated"]
 
@@ -223,6 +223,10 @@ class SQLiteDatabase:
         finally:
             self._turn.release()
 
+    async def grow(self, org: str, grow: Grow, /) -> Sequence[Row]:
+        """See `Database.grow`."""
+        return await self.perform(org, alone(grow))
+
     async def _take_turn(self) -> None:
         if not self._turn.locked():
             await self._turn.acquire()
@@ -305,8 +309,9 @@ def _performed(writer: sqlite3.Connection, org: str, work: Work[_T]) -> _T:
 def _taken(writer: sqlite3.Connection, org: str, step: Step | Grow) -> list[sqlite3.Row]:
     if isinstance(step, Step):
         return _fetch(writer, step.statement, bind(org, dict(step.params)))
-    writer.executemany(step.growth.insert.sqlite().sql, [(org, *row) for row in step.rows])
-    return _fetch(writer, step.growth.change, bind(org, dict(step.params)))
+    if changed := _fetch(writer, step.growth.change, bind(org, dict(step.params))):
+        writer.executemany(step.growth.insert.sqlite().sql, [(org, *row) for row in step.rows])
+    return changed
 
 
 class SQLiteTransaction:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Table, Update, bindparam, column, func, insert, select
+from sqlalchemy import ColumnElement, Table, bindparam, column, exists, func, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import LargeBinary, NullType
 
@@ -100,25 +101,26 @@ def prepare(statement: ClauseElement, *, postgresql: ClauseElement | None = None
 
 
 class Growth:
-    """Rows at the end of a table, and the change that goes with them: one statement on PostgreSQL, two on SQLite.
+    """A change and, where it finds its row, rows at the end of a table: one statement on PostgreSQL, two on SQLite.
 
     `columns` are those of a row in their order, without the organisation, which the scope fills in.
     """
 
     __slots__ = ("change", "columns", "insert", "together")
 
-    def __init__(self, insert: Statement, change: Statement, together: Statement, columns: tuple[str, ...]) -> None:
-        self.insert = insert
+    def __init__(self, change: Statement, insert: Statement, together: Statement, columns: tuple[str, ...]) -> None:
         self.change = change
+        self.insert = insert
         self.together = together
         self.columns = columns
 
 
-def prepare_growth(table: Table, change: Update) -> Growth:
-    """Make the statements that add rows to `table`, whose first column is the organisation, and then run `change`.
+def prepare_growth(change: ReturningUpdate[Any], table: Table) -> Growth:
+    """Make the statements that run `change`, which RETURNs something, and then add rows to `table`.
 
-    PostgreSQL takes each column as one array: a round trip less than with two statements, and less work than with one
-    for each row. RuntimeError where a parameter of `change` has the name of a column.
+    The organisation is the table's first column. PostgreSQL takes each column as one array: a round trip less than with
+    two statements, and less work than with one for each row. RuntimeError where a parameter of `change` has the name of
+    a column.
     """
     _, *columns = table.c
     names = tuple(each.name for each in columns)
@@ -126,9 +128,11 @@ def prepare_growth(table: Table, change: Update) -> Growth:
         raise RuntimeError(f"a column and a parameter have one name: {sorted(clash)}")
     arrays = func.unnest(*(bindparam(each.name, type_=ARRAY(each.type)) for each in columns))
     given = arrays.table_valued(*(column(each.name, each.type) for each in columns)).render_derived("given")
-    added = insert(table).from_select(["org", *names], select(bindparam("org", type_=table.c.org.type), *given.c))
-    together = Statement(change, change.add_cte(added.cte("added")))
-    return Growth(prepare(insert(table)), prepare(change), together, names)
+    changed = change.cte("changed")
+    rows = select(bindparam("org", type_=table.c.org.type), *given.c).where(exists().select_from(changed))
+    added = insert(table).from_select(["org", *names], rows).cte("added")
+    together = Statement(change, select(changed).add_cte(added))
+    return Growth(prepare(change), prepare(insert(table)), together, names)
 
 
 class AnyOf(ColumnElement[bool]):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from crm.store.statements import Growth, Statement
 
-__all__ = ["Grow", "Row", "Step", "Work", "step"]
+__all__ = ["Grow", "Row", "Step", "Work", "alone", "step"]
 
 T = TypeVar("T")
 
@@ -32,14 +32,14 @@ class Step(NamedTuple):
 
 
 class Grow(NamedTuple):
-    """Rows for the end of a table, each with `growth.columns`, and the parameters of the change that goes with them.
+    """The parameters of a change, and rows for the end of a table, each with `growth.columns`.
 
-    It is answered with no rows.
+    It is answered with what the change RETURNs. Where that is nothing, nothing was added.
     """
 
     growth: Growth
-    rows: Sequence[tuple[Any, ...]]
     params: Mapping[str, Any]
+    rows: Sequence[tuple[Any, ...]]
 
 
 Work = Generator[Step | Grow, Sequence[Row], T]
@@ -52,3 +52,8 @@ When a statement fails, the work is closed where it stands and hears nothing of 
 def step(statement: Statement, /, **params: Any) -> Step:
     """A statement as `Connection.fetch` takes it."""
     return Step(statement, params)
+
+
+def alone(grow: Grow) -> Work[Sequence[Row]]:
+    """Nothing but this one step."""
+    return (yield grow)

@@ -11,16 +11,17 @@ from crm.errors import StoreUnavailable
 from crm.store.database import Database, Duplicate
 from crm.store.statements import prepare, prepare_growth
 from crm.store.tables import audit_tile, patient
-from crm.store.work import Grow, Work, step
+from crm.store.work import Grow, Work, alone, step
 from tests.store import ADD, ALL, NORTH, ONE, RAISE, SOUTH, ids, opened, record
 
 _T = audit_tile.c
 _TILES = prepare(select(_T.n, _T.hashes).where(_T.org == bindparam("org")).order_by(_T.n))
 _GROW = prepare_growth(
-    audit_tile,
     update(patient)
-    .where(patient.c.org == bindparam("org"))
-    .values(version=patient.c.version + bindparam("by", type_=BigInteger)),
+    .where(patient.c.org == bindparam("org"), patient.c.version == bindparam("expected"))
+    .values(version=patient.c.version + bindparam("by", type_=BigInteger))
+    .returning(patient.c.version),
+    audit_tile,
 )
 
 
@@ -38,9 +39,9 @@ def adding(*names: str) -> Work[list[str]]:
     return [row["id"] for row in (yield step(ALL))]
 
 
-def grown(rows: list[tuple[Any, ...]], by: int) -> Work[None]:
-    """Adds tiles, and raises every patient's version."""
-    assert list((yield Grow(_GROW, rows, {"by": by}))) == []
+def grow(rows: list[tuple[Any, ...]], expected: int, by: int) -> Grow:
+    """Raises the version of the patient who has this one, and adds tiles."""
+    return Grow(_GROW, {"expected": expected, "by": by}, rows)
 
 
 async def test_work_is_a_transaction_and_has_a_result(database: Database) -> None:
@@ -122,21 +123,31 @@ async def test_work_that_was_cancelled_while_it_waited_changes_nothing(database:
     assert await database.perform(NORTH, adding("c")) == ["a", "c"]
 
 
-async def test_rows_and_a_change_in_one_step(database: Database) -> None:
-    """Every row is added, octets and all, and the change is done once, with or without rows."""
+@pytest.mark.parametrize("inside", [True, False])
+async def test_a_change_and_rows_in_one_step(database: Database, inside: bool) -> None:
+    """The change answers, every row is added, octets and all; where the change finds nothing, nothing is added."""
+
+    async def run(step: Grow) -> list[int]:
+        found = await (database.perform(NORTH, alone(step)) if inside else database.grow(NORTH, step))
+        return [row["version"] for row in found]
+
     await database.perform(NORTH, adding("a"))
     rows = [(0, number, bytes([number]) * 3, b"") for number in range(200)]
-    await database.perform(NORTH, grown(rows, 5))
-    await database.perform(NORTH, grown([], 2))
+    assert await run(grow(rows, 1, 5)) == [6]
+    assert await run(grow([(0, 999, b"", b"")], 1, 5)) == []
+    assert await run(grow([], 6, 2)) == [8]
     assert [tuple(row) for row in await database.fetch(NORTH, _TILES)] == [(row[1], row[2]) for row in rows]
     assert (await database.fetch(NORTH, ONE, id="a"))[0]["version"] == 8
 
 
-async def test_rows_and_a_change_are_done_together_or_not_at_all(database: Database) -> None:
+async def test_a_change_and_rows_are_done_together_or_not_at_all(database: Database) -> None:
     """A row that is there already takes the change back."""
     await database.perform(NORTH, adding("a"))
+    twice = [(0, 1, b"", b""), (0, 1, b"", b"")]
     with pytest.raises(Duplicate):
-        await database.perform(NORTH, grown([(0, 1, b"", b""), (0, 1, b"", b"")], 5))
+        await database.grow(NORTH, grow(twice, 1, 5))
+    with pytest.raises(Duplicate):
+        await database.perform(NORTH, alone(grow(twice, 1, 5)))
     assert list(await database.fetch(NORTH, _TILES)) == []
     assert (await database.fetch(NORTH, ONE, id="a"))[0]["version"] == 1
 

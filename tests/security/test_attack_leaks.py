@@ -27,7 +27,7 @@ from crm.crypto.keyset import KeySet
 from crm.crypto.stored_key import new_wrap_key
 from crm.store.database import Connection, Database, Dialect, Row
 from crm.store.statements import Statement
-from crm.store.work import Work
+from crm.store.work import Grow, Work
 from tests.asking import question
 from tests.client import client
 from tests.intruder import Intruder
@@ -77,6 +77,10 @@ class Listening:
     async def transaction(self, org: str, /) -> AsyncIterator[Connection]:
         async with self._inner.transaction(org) as connection:
             yield _ListeningConnection(connection, self)
+
+    async def grow(self, org: str, grow: Grow, /) -> Sequence[Row]:
+        with self.listening():
+            return await self._inner.grow(org, grow)
 
     async def perform(self, org: str, work: Work[T], /) -> T:
         with self.listening():

