@@ -17,6 +17,7 @@ from crm.audit.event import Act
 from crm.audit.writer import LogWriter, Sink
 from crm.catalogue import BY_NAME
 from crm.crypto.keyset import KeySet
+from crm.domain.circumstances import Watch
 from crm.domain.values import parse
 from crm.services import Services, services
 from crm.services.access_log import AccessLog
@@ -169,19 +170,20 @@ async def house(
     sink: Callable[[Database], Sink] = log_sink,
     deadline: float = 2.0,
     queue: int = 4096,
+    watch: Watch = Watch(),  # noqa: B008 - frozen
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.
 
     `database`, `keys` and `sink` may put something of their own in front of the real parts, such as a counter; the log
     writes past what stands in front of the database. `renew` looks for new keys. `deadline` (in seconds) and `queue`
-    (in events) are the log's.
+    (in events) are the log's. `watch` says what is remarkable of staff; by default no hour is.
     """
     real = connect(url, durable=False)
     await real.open()
     log = LogWriter(sink(real), node="test", clock=now, deadline=deadline, queue=queue)
     await log.start()
     try:
-        store = Store(database(real), keys(key_set(folder)), log, now, renew)
+        store = Store(database(real), keys(key_set(folder)), log, now, renew, watch)
         # Tests ask faster than honest callers do, and look for the event of each attempt.
         opened = replace(
             services(store, region="GB", verifier_key=verifier_key), access_log=AccessLog(store, each_second=1_000_000)
