@@ -4,6 +4,7 @@ It runs beside the service, which goes on writing, and needs no key: those who v
 found is counted and named, and never ends the run. Records against the log is `verification`, which is another matter.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -156,6 +157,7 @@ class _Visit:
             sealed = recount.stretch(start, end, rows, tiles, await self._published(start, end))
             await self._details(sealed)
             advance(end, found.size)
+            await asyncio.sleep(0)  # SQLite answers at once, and others may have to do
         recount.end()
         if behind < found.size:
             self._damages.add(LogFault.EVENT_MISSING, behind, part=f"{found.size - behind} of them")

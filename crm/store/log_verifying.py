@@ -195,7 +195,8 @@ def _by_level(chosen: Sequence[Tile]) -> Iterator[tuple[int, list[int]]]:
 async def tiles_beyond(fetch: Fetch) -> list[int]:
     """The levels on which there are tiles that the tree does not have."""
     numbered = await fetch(_NUMBERED)
-    size = (await ends(fetch)).size or 0  # read afterwards, since the log may have grown meanwhile
+    found = await ends(fetch)  # read afterwards, since the log may have grown meanwhile
+    size = found.size if found.size is not None else (found.last or -1) + 1
     return [
         row["level"]
         for row in numbered

@@ -17,6 +17,7 @@ from tests.conftest import Databases
 from tests.forger import Forger
 from tests.logs import event
 from tests.processes import command, founded
+from tests.witnesses import COSIGNER, attending, request, witness
 
 ORIGIN = "heed.invalid/north/1"
 KEEP = 300
@@ -29,13 +30,12 @@ class Place:
         self.url, self.folder = url, folder
         self.named: dict[str, Any] = founded(folder, url)
         self.settings: Settings = load(**self.named)
-        self.key = ""
 
     async def grow(self, count: int, org: str = "north") -> str:
         """The signed checkpoint, after `count` more events."""
         async with house(self.settings) as it:
             await it.log.append(org, [event(number) for number in range(count)])
-            self.key = it.services.store.keys.log_signer(ORIGIN).verifier_key
+            self.signer = it.services.store.keys.log_signer(ORIGIN)
             head = await proofs.head(it.database, org)
         assert head is not None
         assert head.note is not None
@@ -111,7 +111,7 @@ async def test_restored_database(place: Place) -> None:
     assert "ROLLBACK" in ended.stdout
     [found] = (await place.verified(checkpoints=[file])).logs
     [damage] = [each for each in found.damages.named if each.part == str(file)]
-    sizes = [open_note(note, place.key).split("\n")[1] for note in damage.proofs]
+    sizes = [open_note(note, place.signer.verifier_key).split("\n")[1] for note in damage.proofs]
     assert sizes == [str(KEEP + 50), str(KEEP)]
     assert all(f"    {size}" in ended.stdout.splitlines() for size in sizes)
 
@@ -133,7 +133,7 @@ async def test_auditor_without_keys(place: Place) -> None:
     """The verifier key is enough, and without any the command says what it needs."""
     await place.grow(KEEP)
     (place.folder / "keyring.json").unlink()
-    assert (await place.verified(orgs=["north"], keys=[place.key])).sound
+    assert (await place.verified(orgs=["north"], keys=[place.signer.verifier_key])).sound
     with pytest.raises(Unsafe):
         await place.verified()
 
@@ -152,3 +152,18 @@ async def test_what_cannot_be_asked(place: Place, asked: dict[str, Any], said: s
     await place.grow(1)
     with pytest.raises(Unsafe, match=said):
         await place.verified(**asked)
+
+
+async def test_witness(place: Place) -> None:
+    """What a witness saw is asked for and compared; one that is away is said, and nothing is wrong by that."""
+    note = await place.grow(KEEP)
+    seen = witness(place.folder / "witness", place.signer)
+    seen.add(request(0, [], note))
+    with attending(seen) as url:
+        asked = f"{url}={COSIGNER.verifier_key}"
+        [found] = (await place.verified(orgs=["north"], witnesses=[asked])).logs
+    assert (found.sound, found.vouched, found.outside) == (True, KEEP, [(f"witness {COSIGNER.name}", KEEP)])
+    report = await place.verified(orgs=["north"], witnesses=[asked])
+    assert report.sound
+    assert [line.split(":")[0] for line in report.unreached] == [COSIGNER.name]
+    assert report.logs[0].vouched is None

@@ -31,7 +31,7 @@ from crm.store.tables import audit_detail
 from tests.conftest import Databases
 from tests.forger import Forger
 from tests.house import ORG, REQUEST, House, actor, house, now
-from tests.logs import Clock, event, signer
+from tests.logs import Clock, event, verifier_key
 from tests.processes import command, founded
 
 SIZE = 600
@@ -64,13 +64,9 @@ class Place:
 
     async def verified(self, *outside: Outside) -> VerifiedLog:
         """What verification finds."""
-        return await verify_log(self.house.database, ORG, "heed.test", key_of, outside, {}, lambda _done, _of: None)
-
-
-def key_of(origin: str) -> str:
-    """The verifier key of the log of this name."""
-    _, org, epoch = origin.rsplit("/", 2)
-    return signer(org, int(epoch)).verifier_key
+        return await verify_log(
+            self.house.database, ORG, "heed.test", verifier_key, outside, {}, lambda _done, _of: None
+        )
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from crm.services.log_verification import Outside, VerifiedLog, verify_log
 from crm.store.database import Database
 from tests.conftest import Databases
 from tests.forger import Book, Forger, Row, refitted, relisted
-from tests.logs import database_at, event, signer, writer_on
+from tests.logs import database_at, event, signer, verifier_key, writer_on
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,18 +45,12 @@ class Scene:
 
     async def verified(self, *pins: Outside) -> VerifiedLog:
         """What verification finds."""
-        return await verify_log(self.database, ORG, BASE, key_of, pins, {}, lambda _done, _of: None)
+        return await verify_log(self.database, ORG, BASE, verifier_key, pins, {}, lambda _done, _of: None)
 
     async def attacked(self, book: Book, *pins: Outside) -> VerifiedLog:
         """What verification finds once the log is `book`."""
         await self.forger.write(book)
         return await self.verified(*pins)
-
-
-def key_of(origin: str) -> str:
-    """The verifier key of the log of this name."""
-    _, org, epoch = origin.rsplit("/", 2)
-    return signer(org, int(epoch)).verifier_key
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -206,7 +200,7 @@ async def test_duplicate(scene: Scene, databases: Databases, shared_engine: str)
     async with database_at(url) as database:
         for key in (False, True):
             await forger.write(refitted(twice, key=key))
-            found = await verify_log(database, ORG, BASE, key_of, (), {}, lambda _done, _of: None)
+            found = await verify_log(database, ORG, BASE, verifier_key, (), {}, lambda _done, _of: None)
             assert found.damages.first == (601, 602)
             assert found.damages.counts[LogFault.ID_REPEATED] == found.damages.counts[LogFault.RUN_BROKEN] == 1
     databases.drop(url)
@@ -240,7 +234,7 @@ async def test_two_auditors(scene: Scene) -> None:
     found = await scene.attacked(scene.book, *scene.pins, Outside("the other auditor", shown))
     [damage] = found.damages.named
     assert (damage.fault, damage.part, damage.seq, damage.until) == (LogFault.FORK, "the other auditor", 990, 1000)
-    texts = [open_note(note, key_of(f"{BASE}/{ORG}/1")) for note in damage.proofs]
+    texts = [open_note(note, verifier_key(f"{BASE}/{ORG}/1")) for note in damage.proofs]
     assert [text.split("\n")[1] for text in texts] == ["1000", "1000"]
     assert texts[0] != texts[1]
 

@@ -21,7 +21,7 @@ from crm.services.log_verification import VerifiedLog, verify_log
 from crm.store.database import Database
 from tests.conftest import Databases
 from tests.forger import Book, Forger, Row
-from tests.logs import database_at, event, signer, writer_on
+from tests.logs import database_at, event, verifier_key, writer_on
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -55,13 +55,7 @@ class Scene:
     async def verified(self) -> VerifiedLog:
         """What verification finds."""
         keys = {WITNESS.name: WITNESS.verifier_key}
-        return await verify_log(self.database, ORG, "heed.test", key_of, (), keys, lambda _done, _of: None)
-
-
-def key_of(origin: str) -> str:
-    """The verifier key of the log of this name."""
-    _, org, epoch = origin.rsplit("/", 2)
-    return signer(org, int(epoch)).verifier_key
+        return await verify_log(self.database, ORG, "heed.test", verifier_key, (), keys, lambda _done, _of: None)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -135,13 +129,13 @@ def drawn(chance: random.Random, book: Book) -> Change:
 
 def _another(chance: random.Random, table: str, row: Row) -> Row:
     """A row that is not there yet, otherwise like one that is."""
-    fresh: Row = {
+    fresh: dict[str, Row] = {
         "audit_event": {"seq": chance.choice((600, -1, 10**9)), "id": str(UUID(int=chance.getrandbits(128)))},
         "audit_tile": chance.choice(({"n": chance.randrange(2, 10**6)}, {"level": 1}, {"level": -1}, {"n": -1})),
         "audit_checkpoint": chance.choice(({"epoch": 2}, {"size": row.get("size", 0) + 1}, {"size": 10**9})),
         "audit_detail": {"id": str(UUID(int=chance.getrandbits(128)))},
-    }[table]
-    return {**row, **fresh}
+    }
+    return {**row, **fresh[table]}
 
 
 def _other(chance: random.Random, column: str, value: Any) -> Any:
