@@ -5,6 +5,7 @@ signed note; 404 where it has none. The specification leaves open how a witness 
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def serve(listen: str, state: Path, logs: Sequence[str], name: str | None) -> No
         raise Unsafe("a witness needs at least one log: state --log, with what `audit checkpoint` prints")
     with folder(state, name) as cosigner:
         witness = Witness(state, cosigner, logs, lambda: int(time.time()))
+        print(f"witness {cosigner.name} answers at {listen}", file=sys.stderr, flush=True)
         uvicorn.run(
             application(witness),
             host=host.strip("[]"),

@@ -4,14 +4,17 @@ import base64
 import json
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
+import httpx
 import pytest
 
 from commands.witness import MOST_OCTETS, Witness, folder
+from commands.witnessing import serve
 from crm.crypto.cosignature import cosigned_at
 from crm.crypto.note import Signer, open_note, with_signatures
 from crm.errors import Unsafe
-from tests.witnesses import COSIGNER, NOW, Log, request, witness
+from tests.witnesses import COSIGNER, NOW, Log, attending, request, witness
 
 LOG = Log(leaves=[f"event {number}" for number in range(700)])
 
@@ -189,3 +192,33 @@ def test_what_it_is_told_to_watch_is_checked(tmp_path: Path, keys: list[str], wo
     """Keys of logs, one for each; the key of a witness is none."""
     with pytest.raises(Unsafe, match=words):
         Witness(tmp_path, COSIGNER, keys, lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("listen", "keys", "words"),
+    [
+        ("here", [LOG.signer.verifier_key], "HOST:PORT"),
+        ("127.0.0.1:99999", [LOG.signer.verifier_key], "HOST:PORT"),
+        ("127.0.0.1:0", [], "at least one log"),
+    ],
+)
+def test_how_it_is_started_is_checked(tmp_path: Path, listen: str, keys: list[str], words: str) -> None:
+    """Before a key is made or anybody is answered."""
+    with pytest.raises(Unsafe, match=words):
+        serve(listen, tmp_path / "w", keys, None)
+    assert not (tmp_path / "w").exists()
+
+
+def test_over_http(tmp_path: Path) -> None:
+    """The two addresses, the media type of a conflict, an origin with slashes, and a body that is too large."""
+    with attending(witness(tmp_path, LOG)) as url:
+        assert httpx.get(f"{url}/checkpoint/{quote(LOG.signer.name, safe='')}").status_code == 404
+        answer = httpx.post(f"{url}/add-checkpoint", content=LOG.brings(0, 5))
+        assert answer.status_code == 200
+        seen = httpx.get(f"{url}/checkpoint/{quote(LOG.signer.name, safe='')}")
+        assert cosigned_at(seen.text, COSIGNER.verifier_key) == NOW
+        conflict = httpx.post(f"{url}/add-checkpoint", content=LOG.brings(0, 6))
+        assert (conflict.status_code, conflict.headers["content-type"]) == (409, "text/x.tlog.size")
+        assert httpx.post(f"{url}/add-checkpoint", content=b"x" * (MOST_OCTETS + 1)).status_code == 413
+        assert httpx.get(f"{url}/add-checkpoint").status_code == 405
+        assert httpx.get(f"{url}/checkpoint/../key").status_code == 404
