@@ -2,20 +2,27 @@
 
 import base64
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from auth.roles import Role
 from crm.audit.checkpoint import Checkpoint, parse
+from crm.audit.entry import Draft
 from crm.audit.event import leaf_hash
 from crm.audit.tree import EMPTY, verify_consistency, verify_inclusion
+from crm.audit.writer import Seal
 from crm.crypto.note import open_note
 from crm.errors import Tampered
+from crm.store.database import Database
+from crm.store.log import LogSink
 from tests.asking import question
-from tests.client import Client
+from tests.client import Client, client
+from tests.conftest import Databases
 from tests.house import ORG, OTHER_ORG
-from tests.logs import verifier_key
+from tests.logs import signer, verifier_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -186,3 +193,47 @@ async def test_each_organisation_proves_its_own_log(served: Client) -> None:
     assert leaf["id"] not in answer.text
     empty = await served.data(NEWEST, Role.COMPLIANCE_OFFICER, org="a-third-clinic")
     assert empty["auditCheckpoint"] is None
+
+
+class Failing:
+    """A log that takes no more events once it is `away`."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+    def around(self, database: Database) -> "Failing":
+        """The sink over a real database."""
+        self._inner = LogSink(database, signer)
+        self.orphans = self._inner.orphans
+        return self
+
+    async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
+        """See `crm.audit.writer.Sink`."""
+        if self.away:
+            raise OSError("no space left on device")
+        await self._inner.commit(org, drafts, seal)
+
+
+async def test_while_the_log_takes_no_events(databases: Databases, shared_engine: str, tmp_path: Path) -> None:
+    """What names nobody is answered; what would have to be recorded is not, nor is a refusal told."""
+    url, failing = databases.create(shared_engine), Failing()
+    async with client(url, tmp_path, sink=failing.around, deadline=1.0) as it:
+        patient = await it.house.register()
+        failing.away = True
+        for name, query in EVERY.items():
+            answer = await it.ask(query, Role.COMPLIANCE_OFFICER)
+            assert (answer.status_code == 200) == (name != "auditInclusionProof"), name
+            assert ("data" in answer.json()) == (name != "auditInclusionProof")
+        refused = [
+            (EVERY["auditInclusionProof"], Role.COMPLIANCE_OFFICER),
+            ("{ accessSummary(groupBy: [ACTOR]) { complete } }", Role.COMPLIANCE_OFFICER),
+            ("{ accessAnomalies { complete } }", Role.PRIVACY_OFFICER),
+            (f'{{ accountingOfDisclosures(patientId: "{patient["id"]}") {{ complete }} }}', Role.PRIVACY_OFFICER),
+            ("{ myAccessLog { pageInfo { hasNextPage } } }", Role.PATIENT),
+            (NEWEST, Role.FRONT_DESK),
+        ]
+        for query, role in refused:
+            answer = await it.ask(query, role, patient=patient["id"])
+            assert (answer.status_code, answer.json().keys()) == (503, {"errors"}), query
+            assert answer.json()["errors"][0]["extensions"]["code"] == "AUDIT_UNAVAILABLE"
+    databases.drop(url)
