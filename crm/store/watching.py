@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from crm.audit.event import rfc3339
-from crm.catalogue import BY_NAME
+from crm.catalogue import BY_NAME, CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Caller, Onlooker, Watch
 from crm.errors import CrmError
@@ -43,10 +43,12 @@ class Watcher:
         if self._onlooker is None:
             return ()
         left = self.fields - opened
-        lost = record.erased
-        more = {name for name in left if (own := BY_NAME[name].key_class) in record.rows and own not in lost}
-        if more:
-            values = {**self._opened(record, frozenset(more)), **values}
+        if left:
+            values = dict(values)
+            lost = record.erased
+            for key_class, names in _by_class(left):
+                if key_class in record.rows and key_class not in lost:
+                    values |= self._opened(record, names)
         return (*self.always, *self._onlooker.flags(record.id, values, self._today))
 
     def crowd(self, patients: int) -> tuple[str, ...]:
@@ -65,3 +67,11 @@ class Watcher:
 def _beside(names: frozenset[str], fields: frozenset[str]) -> frozenset[str]:
     opened = {row.key_class for row in sources(names)}
     return frozenset(name for name in fields - names if BY_NAME[name].key_class in opened)
+
+
+@lru_cache(maxsize=1024)
+def _by_class(names: frozenset[str]) -> tuple[tuple[KeyClass, frozenset[str]], ...]:
+    """The names of each class, so that one that does not open takes no other along."""
+    return tuple(
+        (key_class, found) for key_class in KeyClass if (found := names & {row.name for row in CLASSES[key_class]})
+    )
