@@ -32,7 +32,7 @@ class Watched:
         self.told: list[int] = []
         self._node, self._n = node, 0
         self._database = database
-        self._sink = LogSink(self, signer)  # type: ignore[arg-type]  # the rest of a database comes by __getattr__
+        self._sink = LogSink(self, signer)  # the rest of a database comes by __getattr__
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
