@@ -31,9 +31,9 @@ MOST_SKEW = 1_000_000
 """Microseconds by which the database's clock may lie outside the time that locking the head took."""
 
 Seal = Callable[[Sequence[Draft], int], Sequence[Entry]]
-"""Numbers the drafts that really enter the log; called by the sink inside its transaction, under the head's lock.
+"""Numbers the drafts that really enter the log; called by the sink for a certain head, or again where that had moved.
 
-The second argument is what the database's own clock said when it was locked, in microseconds since 1970."""
+The second argument is the time by the database's own clock at that moment, in microseconds since 1970."""
 
 
 class Sink(Protocol):
