@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from crm.crypto import envelope, index, seal, wrapping
+from crm.crypto import detail, envelope, index, seal, wrapping
 from crm.crypto.aead import Alg, cipher
 from crm.crypto.lengths import lp, uuid_octets
 
@@ -83,3 +83,17 @@ def test_e15_known_row_seal_verifies() -> None:
     known = bytes.fromhex(VECTORS["row_seal"]["seal"])
     seal.verify_row(AESGCM(DATA_KEY), covered, known)
     assert AESGCM(DATA_KEY).encrypt(known[:12], b"", covered) == known[12:]
+
+
+def test_known_detail_opens() -> None:
+    """Words that another program sealed beside an event open, and their associated data are the known octets."""
+    known = VECTORS["detail"]
+    where = detail.place(GIVEN["tenant"], PATIENT, known["kind"], uuid_octets(known["ref"]))
+    sealed, number = bytes.fromhex(known["octets"]), known["dek_no"]
+    assert (b"DTL1" + sealed[:6] + where).hex() == known["associated_data"]
+    assert detail.number_of(sealed) == number
+    key = cipher(Alg.GCM, DATA_KEY)
+    assert detail.open_detail(key, number, where, sealed) == known["words"].encode()
+    again = detail.seal_detail(key, number, where, known["words"].encode())
+    assert (again[:6], len(again)) == (sealed[:6], len(sealed))
+    assert detail.open_detail(key, number, where, again) == known["words"].encode()

@@ -205,7 +205,7 @@ async def test_nothing_but_reading_by_id(served: Client) -> None:
 
 
 async def test_nobody_reviews_their_own(served: Client) -> None:
-    """Also who is clinician and privacy officer at once: refused under the patient's name, the grant goes on waiting."""
+    """Also who is both at once: refused under the patient's name, and the grant goes on waiting."""
     patient = await restricted(served)
     grant = await request(served, patient, subject="both")
     said = {"grantId": grant["id"], "verdict": "JUSTIFIED"}
