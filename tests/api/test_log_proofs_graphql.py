@@ -11,18 +11,20 @@ import pytest
 from auth.roles import Role
 from crm.audit.checkpoint import Checkpoint, parse
 from crm.audit.entry import Draft
-from crm.audit.event import leaf_hash
+from crm.audit.event import Act, Event, leaf_hash, rfc3339
 from crm.audit.tree import EMPTY, verify_consistency, verify_inclusion
 from crm.audit.writer import Seal
 from crm.crypto.note import open_note
 from crm.errors import Tampered
+from crm.store import checkpoints
 from crm.store.database import Database
 from crm.store.log import LogSink
 from tests.asking import question
 from tests.client import Client, client
 from tests.conftest import Databases
-from tests.house import ORG, OTHER_ORG
-from tests.logs import signer, verifier_key
+from tests.forger import Forger
+from tests.house import ORG, OTHER_ORG, now
+from tests.logs import START, signer, verifier_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -237,3 +239,71 @@ async def test_while_the_log_takes_no_events(databases: Databases, shared_engine
             assert (answer.status_code, answer.json().keys()) == (503, {"errors"}), query
             assert answer.json()["errors"][0]["extensions"]["code"] == "AUDIT_UNAVAILABLE"
     databases.drop(url)
+
+
+async def test_pruned_events_are_still_proved(databases: Databases, shared_engine: str, tmp_path: Path) -> None:
+    """By their place: the hash without the leaf; kept ones with it; and what is missing beside is named."""
+    url = databases.create(shared_engine)
+    async with client(url, tmp_path) as it:
+        await it.house.log.append(ORG, [Event(Act.READ, pat=f"{number:032x}") for number in range(600)])
+        leaves = await it.house.leaves()
+        hashes = {place: (await ask(it, OF_EVENT, seq=place))["leafHash"] for place in (0, 255, 300)}
+        owner = Forger(url, ORG)
+        await owner.run("DELETE FROM audit_event WHERE org = ? AND seq < ?", ORG, 256)
+        await owner.run("UPDATE audit_head SET pruned = ? WHERE org = ?", 256, ORG)
+        for place, leaf in ((0, None), (255, None), (300, leaves[300])):
+            proof = await ask(it, OF_EVENT, seq=place)
+            assert proof["leafHash"] == hashes[place]
+            assert (None if proof["leaf"] is None else json.loads(proof["leaf"])) == leaf
+            root = opened(proof["checkpoint"]).root
+            path = octets(proof["hashes"])
+            verify_inclusion(octets([proof["leafHash"]])[0], place, proof["size"], path, root)
+        variables = {"id": leaves[0]["id"]}
+        assert await it.codes(OF_EVENT, Role.COMPLIANCE_OFFICER, variables=variables) == ["NOT_FOUND"]
+        whole = await ask(it, WHOLE)
+        assert (whole["oldestKept"], whole["checkedFrom"], whole["contiguous"]) == (256, 256, True)
+        for missing in (599, 401, 256):
+            await owner.run("DELETE FROM audit_event WHERE org = ? AND seq = ?", ORG, missing)
+            whole = await ask(it, WHOLE)
+            assert (whole["contiguous"], whole["firstMissing"]) == (False, missing)
+    databases.drop(url)
+
+
+async def test_what_waits_and_what_was_published(databases: Databases, shared_engine: str, tmp_path: Path) -> None:
+    """An event in the outbox is told with its time; published and witnessed checkpoints with theirs."""
+    url = databases.create(shared_engine)
+    async with client(url, tmp_path) as it:
+        await it.house.log.append(ORG, [Event(Act.READ), Event(Act.READ)])
+        first = await ask(it, NEWEST)
+        await checkpoints.publish(it.house.database, ORG, 1, 2, first["note"], START)
+        line = "\u2014 witness.test d2l0bmVzcw==\n"
+        await checkpoints.cosign(it.house.database, ORG, 1, 2, line, START + 1)
+        seen = await ask(it, NEWEST)
+        assert (seen["publishedAt"], seen["witnessedAt"]) == (rfc3339(START), rfc3339(START + 1))
+        assert (seen["note"], seen["cosignatures"]) == (first["note"] + line, [line.rstrip("\n")])
+        await it.house.log.append(ORG, [Event(Act.READ)])
+        newest = await ask(it, NEWEST)
+        assert (newest["size"], newest["publishedAt"], newest["cosignatures"]) == (3, None, [])
+        witnessed = NEWEST.replace("auditCheckpoint", "auditCheckpoint(witnessed: true)")
+        assert await ask(it, witnessed) == seen
+        # Time enough for the sweeper to take it in again, were it not of tomorrow.
+        tomorrow = now() + 86_400_000_000
+        staged = "INSERT INTO audit_outbox (org, id, leaf, created_at) VALUES (?, ?, ?, ?)"
+        await Forger(url, ORG).run(staged, ORG, "0199c0de-0000-7000-8000-000000000001", b"{}", tomorrow)
+        whole = await ask(it, WHOLE)
+        assert (whole["waiting"], whole["waitingSince"]) == (1, rfc3339(tomorrow))
+        assert (whole["published"], whole["witnessed"]) == ({"size": 2}, {"size": 2})
+        await Forger(url, ORG).run("DELETE FROM audit_outbox WHERE org = ?", ORG)
+    databases.drop(url)
+
+
+@pytest.mark.parametrize(
+    ("literal", "accepted"), [("0", True), ("7", True), ("-1", False), ("9007199254740992", False), ("1.0", False)]
+)
+async def test_places_are_whole_numbers(served: Client, literal: str, accepted: bool) -> None:
+    """In the document as in variables: beyond 2^31, up to what JavaScript holds, and never below 0."""
+    await some_events(served)
+    codes = await served.codes(f"{{ auditConsistencyProof(fromSize: {literal}) {{ toSize }} }}", Role.PRIVACY_OFFICER)
+    assert codes == ([] if accepted else ["GRAPHQL_VALIDATION_FAILED"])
+    beyond = "{ auditInclusionProof(seq: 9007199254740991) { index } }"
+    assert await served.codes(beyond, Role.PRIVACY_OFFICER) == ["NOT_FOUND"]
