@@ -120,7 +120,13 @@ def token(
     purpose: Annotated[
         Purpose | None, typer.Option(help="The purpose of use; by default the role's usual one.")
     ] = None,
-    patient: Annotated[str | None, typer.Option(help="The patient's id, for roles patient and proxy.")] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(help="The patient's id, for roles patient and proxy; for staff that of their own record."),
+    ] = None,
+    family_name: Annotated[
+        str | None, typer.Option(help="The family name of a member of staff, to see `same_surname`.")
+    ] = None,
     ttl: Annotated[
         str, typer.Option(callback=_duration, help="How long it is good for: 90s, 15m, 8h, at most 1d.")
     ] = "15m",
@@ -132,7 +138,11 @@ def token(
     from commands import tokens
     from crm.settings import load
 
-    print(tokens.signed(load(), role, subject, org=org, purpose=purpose, patient=patient, ttl=seconds(ttl)))
+    print(
+        tokens.signed(
+            load(), role, subject, org=org, purpose=purpose, patient=patient, family_name=family_name, ttl=seconds(ttl)
+        )
+    )
 
 
 @import_app.command("fhir")

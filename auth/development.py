@@ -79,6 +79,7 @@ class DevelopmentIssuer:
         org: str = "demo",
         purpose: Purpose | None = None,
         patient: str | None = None,
+        family_name: str | None = None,
         ttl: int = 900,
         client_id: str = "heed-development",
     ) -> str:
@@ -100,6 +101,8 @@ class DevelopmentIssuer:
         }
         if patient is not None:
             claims["patient"] = patient
+        if family_name is not None:
+            claims["family_name"] = family_name
         return jwt.encode(claims, self._key, headers={"kid": self._key_id})
 
 

@@ -4,7 +4,7 @@ from auth.development import DevelopmentIssuer
 from auth.errors import Unauthenticated
 from auth.issuers import IssuerKeys
 from auth.purposes import Purpose
-from auth.roles import PERSONAL, Role
+from auth.roles import PERSONAL, STAFF, Role
 from auth.tokens import MAX_LIFETIME, TokenVerifier
 from crm.errors import Unsafe
 from crm.settings import Environment, Settings
@@ -18,17 +18,22 @@ def signed(
     org: str,
     purpose: Purpose | None = None,
     patient: str | None = None,
+    family_name: str | None = None,
     ttl: int,
 ) -> str:
     """A token good for `ttl` seconds. Raises `Unsafe` in production, and for what no server would accept."""
     if settings.env is Environment.PRODUCTION:
         raise Unsafe("the development issuer signs no tokens in production; use your identity provider")
-    if (role in PERSONAL) is not (patient is not None):
-        raise Unsafe("--patient ID goes with the roles patient and proxy, which need it, and with no other")
+    if role in PERSONAL and patient is None:
+        raise Unsafe("--patient ID is needed with the roles patient and proxy")
+    if patient is not None and role not in PERSONAL | STAFF:
+        raise Unsafe("--patient ID goes with the roles of people, and this is one of programs")
+    if family_name is not None and role not in STAFF:
+        raise Unsafe("--family-name NAME goes with the roles of staff only")
     if ttl > MAX_LIFETIME:
         raise Unsafe(f"a token lives at most {MAX_LIFETIME // 3600} hours: give a smaller --ttl")
     issuer = DevelopmentIssuer(settings.data_dir)
-    made = issuer.sign(role, subject, org=org, purpose=purpose, patient=patient, ttl=ttl)
+    made = issuer.sign(role, subject, org=org, purpose=purpose, patient=patient, family_name=family_name, ttl=ttl)
     try:
         TokenVerifier([IssuerKeys(issuer.issuer, development=True)]).verify(f"Bearer {made}")
     except Unauthenticated as refusal:

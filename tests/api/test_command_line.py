@@ -126,8 +126,13 @@ def test_tokens(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "settings", "said"),
     [
-        (("--role", "patient"), {}, "--patient ID goes with the roles patient and proxy"),
-        (("--role", "clinician", "--patient", "x"), {}, "--patient ID goes with the roles patient and proxy"),
+        (("--role", "patient"), {}, "--patient ID is needed with the roles patient and proxy"),
+        (("--role", "messaging", "--patient", "x"), {}, "--patient ID goes with the roles of people"),
+        (
+            ("--role", "patient", "--patient", "x", "--family-name", "Y"),
+            {},
+            "--family-name NAME goes with the roles of staff",
+        ),
         (("--role", "clinician", "--ttl", "2d"), {}, "a token lives at most 24 hours"),
         (("--role", "proxy", "--patient", "a/b"), {}, "no server would accept this token"),
         (

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from auth.actor import Actor
 from auth.issuers import IssuerKeys, UnsafeIssuer
+from auth.policy import scope
 from auth.purposes import Purpose
 from auth.roles import Role
 from auth.tokens import LEEWAY, MAX_TOKEN_CHARACTERS, TokenVerifier
@@ -78,8 +79,34 @@ def test_patient_of_a_personal_role(trusting: TokenVerifier, role: str) -> None:
 
 
 def test_patient_of_another_role_is_ignored(trusting: TokenVerifier) -> None:
-    """A `patient` claim means nothing beside a staff role, and does not hurt."""
-    assert trusting.verify(bearer(ED, patient="0199c0de-1")).patient_id is None
+    """Beside a staff role a `patient` claim binds to nothing: it says which record is the caller's own."""
+    caller = trusting.verify(bearer(ED, patient="0199c0de-1"))
+    assert (caller.patient_id, caller.own_record) == (None, "0199c0de-1")
+    assert scope(caller) is None
+    assert trusting.verify(bearer(ED, roles=["messaging"], patient="0199c0de-1")).own_record is None
+    assert trusting.verify(bearer(ED, roles=["patient"], patient="0199c0de-1")).own_record is None
+
+
+PLACE = {"postal_code": "LS1 1AA", "street_address": "17 Quay Street\nFlat 2"}
+
+
+def test_staff_as_private_persons(trusting: TokenVerifier) -> None:
+    """The family name and the first line of the address are taken from the standard claims, and shown in no repr."""
+    caller = trusting.verify(bearer(ED, family_name="Okafor", address=PLACE))
+    assert (caller.family_name, caller.postal_code, caller.street_address) == ("Okafor", "LS1 1AA", "17 Quay Street")
+    assert not any(part in repr(caller) for part in ("Okafor", "LS1", "Quay"))
+    program = trusting.verify(bearer(ED, roles=["integration"], family_name="Okafor", address=PLACE))
+    assert (program.family_name, program.postal_code, program.street_address) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [None, 7, "", [], {}, "x" * 256, "a\u202eb", "a\nb", "\ud800", "\0", True])
+def test_malformed_facts_about_staff_are_passed_over(trusting: TokenVerifier, value: Any) -> None:
+    """They permit nothing, and so shut nobody out; nor are they kept."""
+    place = {"postal_code": value, "street_address": value if value != "a\nb" else "\n\n"}
+    caller = trusting.verify(bearer(ED, patient=value, family_name=value, address=place))
+    assert (caller.own_record, caller.family_name) == (None, None)
+    assert (caller.postal_code, caller.street_address) == (None, None)
+    assert trusting.verify(bearer(ED, address=value)).postal_code is None
 
 
 def test_unknown_roles_are_passed_over(trusting: TokenVerifier) -> None:
