@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from auth import development
 from commands.settings_page import settings_page
+from crm.crypto.cosignature import Cosigner
+from crm.crypto.note import Signer
 from crm.crypto.provider import USES
 from crm.errors import Unsafe
 from crm.settings import Environment, KeyProvider, LogLevel, Settings, load
@@ -24,6 +26,7 @@ CONTRACT = {
     "HEED_LOG_LEVEL",
     "HEED_GRAPHQL_GET",
 }
+WITNESS = {"url": "https://w.test", "key": Cosigner("w.test/w1", bytes(32)).verifier_key}
 ISSUER = {
     "issuer": "https://id.example.org",
     "audience": "heed",
@@ -128,6 +131,14 @@ def test_connection_strings_are_not_shown() -> None:
         ("HEED_KMS_PENDING_DAYS", "6", "HEED_KMS_PENDING_DAYS: Input should be greater than or equal to 7"),
         ("HEED_DATABASE_URL", "mysql://h/heed", "HEED_DATABASE_URL: must start with sqlite:/// or postgresql://"),
         ("HEED_ISSUERS", "{", "HEED_ISSUERS is not JSON; docs/settings.md shows its shape"),
+        ("HEED_WITNESSES", "{", "HEED_WITNESSES is not JSON; docs/settings.md shows its shape"),
+        ("HEED_WITNESSES", '[{"url": "https://w.test"}]', "HEED_WITNESSES.0.key: Field required"),
+        ("HEED_WITNESSES", json.dumps([WITNESS | {"url": "w.test"}]), _ADDRESS.format("HEED_WITNESSES.0.url")),
+        (
+            "HEED_WITNESSES",
+            json.dumps([WITNESS | {"key": Signer("log.test/north/1", bytes(32)).verifier_key}]),
+            "HEED_WITNESSES.0.key: is not the verifier key of a witness: `audit witness --show-key` prints it",
+        ),
         ("HEED_ISSUERS", '[{"issuer": "a"}]', "HEED_ISSUERS.0.audience: Field required"),
         ("HEED_ISSUERS", json.dumps([ISSUER | {"jwks": 1}]), "HEED_ISSUERS.0.jwks: Unexpected keyword argument"),
         (
@@ -211,6 +222,11 @@ def test_safe_in_production() -> None:
             id="kms",
         ),
         pytest.param(
+            {"witnesses": [WITNESS | {"url": "http://w.example.org"}]},
+            "HEED_WITNESSES.0.url is not https",
+            id="witness",
+        ),
+        pytest.param(
             {"database_url": "postgresql://u:p@db.example.org/heed"},
             "HEED_DATABASE_URL leads to another",
             id="database",
@@ -248,6 +264,13 @@ def test_database_connections_that_production_trusts(url: str) -> None:
 def test_vaults_that_production_trusts(address: str) -> None:
     """TLS is fine in production, and so is an agent on the same machine."""
     assert load(**SAFE, key_provider="vault", vault_addr=address, vault_token="t").vault_addr == address
+
+
+@pytest.mark.parametrize("url", ["https://w.example.org", "http://127.0.0.1:8100/", "http://[::1]:8100"])
+def test_witnesses_that_production_trusts(url: str) -> None:
+    """TLS, or the same machine; a slash at the end is no part of the address."""
+    [witness] = load(**SAFE, witnesses=[WITNESS | {"url": url}]).witnesses
+    assert witness.url == url.rstrip("/")
 
 
 @pytest.mark.parametrize("given", [{}, {"vault_token": "t", "vault_token_file": "/run/token"}])
