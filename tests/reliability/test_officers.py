@@ -15,7 +15,7 @@ from tests.officers import Needles, Watched, fill, plan, questions, scanned
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-EVENTS = 30_000
+EVENTS = 15_000
 
 
 @dataclass(frozen=True)
