@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 __all__ = ["Chore", "Rounds"]
@@ -31,13 +32,16 @@ class Rounds:
         self._tasks = [asyncio.create_task(_again(chore), name=chore.name) for chore in self._chores]
 
     async def stop(self) -> None:
-        """Ends them, in the middle if need be, and does each a last time, for a moment at most."""
+        """Ends them, in the middle if need be, and does each a last time, in order, for a moment at most."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks:
-            await asyncio.wait({asyncio.create_task(_once(chore)) for chore in self._chores}, timeout=_LAST)
-        self._tasks = []
+            self._tasks = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST):
+                    for chore in self._chores:
+                        await _once(chore)
 
 
 _LAST = 2.0
