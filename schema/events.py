@@ -91,6 +91,7 @@ class AccessEvent(graphene.ObjectType):
         "without a valid token the event stands for."
     )
     record_version = graphene.Int(description="The version of the record that was read or written.")
+    reference = graphene.ID(description="The break-glass grant that the event asks for, reads under or reviews.")
     flags = graphene.List(graphene.NonNull(AccessFlag), required=True, description="Circumstances worth a second look.")
     policy_rules = _names("The rules that decided, such as `front_desk/PATADMIN`.")
     policy_version = graphene.String(description="The version of the policy table that decided.")

@@ -136,6 +136,7 @@ def _node(seq: int, leaf: Mapping[str, Any], names: Mapping[str, str]) -> dict[s
         "fields_changed": leaf.get("chg", []),
         "count": leaf.get("cnt"),
         "record_version": next((entry["ver"] for entry in leaf.get("obj", ())), None),
+        "reference": leaf.get("ref"),
         "flags": leaf.get("flg", []),
         "policy_version": leaf.get("pol", {}).get("v"),
         "policy_rules": leaf.get("pol", {}).get("d", []),
