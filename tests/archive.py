@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
-
 from auth.roles import Role
 from crm.crypto.cosignature import Cosigner
 from crm.services.bundles import Bundle, Bundles
 from crm.services.request import Request
-from crm.store import proofs
-from crm.store.statements import prepare
-from crm.store.tables import audit_checkpoint
+from crm.store import checkpoints, proofs
 from tests.house import House, actor, house
 from tests.logs import event, signer
 from tests.offline import VERIFIER
@@ -25,8 +21,6 @@ ORG = "north"
 KEY = signer(ORG, 1).verifier_key
 COSIGNER = Cosigner("witness.test/w1", bytes(range(1, 33)))
 WITNESSED_AT = 1_795_287_303
-
-_PUBLISH = prepare(insert(audit_checkpoint))
 
 
 @dataclass(frozen=True)
@@ -47,12 +41,9 @@ class Archive:
         assert head.note is not None
         text = head.note.partition("\n\n")[0] + "\n"
         lines = "".join(cosigner.cosign(text, WITNESSED_AT) for cosigner in cosigners)
-        row = {
-            "org": ORG, "epoch": head.epoch, "size": head.size, "note": head.note, "cosignatures": lines,
-            "published_at": WITNESSED_AT * 1_000_000, "witnessed_at": WITNESSED_AT * 1_000_000,
-        }  # fmt: skip
-        async with self.it.database.transaction(ORG) as connection:
-            await connection.execute(_PUBLISH, **row)
+        at = WITNESSED_AT * 1_000_000
+        await checkpoints.publish(self.it.database, ORG, head.epoch, head.size, head.note, at)
+        await checkpoints.cosign(self.it.database, ORG, head.epoch, head.size, lines, at)
         return head.size
 
     def bundles(self, role: Role = Role.COMPLIANCE_OFFICER) -> Bundles:

@@ -20,10 +20,10 @@ from crm.crypto.cosignature import cosigned_at, lines_of
 from crm.crypto.note import open_note
 from crm.errors import Tampered, Unsafe
 from crm.services.request import Request
-from crm.store import proofs
+from crm.store import checkpoints, proofs
+from crm.store.checkpoints import Published
 from crm.store.leaves import leaves
 from crm.store.log import SignerOf
-from crm.store.log_state import last_witnessed
 from crm.store.proofs import LogHead
 from crm.store.refusing import event
 from crm.store.unit import Store
@@ -116,9 +116,13 @@ class Bundles:
 
     async def _cosigned(self, head: LogHead, key: str) -> tuple[int, str | None, dict[str, str]]:
         """The newest checkpoint that a known witness cosigned: its size, its note, and the witnesses' lines."""
-        found = await last_witnessed(self._store.database, self._actor.org)
-        if found is None or found.epoch != head.epoch or found.size > head.size:
-            return 0, None, {}
+        for found in await checkpoints.newest(self._store.database, self._actor.org, witnessed=True):
+            if found.epoch == head.epoch and found.size <= head.size and (lines := self._lines(found, key)):
+                return found.size, found.note, lines
+        return 0, None, {}
+
+    def _lines(self, found: Published, key: str) -> dict[str, str]:
+        """The good lines of known witnesses, by their verifier keys."""
         whole, lines = found.note + found.cosignatures, {}
         try:
             open_note(found.note, key)
@@ -126,9 +130,9 @@ class Bundles:
                 if line := lines_of(whole, witness):
                     cosigned_at(whole, witness)
                     lines[witness] = line
-        except Tampered:  # of the time before the log's key was renewed, or not what a witness signed
-            return 0, None, {}
-        return (found.size, found.note, lines) if lines else (0, None, {})
+        except Tampered:  # signed before the log's key was renewed, or not what a witness signed
+            return {}
+        return lines
 
     async def _files(self, head: LogHead, aside: dict[str, bytes]) -> _Files:
         """Every file of the bundle: the events with their tiles, the tiles above them, the rest."""

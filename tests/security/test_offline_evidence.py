@@ -14,7 +14,7 @@ from auth.errors import Forbidden
 from auth.roles import Role
 from crm.audit.bundle import proof
 from crm.audit.checkpoint import Checkpoint
-from crm.audit.event import leaf_hash
+from crm.audit.event import Act, Outcome, leaf_hash
 from crm.audit.tree import Frontier
 from crm.crypto.note import Signer
 from crm.errors import Unsafe
@@ -277,6 +277,35 @@ async def test_who_may_take_it_and_where_to(bundled: Archive, tmp_path: Path) ->
             await bundled.bundles().write(folder)
     assert [file.name for file in files_of(tmp_path)] == ["mine"]
     assert len(await bundled.it.leaves(org=ORG, act="audit.export")) == before + 1
+
+
+async def test_a_pruned_log(shared_engine: str, databases: Databases, tmp_path: Path) -> None:
+    """What was pruned is missing with a reason that the log itself gives; missing without one is missing."""
+    url = databases.create(shared_engine)
+    intruder = Intruder(url)
+    async with archive(url, tmp_path) as it:
+        await it.log(600)
+        await it.cosign()
+        await intruder.run("DELETE FROM audit_event WHERE org = 'north' AND seq < 256")
+        await intruder.run("UPDATE audit_head SET pruned = 256 WHERE org = 'north'")
+        await it.bundle("silent")
+        await it.log(1, act=Act.PRUNE, cnt=256, out=Outcome.DENIED)
+        await it.bundle("denied")
+        await it.log(1, act=Act.PRUNE, cnt=256)
+        made = await it.bundle("said")
+    databases.drop(url)
+    for name in ("silent", "denied"):
+        ended = check("bundle", tmp_path / name, "--key", KEY)
+        assert (ended.status, ended.said) == (
+            1, "WRONG: event 0: missing, up to 255, and no event says that they were pruned\n",
+        )  # fmt: skip
+    ended = check("bundle", tmp_path / "said", "--key", KEY, "--witness", WITNESS)
+    assert (ended.status, made.first, "events 0 to 255 were pruned, as the log says" in ended.said) == (0, 256, True)
+    assert "Events 0 to 255 are not here" in (tmp_path / "said/README.txt").read_text()
+    tile = tmp_path / "said/tile/0/000"
+    tile.write_bytes(bytes([tile.read_bytes()[0] ^ 1]) + tile.read_bytes()[1:])
+    ended = check("bundle", tmp_path / "said", "--key", KEY)
+    assert (ended.status, ended.said) == (1, "WRONG: event 0 or one of the 255 behind it: not what was logged there\n")
 
 
 async def test_a_damaged_database(url: str, bundled: Archive, tmp_path: Path) -> None:
