@@ -33,9 +33,11 @@ ORG = "north"
 POINTS = (
     *(f"{side} {number}" for number in range(3) for side in ("before", "after")),
     "before the commit",
+    "at once",
     "after the commit",
 )
-"""Steps of a batch: 0 locks the head, 1 and 2 take staged events, insert, move the head, or store tiles."""
+"""Steps of a batch: 0 locks the head, 1 and 2 take staged events, insert, move the head, or store tiles. `at once` is
+before a batch in one statement."""
 
 _EACH = 1_000_000
 _CLIENTS = 6
@@ -79,7 +81,7 @@ class _Replica:
                 await database.open()
                 break
             await asyncio.sleep(0.1)
-        steps = Stepping(database)
+        steps = Stepping(database, hasty=True)
         steps.strike = self._strike
         writer = LogWriter(LogSink(steps, signer), node=f"r{work.number}", clock=_now, deadline=work.deadline)
         await writer.start()

@@ -218,11 +218,14 @@ async def test_officers_and_emergencies_are_no_exception(database_url: str, tmp_
 POINTS = [f"{side} {number}" for number in range(2) for side in ("before", "after")]
 
 
-@pytest.mark.parametrize("point", [*POINTS, "before the commit", "after the commit"])
+@pytest.mark.parametrize("point", [*POINTS, "before the commit", "at once", "after the commit"])
 async def test_a_batch_that_fails_at_any_step(database_url: str, tmp_path: Path, point: str) -> None:
     """Refused at lock, insert and commit; only after the commit the event is there all the same, and only once."""
     fault = Fault()
     async with clinic(database_url, tmp_path, sink=fault.around) as (it, patient_id):
+        fault.steps.hasty = point == "at once"
+        for _ in range(2):  # who wrote last, and alone, writes the next batch at once
+            assert not unanswered(await it.ask(NAME, variables={"id": patient_id}))
         size = len(await logged(it.house.database, ORG))
         fault.fail(point)
         assert unanswered(await it.ask(NAME, variables={"id": patient_id}))
@@ -344,3 +347,15 @@ async def test_an_orphan_is_in_the_log_within_five_seconds(database_url: str) ->
         assert time.monotonic() - began < 5
     assert sorted(labels(leaves)) == [0, 1, 2]
     assert all(leaf["src"]["for"].startswith("dead/") for leaf in leaves)
+
+
+@pytest.mark.parametrize(("hours", "told"), [(-1, True), (0, False), (1, True)])
+async def test_a_clock_that_is_wrong(database_url: str, hours: int, told: bool) -> None:
+    """An hour behind or ahead of the database: the events say so, and their order is that of the log all the same."""
+    async with database_at(database_url) as database, writer_on(database, clock=now):
+        async with writer_on(database, "ra-2", clock=lambda: now() + hours * 3_600_000_000) as writer:
+            for label in range(3):
+                await writer.append("north", [event(label)])
+        leaves = await logged(database)
+    assert labels(leaves) == [0, 1, 2]
+    assert ["clock_skew" in leaf.get("flg", ()) for leaf in leaves] == [told] * 3

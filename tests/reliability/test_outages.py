@@ -1,9 +1,13 @@
 """A serving process and real faults below it: typed answers without data, recovery by itself, and nothing lost."""
 
+import json
 import os
 import resource
 import signal
+import socket
 import sqlite3
+import struct
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -47,6 +51,20 @@ class Clinic:
     def read(self) -> httpx.Response:
         """The answer to a look-up."""
         return self.it.ask(self._token, READ, id=self.id)
+
+    def ask_and_hang_up(self, *, answered: bool) -> None:
+        """A look-up whose client goes away half a second later, or resets the connection as the answer begins."""
+        body = json.dumps({"query": READ, "variables": {"id": self.id}})
+        head = ["POST /graphql HTTP/1.1", "host: heed.test", "content-type: application/json",
+                f"authorization: Bearer {self._token}", f"content-length: {len(body)}"]  # fmt: skip
+        place = self.it.address.removeprefix("http://").split(":")
+        with socket.create_connection((place[0], int(place[1]))) as client:
+            client.sendall("\r\n".join([*head, "", body]).encode())
+            if answered:
+                client.recv(1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                time.sleep(0.5)
 
     def answers(self) -> bool:
         """Whether a look-up is answered in full."""
@@ -166,3 +184,26 @@ def test_the_disk_is_full(sqlite_place: dict[str, Any]) -> None:
         assert it.register("3").status_code == 200
         assert it.it.stop() == 0
         it.assert_silent()
+
+
+def test_a_client_hangs_up(sqlite_place: dict[str, Any]) -> None:
+    """While its event waits for the log, or before it has read its answer: the event is recorded, for it was read."""
+    with clinic({**sqlite_place, "audit_deadline": 30}) as it:
+        path = sqlite_place["database_url"].removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            before = reads(other)
+            other.execute("BEGIN IMMEDIATE")
+            it.ask_and_hang_up(answered=False)
+            other.execute("ROLLBACK")
+            wait_until(lambda: reads(other) == before + 1, it.it)
+            it.ask_and_hang_up(answered=True)
+            wait_until(lambda: reads(other) == before + 2, it.it)
+        assert it.answers()
+        assert it.it.stop() == 0
+        it.assert_silent()
+
+
+def reads(file: sqlite3.Connection) -> int:
+    """How many looks at a patient are in the log."""
+    found: int = file.execute("SELECT count(*) FROM audit_event WHERE act = 'read' AND out = 0").fetchone()[0]
+    return found
