@@ -26,7 +26,7 @@ class Watcher:
     def __init__(self, watch: Watch, keys: KeySet, caller: Caller | None, now: int) -> None:
         self._keys = keys
         self._bulk = watch.bulk
-        self._onlooker = None if caller is None else Onlooker(caller)
+        self._onlooker = None if caller is None else _onlooker(caller)
         self._today = rfc3339(now)[:10]
         self.always = watch.always(caller, now)
         self.fields = _NOTHING
@@ -61,6 +61,12 @@ class Watcher:
             return opening.reveal(self._keys, record, names, self._today)
         except (CrmError, ValueError):
             return {}
+
+
+@lru_cache(maxsize=1024)
+def _onlooker(caller: Caller) -> Onlooker:
+    """Kept, because the same people ask again: to fold their names anew each time would cost more than to compare."""
+    return Onlooker(caller)
 
 
 @lru_cache(maxsize=1024)

@@ -145,7 +145,7 @@ def test_tokens(tmp_path: Path) -> None:
             "signs no tokens in production",
         ),
     ],
-    ids=["no patient", "a patient too many", "too long", "bad patient", "production"],
+    ids=["no patient", "a patient too many", "a name too many", "too long", "bad patient", "production"],
 )
 def test_tokens_that_are_refused(words: tuple[str, ...], settings: dict[str, Any], said: str, tmp_path: Path) -> None:
     """What no server would accept is not signed."""
