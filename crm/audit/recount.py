@@ -189,11 +189,12 @@ class Recount:
 
     def _turning_point(self, seq: int, act: str, content: Mapping[str, Any]) -> None:
         """An event that says why the log is not what it was: its beginning was pruned, or it began anew."""
-        if act == Act.PRUNE and content["out"] == "ok":
-            self.prunes[seq] = content.get("cnt", 0)
-        old = content.get("old")
+        count, old = content.get("cnt"), content.get("old")
+        if act == Act.PRUNE and content["out"] == "ok" and isinstance(count, int):
+            self.prunes[seq] = count
         if act == Act.BOOT and content.get("why") == RENEWED and isinstance(old, Mapping):
-            self.renewals.append(Renewal(seq, str(old.get("origin")), old.get("size", 0)))
+            lost = old.get("size")
+            self.renewals.append(Renewal(seq, str(old.get("origin")), lost if isinstance(lost, int) else 0))
 
     def _missing(self, start: int, hashes: Sequence[bytes | None]) -> None:
         """Notes holes behind what was pruned; one that goes on in the next stretch is noted once."""
