@@ -161,6 +161,7 @@ class Outside:
             if root != await self._root(org, head.size):
                 return False
             if head.note is None:  # of a release that signed none; the next batch will
+                _log.warning("the log of %s has %d events and no signature yet", org, head.size)
                 return True
             origin = head.note.partition("\n")[0]
             signed = parse(open_note(head.note, self._key_of(origin)))

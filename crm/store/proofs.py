@@ -98,6 +98,10 @@ async def tile(database: Database, org: str, place: Tile, size: int) -> bytes:
     else:
         rows = await database.fetch(org, _ROOTS, below=level - 1, start=n * WIDTH, end=n * WIDTH + width)
     hashes = b"".join(bytes(row[0]) for row in rows)
+    if level == 0 and not hashes:
+        # Its events were pruned, and the tile has become full since: its first hashes are what it was then.
+        rows = await database.fetch(org, _TILE, at=level, number=n)
+        hashes = b"".join(bytes(row[0]) for row in rows)[: width * HASH]
     if len(hashes) != width * HASH:
         raise Tampered("the tiles of a log")
     return hashes

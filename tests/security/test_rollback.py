@@ -158,6 +158,16 @@ async def test_t3_a_head_that_is_not_what_was_signed(database_url: str, tmp_path
     assert trouble.text.startswith("FORK DETECTED: the log of north is not what its own checkpoint says")
 
 
+async def test_what_was_pruned_is_still_known(site: Site) -> None:
+    """A journal that is older than the oldest event: the tiles outlive the events, and its root can be told."""
+    await site.grow(100)
+    remembered = site.journal.path.read_bytes()
+    await site.grow(200)
+    await Intruder(site.url).run("DELETE FROM audit_event WHERE org = 'north' AND seq < 256")
+    site.journal.path.write_bytes(remembered)
+    assert await site.troubles() == []
+
+
 async def test_t3_the_tail_cut_off_with_the_older_checkpoint(site: Site) -> None:
     """An older state put together by hand, signature and all, is one only the outside can tell from the truth."""
     await site.grow(5)
