@@ -2,8 +2,8 @@
 
 The obvious way is one INSERT and COMMIT for each request through SQLAlchemy: no order, no tree, no signature. Both keep
 the same rows in the same table, with its indexes, and every commit is durable. On PostgreSQL it has a connection for
-each client, which suits it best. Disks differ and disturb each other, so
-ways are run interleaved and the ratios count; what one sync of the disk costs at that moment is printed beside them.
+each client, which suits it best. Disks differ and disturb each other, so ways are run interleaved and the ratios count;
+what one sync of the disk costs at that moment is printed beside them.
 """
 
 import asyncio
