@@ -79,6 +79,13 @@ async def test_searched_column(scene: Scene, column: str) -> None:
     assert (damage.fault, damage.seq, damage.part) == (LogFault.INDEX_WRONG, 77, column)
 
 
+async def test_stored_hash(scene: Scene) -> None:
+    """A stored hash that is not that of its leaf, behind the last full tile: named by its event, and nothing else is."""
+    await scene.forger.run("UPDATE audit_event SET leaf_hash = ? WHERE seq = 290", bytes(32))
+    [damage] = (await scene.verified()).damages.named
+    assert (damage.fault, damage.seq) == (LogFault.HASH_WRONG, 290)
+
+
 async def test_a_hole_over_several_stretches(scene: Scene) -> None:
     """A long hole is one finding, and the checkpoint behind it still tells that nothing else was touched."""
     await scene.grow(2 * STRETCH)
