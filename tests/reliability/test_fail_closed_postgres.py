@@ -121,14 +121,13 @@ async def afar(server: Durable, folder: Path) -> AsyncIterator[tuple[Callers, Ne
 
 
 async def test_killed_and_started_again(server: Durable, tmp_path: Path) -> None:
-    """Every process of the server is killed (-9), twice, in full flight: what was answered outlives the recovery."""
+    """Every process of the server is killed (-9) in full flight: what was answered outlives the recovery."""
     async with clinic(server.url, tmp_path) as callers:
-        for _ in range(2):
-            async with callers.asking():
-                server.kill()
-                await callers.more(refused=12)
-                await asyncio.to_thread(server.start)
-                await callers.more(told=6)
+        async with callers.asking():
+            server.kill()
+            await callers.more(refused=12)
+            await asyncio.to_thread(server.start)
+            await callers.more(told=6)
         await callers.check(server.url)
 
 
