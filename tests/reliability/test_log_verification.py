@@ -80,7 +80,7 @@ async def test_searched_column(scene: Scene, column: str) -> None:
 
 
 async def test_stored_hash(scene: Scene) -> None:
-    """A stored hash that is not that of its leaf, behind the last full tile: named by its event, and nothing else is."""
+    """A stored hash that is not that of its leaf, behind the last full tile: its event is named, and nothing else."""
     await scene.forger.run("UPDATE audit_event SET leaf_hash = ? WHERE seq = 290", bytes(32))
     [damage] = (await scene.verified()).damages.named
     assert (damage.fault, damage.seq) == (LogFault.HASH_WRONG, 290)
