@@ -1,7 +1,7 @@
 """The reference tools of the Go project on a bundle of ours: its note, its tiles, and our own proofs.
 
-They are built from the copies of golang.org/x/mod/sumdb that lie in every Go distribution; where there is none, the test is
-skipped; `make reference` installs one.
+They are built from the copies of golang.org/x/mod/sumdb that lie in every Go distribution. Where there is none, the
+test is skipped; `make reference` installs one.
 """
 
 import base64
