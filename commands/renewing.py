@@ -1,18 +1,25 @@
 """`audit checkpoint` and `audit renew`: what a log says of itself now, and how one that lost its past begins anew."""
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
+
+from uuid_utils import uuid7
 
 from auth.purposes import Purpose
 from auth.roles import Role
 from commands.actors import command_request, system_actor
-from commands.house import House, house
+from commands.house import House, clock, house
 from crm.audit.checkpoint import Checkpoint, epoch_of, origin_of
+from crm.audit.entry import Draft, Entry, draft, number
 from crm.audit.event import Act, Event, rfc3339
 from crm.audit.tree import EMPTY
 from crm.errors import Unsafe
 from crm.settings import Settings
 from crm.store import checkpoints, epochs, organisations, proofs
+from crm.store.checkpoint_journal import CheckpointJournal
+from crm.store.log import LogSink, signer_of
 
 __all__ = ["lines", "newest", "renew"]
 
@@ -83,7 +90,14 @@ async def renew(settings: Settings, org: str) -> Checkpoint:
         event = Event(
             act=Act.BOOT, why=RENEWED, op=context.operation, req=context.request_id, who=context.who, old=lost
         )
-        await it.log.start()
-        await it.log.append(org, [event])
-        await it.publisher.publish()
+        # Past the writer of the house, whose sweeper would also touch the logs of others, which may be in trouble too.
+        sink = LogSink(it.database, signer_of(it.services.store.keys, settings.log_origin))
+        await sink.commit(org, [draft(event, clock())], partial(_numbered, f"renew/{uuid7()}"))
+        head = await proofs.head(it.database, org)
+        if head is not None and head.note is not None:
+            CheckpointJournal(settings.checkpoint_journal).follow({org: head.note})
         return lost
+
+
+def _numbered(node: str, drafts: Sequence[Draft], _now: int) -> list[Entry]:
+    return [number(each, node, place) for place, each in enumerate(drafts, start=1)]

@@ -54,6 +54,7 @@ def number(running: Serving, name: str) -> float | None:
     return float(found[1]) if found else None
 
 
+@pytest.mark.slow
 def test_a_log_under_eyes_outside(place: dict[str, Any], tmp_path: Path) -> None:
     """Cosigned within seconds; put back to an older state it is not served, says why, and begins anew on command."""
     patient = json.loads(done("export", "fhir", **place))["id"]
