@@ -17,7 +17,7 @@ from crm.services.log_verification import STRETCH, Outside, VerifiedLog, verify_
 from crm.store import epochs, proofs
 from crm.store.database import Database
 from crm.store.log import LogSink, stage_rows
-from tests.forger import Forger
+from tests.forger import Forger, refitted
 from tests.logs import Clock, database_at, event, signer, verifier_key, writer_on
 from tests.witnesses import COSIGNER
 
@@ -187,6 +187,16 @@ async def test_head(scene: Scene, change: dict[str, Any], fault: LogFault) -> No
     [(column, value)] = change.items()
     await scene.forger.run(f"UPDATE audit_head SET {column} = ? WHERE org = 'north'", value)
     assert fault in (await scene.verified()).damages.counts
+
+
+async def test_only_the_head_tells(scene: Scene) -> None:
+    """An event that was changed with all that is computed from it, before anything was published: the head tells."""
+    book = await scene.forger.read()
+    row = book["audit_event"][290]
+    row["leaf"] = row["leaf"].replace(b'"act":"read"', b'"act":"query"')
+    await scene.forger.write(refitted(book, key=False))
+    found = await scene.verified()
+    assert (found.damages.first, dict(found.damages.counts)) == ((0, SIZE), {LogFault.CHECKPOINT_WRONG: 1})
 
 
 async def test_no_head(scene: Scene) -> None:
