@@ -166,9 +166,7 @@ def export(
     since: Annotated[str | None, typer.Option("--from", help="From this time on, as 2026-11-21T18:55:03Z.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Up to this time, exclusive.")] = None,
     patient: Annotated[str | None, typer.Option(help="Only events about this patient, by id.")] = None,
-    proofs: Annotated[
-        Path | None, typer.Option(help="A new folder for a proof of each event; with --patient.")
-    ] = None,
+    proofs: Annotated[Path | None, typer.Option(help="A new folder for a proof of each event; with --patient.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
     """Give events of the log out, newest first.
@@ -185,7 +183,5 @@ def export(
         raise typer.BadParameter("proofs are given with the events of one patient", param_hint="--proofs")
     question = {"from_": since, "to": to, "patient_id": patient}
     chosen = log_exporting.Format(kind)
-    done = run(
-        log_exporting.export(load(), out, org=org, kind=chosen, question=question, proofs=proofs, quiet=as_json)
-    )
+    done = run(log_exporting.export(load(), out, org=org, kind=chosen, question=question, proofs=proofs, quiet=as_json))
     print(json.dumps({"events": done, "file": str(out)}) if as_json else f"{out}: {done} events")

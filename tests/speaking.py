@@ -114,6 +114,26 @@ class FakeServices:
         return self
 
     @property
+    def questions(self) -> Any:
+        """The officers' questions."""
+        return self
+
+    @property
+    def evidence(self) -> Any:
+        """The proofs of the log."""
+        return self
+
+    @property
+    def own_log(self) -> Any:
+        """What patients see of the log."""
+        return self
+
+    @property
+    def break_glass(self) -> Any:
+        """The use cases around grants."""
+        return self
+
+    @property
     def access_log(self) -> Any:
         """The use cases around the log."""
         return _Log(self)

@@ -175,8 +175,8 @@ async def test_e12_no_value_is_remembered(database_url: str, tmp_path: Path) -> 
 
 def test_e12_nothing_that_opens_remembers() -> None:
     """The objects through which values pass have no room for any: no member besides those listed here."""
-    assert set(DataKey.__slots__) == {"_cipher", "_frames", "_org", "_owner", "dek_no", "key_class"}
-    key_set = {"_active", "_gone", "_keys", "_missed", "_states", "_templates", "good_until", "held"}
+    assert set(DataKey.__slots__) == {"_cipher", "_frames", "_org", "_owner", "_patient", "dek_no", "key_class"}
+    key_set = {"_active", "_gone", "_keys", "_missed", "_signers", "_states", "_templates", "good_until", "held"}
     assert set(KeySet.__slots__) == key_set
     assert not hasattr(Record, "values")
     for module in ("crm/store/opening.py", "crm/store/codec.py", "crm/crypto/data_key.py", "crm/crypto/envelope.py"):

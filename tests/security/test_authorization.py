@@ -201,7 +201,7 @@ async def test_a_restricted_record_withholds(served: Client) -> None:
             "caseManager": None,
         }
         assert (leaf["out"], leaf["fld"], leaf["msk"]) == ("ok", ["displayName", "restricted"], withheld)
-        assert leaf["flg"] == ["restricted"]
+        assert "restricted" in leaf["flg"]
     for role in (Role.PRIVACY_OFFICER, Role.PATIENT):
         answer, [leaf] = await ask(served, question(asked), role, hidden)
         assert answer.json()["data"]["patient"]["addresses"] == [{"city": "Leeds"}]

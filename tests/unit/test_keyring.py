@@ -333,7 +333,7 @@ def test_part_of_a_ring_of_the_first_version(path: Path) -> None:
     """The part is of the newest version, which alone can say that it is one."""
     _edit(path, lambda ring: ring.update(version=1))
     share(Settings(keyring=path), ["contact"], path.with_name("part.json"))
-    assert KeyRing.load(path.with_name("part.json")).uses() == {"contact"}
+    assert KeyRing.load(path.with_name("part.json")).uses() == {"contact", "log"}
 
 
 def test_ring_can_be_made_for_some_uses(tmp_path: Path) -> None:
