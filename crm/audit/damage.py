@@ -39,6 +39,7 @@ class LogFault(StrEnum):
     DETAIL_MISSING = "detail_missing"
     DETAIL_WRONG = "detail_wrong"
     DETAIL_BEYOND = "detail_beyond"
+    GRANT_UNKNOWN = "grant_unknown"
     ROLLBACK = "rollback"
     FORK = "fork"
 
@@ -68,6 +69,7 @@ MEANINGS: Final[Mapping[LogFault, str]] = {
     LogFault.DETAIL_MISSING: "the sealed words that the event speaks of are gone",
     LogFault.DETAIL_WRONG: "the sealed words are not those that the event speaks of",
     LogFault.DETAIL_BEYOND: "sealed words that no event speaks of",
+    LogFault.GRANT_UNKNOWN: "a look under a break-glass grant that was not given to this person for this patient",
     LogFault.ROLLBACK: "ROLLBACK: the log is smaller than it was when it signed a checkpoint",
     LogFault.FORK: "FORK: the log signed a checkpoint over other events than these",
 }

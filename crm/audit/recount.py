@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from crm.audit.damage import Damages, LogFault
+from crm.audit.emergencies import Emergencies
 from crm.audit.entry import Index, index_of
 from crm.audit.event import MAX_LEAF, Act
 from crm.audit.regrowth import Grown, Regrowth
@@ -81,6 +82,7 @@ class Recount:
     vouched: int = 0
     """The largest size of a checkpoint from outside that fits."""
     _tree: Regrowth = field(default_factory=Regrowth)
+    _emergencies: Emergencies = field(default_factory=Emergencies)
     _runs: dict[str, int] = field(default_factory=dict)
     _sound: int = 0
     _strange: set[Tile] = field(default_factory=set)
@@ -133,6 +135,8 @@ class Recount:
     def end(self) -> None:
         """Behind the last event that there is."""
         self._gone(self._tree.size)
+        for seq in self._emergencies.unknown(pruned=self.pruned > 0):
+            self.damages.add(LogFault.GRANT_UNKNOWN, seq)
 
     def edge(self, frontier: bytes) -> None:
         """The growing edge that is stored for these events."""
@@ -168,6 +172,7 @@ class Recount:
             canonical = len(leaf) <= MAX_LEAF and orjson.dumps(content, option=orjson.OPT_SORT_KEYS) == leaf
             before = self._runs.get(node)
             counts = n == before + 1 if before is not None else n == 1 or 1 < n <= self.pruned + 1
+            self._emergencies.note(seq, content)
         except (ValueError, TypeError, KeyError, AttributeError):
             self.damages.add(LogFault.LEAF_MALFORMED, seq)
             return hashed

@@ -10,7 +10,7 @@ import pytest
 
 from crm.audit.checkpoint import Checkpoint, parse
 from crm.audit.damage import LogFault
-from crm.audit.event import Act
+from crm.audit.event import Act, Outcome, Who
 from crm.audit.writer import LogWriter
 from crm.crypto.note import open_note
 from crm.services.log_verification import STRETCH, Outside, VerifiedLog, verify_log
@@ -256,3 +256,38 @@ async def test_an_epoch_that_the_database_forgot(scene: Scene) -> None:
     """A checkpoint of an epoch that the log has not reached: it was put back to before its renewal."""
     note = signer(ORG, 2).sign(Checkpoint("heed.test/north/2", 10, bytes(32)).text())
     assert dict((await scene.verified(Outside("witness", note))).damages.counts) == {LogFault.ROLLBACK: 1}
+
+
+# --- break-glass -----------------------------------------------------------------------------------------------------
+
+ADA, BOB = "a" * 32, "b" * 32
+GRANTED = Who(iss="https://idp.example", sub="dr-1", roles=("clinician",))
+LOOK: dict[str, Any] = {"act": Act.READ, "who": GRANTED, "pat": ADA, "flg": ("break_glass",), "ref": WORDS}
+OTHER_GRANT = "00000000-0000-4000-8000-000000000002"
+
+
+@pytest.mark.parametrize(
+    ("look", "found"),
+    [
+        ({}, False),
+        ({"ref": OTHER_GRANT}, True),
+        ({"pat": BOB}, True),
+        ({"who": Who(iss="https://idp.example", sub="dr-2", roles=("clinician",))}, True),
+        ({"who": Who(iss="https://other.example", sub="dr-1", roles=("clinician",))}, True),
+        ({"ref": OTHER_GRANT, "out": Outcome.DENIED}, False),
+    ],
+)
+async def test_looks_under_a_grant_that_nobody_gave(scene: Scene, look: dict[str, Any], found: bool) -> None:
+    """A forged row of a grant does not help: the look names a grant, and no event gave it to that person for her."""
+    await scene.grow(1, **{**LOOK, "act": Act.BREAKGLASS})
+    await scene.grow(1, **{**LOOK, **look})
+    verified = await scene.verified()
+    assert (LogFault.GRANT_UNKNOWN in verified.damages.counts) is found
+    assert verified.damages.first == ((SIZE + 1, SIZE + 2) if found else None)
+
+
+async def test_a_look_before_the_event_of_its_grant(scene: Scene) -> None:
+    """The grant is committed before its event has its number, so another replica may answer a look first."""
+    await scene.grow(1, **LOOK)
+    await scene.grow(1, **{**LOOK, "act": Act.BREAKGLASS})
+    assert (await scene.verified()).damages.first is None
