@@ -60,10 +60,11 @@ def entries(leaves: Iterable[bytes]) -> bytes:
     return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves)
 
 
-def proof(index: int, path: Sequence[bytes], note: str, leaf: bytes) -> str:
-    """A `.tlog-proof` of one event under a signed checkpoint. The leaf goes along as extra data."""
+def proof(index: int, path: Sequence[bytes], note: str, leaf: bytes | None = None) -> str:
+    """A `.tlog-proof` of one event under a signed checkpoint (C2SP tlog-proof); the leaf, if told, is extra data."""
     hashes = "".join(base64.b64encode(each).decode() + "\n" for each in path)
-    return f"{PROOF}\nextra {base64.b64encode(leaf).decode()}\nindex {index}\n{hashes}\n{note}"
+    extra = "" if leaf is None else f"extra {base64.b64encode(leaf).decode()}\n"
+    return f"{PROOF}\n{extra}index {index}\n{hashes}\n{note}"
 
 
 def beside(

@@ -1,11 +1,12 @@
 """What proves the log: checkpoints, proofs that an event is in it and that it only grew, and whether it is whole."""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from auth.actor import Actor
+from crm.audit.bundle import proof
 from crm.audit.checkpoint import Checkpoint
 from crm.audit.event import Act, leaf_hash, rfc3339
 from crm.audit.tiles import WIDTH
@@ -19,7 +20,7 @@ from crm.store.log_reading import LoggedEvent, event_of, events_at
 from crm.store.proofs import LogHead
 from crm.store.unit import Store
 
-__all__ = ["Evidence", "VerifierKey", "tlog_proof"]
+__all__ = ["Evidence", "VerifierKey"]
 
 VerifierKey = Callable[[str], str]
 """The verifier key (C2SP signed-note) of the log of this name. Raises KeyUnavailable."""
@@ -94,14 +95,18 @@ class Evidence:
                 raise NotFound
             if event_id is None:
                 event = (await events_at(database, actor.org, [index])).get(index)
-            proof = (await self.prove(actor.org, {index: None if event is None else leaf_hash(event.leaf)}))[index]
+            hashes = {index: None if event is None else leaf_hash(event.leaf)}
+            proved = (await self.prove(actor.org, hashes, {} if event is None else {index: event.leaf}))[index]
             unit.remark(cnt=1, pat=None if event is None else event.content.get("pat"))
-        return {**proof, "leaf": None if event is None else event.leaf.decode()}
+        return proved
 
-    async def prove(self, org: str, hashes: Mapping[int, bytes | None]) -> dict[int, dict[str, Any]]:
+    async def prove(
+        self, org: str, hashes: Mapping[int, bytes | None], told: Mapping[int, bytes]
+    ) -> dict[int, dict[str, Any]]:
         """Proofs for events by their places, all by one checkpoint; a leaf's hash that is None is looked up.
 
-        The caller has seen to it that they may be shown. Raises `Tampered` where the log does not bear them out.
+        `told` are the leaves that go along. The caller has seen to it that they may be shown. Raises `Tampered`
+        where the log does not bear them out.
         """
         tree = await self._tree(org)
         if tree is None:
@@ -117,7 +122,8 @@ class Evidence:
                 "leaf_hash": _encoded(known if known is not None else await self._leaf_hash(org, index, size)),
                 "hashes": [_encoded(each) for each in paths[index]],
                 "checkpoint": checkpoint,
-                "tlog_proof": tlog_proof(index, paths[index], checkpoint["note"]),
+                "leaf": told[index].decode() if index in told else None,
+                "tlog_proof": proof(index, paths[index], checkpoint["note"], told.get(index)),
             }
         return found
 
@@ -185,12 +191,6 @@ class Evidence:
             "witnessed_at": None if known.witnessed_at is None else rfc3339(known.witnessed_at),
             "cosignatures": known.cosignatures.splitlines(),
         }
-
-
-def tlog_proof(index: int, path: Iterable[bytes], note: str) -> str:
-    """A proof of inclusion that a stranger checks offline, as C2SP tlog-proof writes it."""
-    lines = ["c2sp.org/tlog-proof@v1", f"index {index}", *map(_encoded, path), "", note]
-    return "\n".join(lines)
 
 
 def _encoded(octets: bytes) -> str:

@@ -43,8 +43,9 @@ class PageProofs:
         async with self._lock:
             if self._found is None:
                 hashes = {seq: leaf_hash(event.leaf) for seq, event in self._events.items()}
-                self._found = await self._evidence.prove(self._org, hashes)
-        return {**self._found[seq], "leaf": self._events[seq].leaf.decode() if self._leaves else None}
+                told = {seq: event.leaf for seq, event in self._events.items()} if self._leaves else {}
+                self._found = await self._evidence.prove(self._org, hashes, told)
+        return self._found[seq]
 
 
 class OwnLog:

@@ -89,11 +89,12 @@ async def test_an_event_is_proved(served: Client) -> None:
 
 
 async def test_the_proof_as_one_text(served: Client) -> None:
-    """C2SP tlog-proof: a first line, the index, the path, an empty line, and the checkpoint as it was signed."""
+    """C2SP tlog-proof: a first line, the leaf, its index, the path, an empty line, and the checkpoint as signed."""
     await some_events(served)
     proof = await ask(served, OF_EVENT, seq=2)
     head, _, note = proof["tlogProof"].partition("\n\n")
-    assert head.split("\n") == ["c2sp.org/tlog-proof@v1", "index 2", *proof["hashes"]]
+    leaf = base64.b64encode(proof["leaf"].encode()).decode()
+    assert head.split("\n") == ["c2sp.org/tlog-proof@v1", f"extra {leaf}", "index 2", *proof["hashes"]]
     assert note == proof["checkpoint"]["note"]
     assert parse(open_note(note, verifier_key(f"heed.test/{ORG}/1"))).size == proof["size"]
 
