@@ -19,7 +19,9 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,11 +30,21 @@ from pathlib import Path
 
 
 class Wrong(Exception):
-    """The evidence does not hold; says why."""
+    """The evidence does not hold; says why. Further arguments are lines that prove it."""
 
 
 class Unusable(Exception):
     """Something needed for the check is missing or malformed, which says nothing about the log."""
+
+
+def say(line: str) -> None:
+    """Prints one line. What is in a bundle may be a forger's: nothing of it steers a terminal or ends the line."""
+    print(plain(line))
+
+
+def plain(text: str) -> str:
+    """The text with everything that cannot be printed written out, as `repr` does it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 # --- Ed25519 (RFC 8032, section 5.1), verification only --------------------------------------------------------------
@@ -212,6 +224,10 @@ def opened(octets: bytes, keys: Iterable[Key], what: str = "the checkpoint") -> 
 
 
 # --- policy: whose cosignatures are enough (c2sp.org/tlog-policy) ----------------------------------------------------
+LONGEST_POLICY = 1_000
+"""Lines. No operator names so many witnesses."""
+
+
 @dataclass
 class Policy:
     """Named witnesses, groups of them with how many are needed, and the name that must be reached."""
@@ -229,9 +245,12 @@ class Policy:
 
     @classmethod
     def parse(cls, text: str) -> "Policy":
-        """Raises Unusable for what is no policy."""
+        """Raises Unusable for what is no policy, and for one in which a witness could count twice."""
         policy, quorum = cls(), 0
-        for line in text.split("\n"):
+        lines = text.split("\n")
+        if len(lines) > LONGEST_POLICY:
+            raise Unusable(f"the policy has more than {LONGEST_POLICY} lines")
+        for line in lines:
             words = line.strip(" \t").split()
             try:
                 if not words or words[0].startswith("#"):
@@ -239,10 +258,8 @@ class Policy:
                 if words[0] == "log" and len(words) in (2, 3):
                     Key.parse(words[1])
                 elif words[0] == "witness" and len(words) in (3, 4):
-                    policy.witnesses[policy._new(words[1])] = key = Key.parse(words[2])
-                    if key.kind != WITNESS:
-                        raise ValueError
-                elif words[0] == "group" and len(words) > 3 and all(map(policy._known, words[3:])):
+                    policy.witnesses[policy._new(words[1])] = policy._fresh(Key.parse(words[2]))
+                elif words[0] == "group" and len(words) > 3 and policy._free(words[3:]):
                     needed = {"any": 1, "all": len(words) - 3}.get(words[2]) or int(words[2])
                     if not 1 <= needed <= len(words) - 3:
                         raise ValueError
@@ -252,7 +269,9 @@ class Policy:
                 else:
                     raise ValueError
             except ValueError:
-                raise Unusable(f"the policy has a line that means nothing: {line[:200]}") from None
+                raise Unusable(
+                    f"the policy has a line that means nothing, or counts a witness twice: {line[:200]}"
+                ) from None
         if quorum != 1:
             raise Unusable("a policy has one line that begins with quorum")
         return policy
@@ -265,20 +284,32 @@ class Policy:
             raise ValueError
         return name
 
-    def met(self, name: str, cosigned: set[str]) -> bool:
-        """Whether a witness, a group or `none` is satisfied by these witnesses' names."""
-        if name not in self.groups:
-            return name == "none" or name in cosigned
-        needed, members = self.groups[name]
-        return sum(self.met(member, cosigned) for member in members) >= needed
+    def _fresh(self, key: Key) -> Key:
+        """The key of a witness, which no other name has."""
+        if key.kind != WITNESS or any(key.public == other.public for other in self.witnesses.values()):
+            raise ValueError
+        return key
+
+    def _free(self, members: Sequence[str]) -> bool:
+        """Whether these are known and each is in one group at most, and in that once: else one would count as two."""
+        taken = {each for _, grouped in self.groups.values() for each in grouped}
+        return len(set(members)) == len(members) and all(self._known(each) and each not in taken for each in members)
+
+    def met(self, cosigned: set[str]) -> bool:
+        """Whether the quorum is satisfied by these witnesses' names."""
+        satisfied = {"none", *cosigned}
+        for name, (needed, members) in self.groups.items():  # a group names only what stands above it
+            if sum(member in satisfied for member in members) >= needed:
+                satisfied.add(name)
+        return self.quorum in satisfied
 
     def check(self, checkpoint: Checkpoint, source: str) -> None:
         """Prints who cosigned; `source` says who named these witnesses. Raises Wrong where that is not enough."""
         times = {name: checkpoint.witnessed_at(key) for name, key in self.witnesses.items()}
         for name, time in times.items():
             saw = "saw nothing" if time is None else f"saw it at {datetime.fromtimestamp(time, UTC):%FT%TZ}"
-            print(f"witness {self.witnesses[name].name}, named by {source}, of {checkpoint.size} events: {saw}")
-        if not self.met(self.quorum, {name for name, time in times.items() if time is not None}):
+            say(f"witness {self.witnesses[name].name}, named by {source}, of {checkpoint.size} events: {saw}")
+        if not self.met({name for name, time in times.items() if time is not None}):
             raise Wrong("the witnesses who cosigned the checkpoint are not those that the policy asks for")
 
 
@@ -357,6 +388,19 @@ def content_of(leaf: bytes) -> dict[str, object]:
     return content
 
 
+def event_of(number: int, leaf: bytes) -> tuple[dict[str, object], str, int]:
+    """The members of an event, the run that recorded it, and its number in that. Raises Wrong for any other octets."""
+    try:
+        content = content_of(leaf)
+        source = content["src"]
+        node, n = (source["node"], source["n"]) if isinstance(source, dict) else (None, None)
+        if not isinstance(node, str) or type(n) is not int:
+            raise ValueError("without a place in a run")
+    except (ValueError, KeyError, RecursionError) as error:
+        raise Wrong(f"event {number}: not an event as the log writes them: {error}") from None
+    return content, node, n
+
+
 @dataclass
 class Events:
     """What is known of the events that were read: each run of the service counts its own 1, 2, 3 ..."""
@@ -366,14 +410,7 @@ class Events:
 
     def read(self, number: int, leaf: bytes, first: int) -> None:
         """Looks at one more event; `first` is the number of the oldest that is in the bundle. Raises Wrong."""
-        try:
-            content = content_of(leaf)
-            source = content["src"]
-            node, n = (source["node"], source["n"]) if isinstance(source, dict) else (None, None)
-            if not isinstance(node, str) or type(n) is not int:
-                raise ValueError("without a place in a run")
-        except (ValueError, KeyError, RecursionError) as error:
-            raise Wrong(f"event {number}: not an event as the log writes them: {error}") from None
+        content, node, n = event_of(number, leaf)
         before = self.runs.get(node)
         # Where the beginning was pruned, nobody can say how far a run had counted by then.
         follows = 1 <= n <= first + 1 if before is None else n == before + 1
@@ -386,6 +423,8 @@ class Events:
 
 # --- bundles (c2sp.org/tlog-tiles, with a few files beside it) -------------------------------------------------------
 SUMS, LATEST, WITNESSED = "SHA256SUMS", "checkpoint", "witnessed"
+LARGEST = WIDTH * (2 + 65_535)
+"""Octets of the largest file that a bundle can have, one of events."""
 UNSIGNED = ("README.txt", "audit-verify.py", "policy", "vkeys")
 """Files that no signature covers. Their sums show what befell them on the way, not what somebody did on purpose."""
 
@@ -406,15 +445,19 @@ class Bundle:
         self.folder = folder
         self.checkpoint = checkpoint
         self.size = checkpoint.size
+        self.names = set(names_in(folder))
         self.first = self._first()
         self._levels: list[Hashes] = []
         self._known: tuple[int, Hashes] = (-1, [])
 
     def _first(self) -> int:
-        n = 0
-        while (n + 1) * WIDTH <= self.size and not (self.folder / path_of("entries", n, WIDTH)).exists():
-            n += 1
-        return n * WIDTH
+        """By the files that are there: the size is whatever somebody signed, and may be any number."""
+        first = self.size // WIDTH
+        for name in self.names:
+            parts = re.fullmatch(r"tile/entries/((?:x[0-9]{3}/)*[0-9]{3})", name, re.ASCII)
+            if parts and len(parts[1]) < 40:
+                first = min(first, int(re.sub("[x/]", "", parts[1])))
+        return first * WIDTH
 
     def width(self, level: int, n: int) -> int:
         """How many hashes a tile has."""
@@ -501,18 +544,31 @@ class Bundle:
                 if level == 0 and n * WIDTH >= self.first:
                     expected.add(path_of("entries", n, self.width(0, n)))
             level += 1
-        for file in self.folder.rglob("*"):
-            if not file.is_dir() and (name := file.relative_to(self.folder).as_posix()) not in expected:
-                raise Wrong(f"{name}: does not belong into this bundle")
+        if strangers := self.names - expected:
+            raise Wrong(f"{min(strangers)}: does not belong into this bundle")
         sums = {name: hashlib.sha256(read(self.folder / name, f"{name}: missing")).hexdigest() for name in UNSIGNED}
         text = "".join(f"{sums[name]}  {name}\n" for name in UNSIGNED)
         if read(self.folder / SUMS, f"{SUMS}: missing") != text.encode():
             raise Wrong(f"{SUMS}: one of {', '.join(UNSIGNED)} is not as it was (no event is in them)")
 
 
+def names_in(folder: Path) -> Iterator[str]:
+    """The files in a bundle. Raises Wrong for what is neither a file nor a folder: a link leads out of the evidence."""
+    for where, folders, files in os.walk(folder):
+        for each in (*folders, *files):
+            file = Path(where, each)
+            name, mode = file.relative_to(folder).as_posix(), file.lstat().st_mode
+            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                raise Wrong(f"{name}: a link or device, which does not belong into a bundle")
+            if stat.S_ISREG(mode):
+                yield name
+
+
 def read(file: Path, missing: str) -> bytes:
-    """The octets of a file of the evidence. Raises Wrong where it is missing."""
+    """The octets of a file of the evidence. Raises Wrong where it is missing, or larger than any file of a bundle."""
     try:
+        if file.stat().st_size > LARGEST:
+            raise Wrong(f"{file.name}: larger than any file of a bundle")
         return file.read_bytes()
     except OSError:
         raise Wrong(missing) from None
@@ -533,11 +589,18 @@ class Trust:
     policy: Policy | None
 
 
+def latest(folder: Path, trust: Trust) -> Checkpoint:
+    """The checkpoint of a bundle, once it is known that nothing in it leads elsewhere. Raises Wrong."""
+    for _ in names_in(folder):
+        pass
+    return opened(read(folder / LATEST, "the checkpoint is missing"), trust.keys, f"the checkpoint in {folder}")
+
+
 def check_bundle(folder: Path, trust: Trust, earlier: Sequence[Path]) -> Bundle:
     """Everything in a bundle. Raises Wrong."""
     if not folder.is_dir():
         raise Unusable(f"{folder} is no folder")
-    checkpoint = opened(read(folder / LATEST, "the checkpoint is missing"), trust.keys)
+    checkpoint = latest(folder, trust)
     bundle, events = Bundle(folder, checkpoint), Events()
     bundle.check_events(events)
     if bundle.first > events.pruned:
@@ -552,20 +615,20 @@ def check_bundle(folder: Path, trust: Trust, earlier: Sequence[Path]) -> Bundle:
         seen = opened(read(folder / WITNESSED, ""), trust.keys, f"the file {WITNESSED}")
         bundle.check_earlier(seen, f"the file {WITNESSED}")
     bundle.check_files()
-    known = [Key.parse(line) for line in usable(folder / "vkeys").decode().splitlines()]
+    known = [Key.parse(line) for line in usable(folder / "vkeys").decode("utf-8", "replace").splitlines()]
     for each in {checkpoint.note: checkpoint, seen.note: seen}.values():
         if strangers := {(name, key_id) for name, key_id, _ in each.lines} - {(key.name, key.id) for key in known}:
             raise Wrong(f"a line of {min(strangers)[0]} in the checkpoint is of a key that the bundle does not name")
-    print(f"log {checkpoint.origin}: {bundle.size} events, root {base64.b64encode(checkpoint.root).decode()}")
+    say(f"log {checkpoint.origin}: {bundle.size} events, root {base64.b64encode(checkpoint.root).decode()}")
     if bundle.first:
-        print(f"events 0 to {bundle.first - 1} were pruned, as the log says; the tree over them is still whole")
-    claimed = Policy.parse(usable(folder / "policy").decode())
+        say(f"events 0 to {bundle.first - 1} were pruned, as the log says; the tree over them is still whole")
+    claimed = Policy.parse(usable(folder / "policy").decode("utf-8", "surrogateescape"))
     claimed.check(seen, "the bundle")
     if trust.policy is not None:
         trust.policy.check(seen, "you")
     if seen.size < bundle.size or not claimed.witnesses:
         begin = seen.size if claimed.witnesses else 0
-        print(f"events {begin} to {bundle.size - 1} rest on the word of the log's key alone: no witness has seen them")
+        say(f"events {begin} to {bundle.size - 1} rest on the word of the log's key alone: no witness has seen them")
     return bundle
 
 
@@ -584,14 +647,16 @@ def check_proof(file: Path, trust: Trust, leaf_file: Path | None) -> None:
     number, path = int(index[1]), [unbase64(line, "a hash of the proof") for line in lines[2:]]
     if not includes(leaf_hash(leaf), number, checkpoint.size, path, checkpoint.root):
         raise Wrong(f"event {number}: this event does not stand there in the log")
+    event_of(number, leaf)
     if trust.policy is not None:
         trust.policy.check(checkpoint, "you")
-    print(f"event {number} of {checkpoint.size} in the log {checkpoint.origin}:\n{leaf.decode(errors='replace')}")
+    say(f"event {number} of {checkpoint.size} in the log {checkpoint.origin}:")
+    say(leaf.decode("ascii"))
 
 
 def compare(paths: Sequence[Path], trust: Trust) -> bool:
     """Whether one of two continues the other; False where that cannot be seen. Raises Wrong with both notes."""
-    notes = [opened(usable(path / LATEST if path.is_dir() else path), trust.keys, str(path)) for path in paths]
+    notes = [latest(path, trust) if path.is_dir() else opened(usable(path), trust.keys, str(path)) for path in paths]
     if notes[0].origin != notes[1].origin:
         raise Unusable(f"these are two logs: {notes[0].origin} and {notes[1].origin}")
     (small, _), (large, folder) = sorted(zip(notes, paths, strict=True), key=lambda each: each[0].size)
@@ -601,12 +666,12 @@ def compare(paths: Sequence[Path], trust: Trust) -> bool:
         bundle = check_bundle(folder, trust, ())
         agreed = bundle.root(small.size) == small.root
     else:
-        print(f"sizes {small.size} and {large.size}: give the bundle of the larger one to see whether it continues")
+        say(f"sizes {small.size} and {large.size}: give the bundle of the larger one to see whether it continues")
         return False
     if not agreed:
-        proof = "\n".join(each.note for each in notes)
-        raise Wrong(f"the log signed two histories that contradict each other. Both notes prove it:\n\n{proof}")
-    print(f"one history: {small.size} events, then {large.size}")
+        proof = [line for each in notes for line in each.note.split("\n")]
+        raise Wrong("the log signed two histories that contradict each other. Both notes prove it:", "", *proof)
+    say(f"one history: {small.size} events, then {large.size}")
     return True
 
 
@@ -630,6 +695,8 @@ def trusted(given: argparse.Namespace) -> Trust:
     witnesses = [Key.parse(text) for text in getattr(given, "witness", ())]
     if any(key.kind != WITNESS for key in witnesses) or any(key.kind != LOG for key in keys):
         raise Unusable("--key takes the key of a log, --witness that of a witness")
+    if len({key.public for key in witnesses}) < len(witnesses):
+        raise Unusable("--witness names one key twice")
     policy = Policy.of(witnesses) if witnesses else None
     if getattr(given, "policy", None):
         if witnesses:
@@ -671,10 +738,12 @@ def main(words: Sequence[str] | None = None) -> int:
         elif not compare(given.paths, trust):
             return 3
     except Wrong as wrong:
-        print(f"WRONG: {wrong}")
+        say(f"WRONG: {wrong.args[0]}")
+        for line in wrong.args[1:]:
+            say(line)
         return 1
     except Unusable as unusable:
-        print(f"not checked: {unusable}", file=sys.stderr)
+        print(plain(f"not checked: {unusable}"), file=sys.stderr)
         return 2
     print("ALL WELL")
     return 0
