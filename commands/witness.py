@@ -4,7 +4,7 @@ It knows the verifier keys that it was given, and a folder of its own; no databa
 
     key                      its Ed25519 seed under its name (mode 0600), made by the first run
     logs/<SHA-256 of origin> the newest checkpoint of a log, with the cosignature
-    evidence/<...>.json      two checkpoints of a log that do not go together, word for word
+    evidence/<kind>-<...>    two checkpoints of a log that do not go together, word for word (JSON)
 
 A checkpoint is on the disk before its cosignature leaves. None is cosigned unless the last one is its beginning.
 """
@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,14 +29,17 @@ from crm.crypto.cosignature import Cosigner
 from crm.crypto.note import open_note, parsed, verifier_key, with_signatures
 from crm.errors import Tampered, Unsafe
 
-__all__ = ["MOST_OCTETS", "Answer", "Witness", "folder"]
+__all__ = ["MOST_EVIDENCE", "MOST_OCTETS", "Answer", "Witness", "folder"]
 
 MOST_OCTETS = 65_536
 """Of a request: 63 hashes, and sixteen signatures of any kind."""
 
 _MOST_STEPS = 63
-_MOST_EVIDENCE = 1_000
-"""Pieces of evidence that are kept; the first ones say all that matters."""
+MOST_EVIDENCE = {"fork": 1_000, "inconsistent": 1_000, "behind": 1}
+"""Pieces of evidence that are kept of each log, by kind: none crowds out another, nor that of another log.
+
+A fork takes the log's own key to make. What comes late, and what comes with a bad proof, anybody can bring.
+"""
 
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})", re.ASCII)
 _log = logging.getLogger("heed.witness")
@@ -63,6 +67,7 @@ class Witness:
         self._now = now
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}
+        self._brought: Counter[tuple[str, str]] = Counter()
         for key in logs:
             try:
                 name = verifier_key(key).name
@@ -121,20 +126,36 @@ class Witness:
             self._keep("inconsistent", held_note or "", note, proof)
             return Answer(422, "the proof does not show that the last checkpoint is the beginning of this one\n")
         line = self._cosigner.cosign(text, self._now())
-        _write(self._file(brought.origin), with_signatures(_single(note, text), line))
+        _write(self._file(brought.origin), with_signatures(self._own(note), line))
         return Answer(200, line)
 
     def _keep(self, kind: str, held: str, brought: str, proof: Sequence[bytes]) -> None:
-        """Keeps two signed checkpoints, once; whoever brings an old one again, or a bad proof, adds nothing."""
+        """Keeps two signed checkpoints, once, and says so; a disk that is full changes no answer."""
         found = _checkpoint(brought)
-        text = brought.partition("\n\n")[0]
-        path = self._path / "evidence" / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()}.json"
-        _log.error("%s: %s: a checkpoint of %d events, kept in %s", _MEANINGS[kind], found.origin, found.size, path)
-        if path.exists() or len(list(path.parent.iterdir())) >= _MOST_EVIDENCE:
+        log, text = (hashlib.sha256(each.encode()).hexdigest() for each in (found.origin, found.text()))
+        folder = self._path / "evidence"
+        path = folder / f"{kind}-{log[:16]}-{text}.json"
+        self._brought[kind, found.origin] += 1
+        told = f"{_MEANINGS[kind]}: {found.origin}: a checkpoint of {found.size} events"
+        count = self._brought[kind, found.origin]
+        if path.exists() or len(list(folder.glob(f"{kind}-{log[:16]}-*.json"))) >= MOST_EVIDENCE[kind]:
+            _log.error("%s, the %d. of its kind; %s", told, count, "kept before" if path.exists() else "not kept")
             return
         steps = [base64.b64encode(step).decode() for step in proof]
         seen = {"kind": kind, "seen_at": self._now(), "held": held, "brought": brought, "proof": steps}
-        _write(path, json.dumps(seen, ensure_ascii=False, indent=1) + "\n")
+        try:
+            _write(path, json.dumps(seen, ensure_ascii=False, indent=1) + "\n")
+        except OSError as failure:
+            _log.error("%s, and could not be kept: %s", told, failure.strerror)
+            return
+        _log.error("%s, kept in %s", told, path)
+
+    def _own(self, note: str) -> str:
+        """A verified note with one signature of the log, and nothing that others added."""
+        opened = parsed(note)
+        key = verifier_key(self._keys[opened.text.partition("\n")[0]])
+        own = next(each for each in opened.signatures if (each.name, each.key_id) == (key.name, key.key_id))
+        return f"{opened.text}\n{own.line()}"
 
     def _file(self, origin: str) -> Path:
         return self._path / "logs" / hashlib.sha256(origin.encode()).hexdigest()
@@ -198,12 +219,6 @@ def _taken_apart(body: bytes) -> tuple[int, list[bytes], str]:
 
 def _checkpoint(note: str) -> Checkpoint:
     return parse(note.partition("\n\n")[0] + "\n")
-
-
-def _single(note: str, text: str) -> str:
-    """The note with the log's own signature alone: what others added is theirs to keep."""
-    origin = text.partition("\n")[0]
-    return f"{text}\n{''.join(each.line() for each in parsed(note).signatures if each.name == origin)}"
 
 
 def _conflict(size: int) -> Answer:

@@ -7,7 +7,9 @@ signed note; 404 where it has none. The specification leaves open how a witness 
 import asyncio
 import sys
 import time
+from asyncio import BaseTransport
 from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import uvicorn
@@ -16,13 +18,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from commands.protocol import BoundedHttp
 from commands.witness import MOST_OCTETS, Answer, Witness, folder
 from crm.errors import Unsafe
 
-__all__ = ["application", "key", "serve"]
+__all__ = ["MOST_OF_ONE", "WitnessHttp", "caller", "configuration", "key", "serve"]
 
 BODY_SECONDS = 5.0
 """Within which a request's body must have come."""
+
+MOST_CONNECTIONS = 256
+MOST_OF_ONE = 16
+"""Connections at once: altogether, and from one address. A gateway in front has one address, and bounds of its own."""
 
 
 def key(state: Path, name: str | None) -> str:
@@ -41,20 +48,49 @@ def serve(listen: str, state: Path, logs: Sequence[str], name: str | None) -> No
     with folder(state, name) as cosigner:
         witness = Witness(state, cosigner, logs, lambda: int(time.time()))
         print(f"witness {cosigner.name} answers at {listen}", file=sys.stderr, flush=True)
-        uvicorn.run(
-            application(witness),
-            host=host.strip("[]"),
-            port=int(port),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=64,
-        )
+        uvicorn.Server(configuration(witness, host.strip("[]"), int(port))).run()
 
 
-def application(witness: Witness) -> Starlette:
+class WitnessHttp(BoundedHttp):
+    """HTTP with bounds on what anybody may hold open: connections are few, and one caller may not take them all."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Counts who is there; closes at once what is one too many of one address."""
+        super().connection_made(transport)
+        ours = caller(self.client)
+        if (
+            sum(isinstance(each, WitnessHttp) and caller(each.client) == ours for each in self.connections)
+            > MOST_OF_ONE
+        ):
+            transport.close()
+
+
+def caller(client: tuple[str, int] | None) -> str:
+    """The address of a caller; of IPv6 the network, since whoever has one address there has them all."""
+    if client is None:
+        return ""
+    address = ip_address(client[0].partition("%")[0])
+    return str(address if address.version == 4 else ip_network((address, 64), strict=False))
+
+
+def configuration(witness: Witness, host: str, port: int) -> uvicorn.Config:
+    """How a witness is served."""
+    return uvicorn.Config(
+        _application(witness),
+        host=host,
+        port=port,
+        http=WitnessHttp,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+    )
+
+
+def _application(witness: Witness) -> Starlette:
     """The HTTP side of a witness."""
 
     async def add(request: Request) -> Response:

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from commands.witness import Witness
-from commands.witnessing import application
+from commands.witnessing import configuration
 from crm.audit.checkpoint import Checkpoint
 from crm.audit.event import leaf_hash
 from crm.audit.tree import Frontier, consistency_ranges, fold
@@ -80,7 +80,7 @@ def witness(folder: Path, *logs: Log | Signer) -> Witness:
 @contextmanager
 def attending(witness: Witness) -> Iterator[str]:
     """The address at which a witness answers for as long as the block lasts."""
-    server = uvicorn.Server(uvicorn.Config(application(witness), port=0, lifespan="off", log_config=None, ws="none"))
+    server = uvicorn.Server(configuration(witness, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

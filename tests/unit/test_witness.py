@@ -2,15 +2,16 @@
 
 import base64
 import json
+import socket
 import threading
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
 
-from commands.witness import MOST_OCTETS, Witness, folder
-from commands.witnessing import serve
+from commands.witness import MOST_EVIDENCE, MOST_OCTETS, Witness, folder
+from commands.witnessing import MOST_OF_ONE, WitnessHttp, caller, serve
 from crm.crypto.cosignature import cosigned_at
 from crm.crypto.note import Signer, open_note, with_signatures
 from crm.errors import Unsafe
@@ -112,6 +113,65 @@ def test_what_others_signed_is_not_kept(tmp_path: Path) -> None:
     more = with_signatures(LOG.note(5), Signer("somebody", bytes(32)).sign(_text(LOG.note(5))).rpartition("\n\n")[2])
     assert it.add(request(0, [], more)).status == 200
     assert "somebody" not in (it.latest(LOG.signer.name) or "")
+
+
+def signature(note: str) -> str:
+    """The lines below a text."""
+    return note.rpartition("\n\n")[2]
+
+
+@pytest.mark.parametrize("count", [1, 15])
+def test_lines_of_keys_that_are_not_the_log_s(tmp_path: Path, count: int) -> None:
+    """As many as a note may have, under the log's own name too: cosigned, and only the log's line is kept."""
+    note = LOG.note(5)
+    for number in range(count):
+        note = with_signatures(note, signature(Signer(LOG.signer.name, bytes([number]) * 32).sign(_text(note))))
+    it = witness(tmp_path, LOG)
+    assert it.add(request(0, [], note)).status == 200
+    kept = it.latest(LOG.signer.name)
+    assert kept
+    assert signature(kept) == signature(LOG.note(5)) + COSIGNER.cosign(_text(note), NOW)
+
+
+def test_the_log_s_line_over_and_over(tmp_path: Path) -> None:
+    """Sixteen times the same signature is one that is kept once."""
+    it = witness(tmp_path, LOG)
+    assert it.add(request(0, [], LOG.note(5) + signature(LOG.note(5)) * 15)).status == 200
+    assert signature(it.latest(LOG.signer.name) or "").count("\n") == 2
+
+
+def test_forks_are_not_crowded_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Old checkpoints without end fill nothing: one of them is kept for each log, and every fork beside it."""
+    monkeypatch.setitem(MOST_EVIDENCE, "fork", 2)
+    south = Log("log.test/south/1", ["one", "two"])
+    it = witness(tmp_path, LOG, south)
+    it.add(LOG.brings(0, 300))
+    it.add(south.brings(0))
+    for size in range(1, 200):
+        assert it.add(request(size - 1, [], LOG.note(size))).text == "300\n"
+    it.add(request(1, [], south.note(1)))
+    assert [kept["kind"] for kept in evidence(tmp_path)] == ["behind", "behind"]
+    for number in range(3):
+        other = Log(leaves=[f"another {number}"]).grown(*[f"event {number}" for number in range(1, 300)])
+        assert it.add(request(300, [], other.note())).status == 409
+    assert [kept["kind"] for kept in evidence(tmp_path)] == ["behind", "behind", "fork", "fork"]
+    forks = [record.message for record in caplog.records if record.message.startswith("FORK")]
+    assert ["kept in" in line for line in forks] == [True, True, False]
+    assert forks[-1].endswith("the 3. of its kind; not kept")
+
+
+def test_nothing_is_kept_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder that cannot be written to: the answer is the same, and the line does not tell of a file."""
+    it = witness(tmp_path, LOG)
+    it.add(LOG.brings(0, 3))
+    (tmp_path / "evidence").rmdir()
+    other = Log(leaves=["x", "y", "z"])
+    assert it.add(request(3, [], other.note())).status == 409
+    [line] = [record.message for record in caplog.records]
+    assert "could not be kept" in line
+    assert "kept in" not in line
 
 
 NOTE = LOG.note(5)
@@ -222,3 +282,68 @@ def test_over_http(tmp_path: Path) -> None:
         assert httpx.post(f"{url}/add-checkpoint", content=b"x" * (MOST_OCTETS + 1)).status_code == 413
         assert httpx.get(f"{url}/add-checkpoint").status_code == 405
         assert httpx.get(f"{url}/checkpoint/../key").status_code == 404
+
+
+def silent(url: str, count: int) -> list[socket.socket]:
+    """Connections on which nothing is said."""
+    address = urlsplit(url)
+    return [socket.create_connection((address.hostname, address.port)) for _ in range(count)]
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other side ends the connection within a while."""
+    connection.settimeout(5)
+    try:
+        return connection.recv(1_000) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def test_silence_stops_nobody_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address has so many connections, and none of them for longer than a head may take."""
+    monkeypatch.setattr(WitnessHttp, "patience", 0.5)
+    with attending(witness(tmp_path, LOG)) as url:
+        held = silent(url, MOST_OF_ONE)
+        [more] = silent(url, 1)
+        assert closed(more)
+        assert all(map(closed, held))
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        for each in (*held, more):
+            each.close()
+
+
+def test_a_head_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However alive it looks, its time runs from its first octet."""
+    monkeypatch.setattr(WitnessHttp, "patience", 0.3)
+    with attending(witness(tmp_path, LOG)) as url:
+        [slow] = silent(url, 1)
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nx: ")
+        answer = b""
+        for _ in range(100):
+            try:
+                slow.sendall(b"x")
+                slow.settimeout(0.05)
+                answer += slow.recv(1_000)
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            if answer:
+                break
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        slow.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+    ],
+)
+def test_whose_connection_it_is(one: str, other: str, same: bool) -> None:
+    """An address of IPv4, a network of IPv6."""
+    assert (caller((one, 1)) == caller((other, 2))) is same
