@@ -128,6 +128,10 @@ class Signer(Secret):
             raise RuntimeError("a text to sign must end in a newline, and hold no other control character")
         return f"{text}\n{Signature(self.name, self._public.key_id, self._key.sign(text.encode())).line()}"
 
+    def opened(self, note: str) -> str:
+        """The text of `note` if this very key has signed it. Raises Tampered."""
+        return _opened(note, self._public)
+
 
 def derived(seed: bytes, info: bytes) -> bytes:
     """A seed for one use of a signing key whose own seed is uniformly random (HKDF-Expand, RFC 5869, SHA-256)."""
@@ -140,7 +144,10 @@ def open_note(note: str, verifier: str) -> str:
     Raises Tampered for a note that is malformed, not signed by that key, or changed since; RuntimeError for something
     that is no verifier key.
     """
-    key = verifier_key(verifier)
+    return _opened(note, verifier_key(verifier))
+
+
+def _opened(note: str, key: VerifierKey) -> str:
     found = parsed(note)
     for signature in found.signed_by(key):
         key.verify(signature, found.text.encode())

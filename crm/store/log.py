@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from crm.audit.checkpoint import Checkpoint, origin_of
+from crm.audit.checkpoint import Checkpoint, epoch_of, origin_of, parse
 from crm.audit.entry import Draft, Entry, Index, restore
+from crm.audit.event import Act
+from crm.audit.recount import RENEWED
 from crm.audit.tiles import WIDTH, full_tiles, perfect
 from crm.audit.tree import HASH, Frontier
 from crm.audit.writer import Seal
@@ -23,7 +25,7 @@ from crm.crypto.note import Signer
 from crm.errors import Tampered
 from crm.store.database import NO_ORG, Connection, Database
 from crm.store.statements import any_of, prepare, prepare_growth
-from crm.store.tables import audit_event, audit_head, audit_outbox, audit_tile, organisation
+from crm.store.tables import audit_checkpoint, audit_event, audit_head, audit_outbox, audit_tile, organisation
 from crm.store.work import Grow, Work, step
 
 __all__ = ["Head", "LogSink", "SignerOf", "lock_head", "signer_of", "stage_rows"]
@@ -55,7 +57,14 @@ def _time_sqlite(_element: _DatabaseTime, _compiler: SQLCompiler, **_kw: Any) ->
 
 
 _LOCK_HEAD = prepare(
-    select(audit_head.c.size, audit_head.c.frontier, audit_head.c.epoch, _DatabaseTime().label("now"))
+    select(
+        audit_head.c.size,
+        audit_head.c.frontier,
+        audit_head.c.epoch,
+        audit_head.c.checkpoint,
+        _DatabaseTime().label("now"),
+        exists().where(organisation.c.org == bindparam("org")).label("listed"),
+    )
     .where(audit_head.c.org == bindparam("org"))
     .with_for_update()
 )
@@ -70,6 +79,7 @@ _ADD_HEAD = prepare(
     .values(org=bindparam("org"), size=0, frontier=bindparam("frontier"), db_time=_DatabaseTime())
     .on_conflict_do_nothing(index_elements=["org"])
 )
+_PUBLISHED = prepare(select(audit_checkpoint.c.size).where(audit_checkpoint.c.org == bindparam("org")).limit(1))
 _GROW = prepare_growth(
     update(audit_head)
     .where(
@@ -129,12 +139,16 @@ TRUST = 10.0
 
 
 class Head(NamedTuple):
-    """The end of a log: its events so far, the tree over them, its epoch, and what time the database has."""
+    """The end of a log: its events so far, the tree over them, its epoch, and what time the database has.
+
+    `note` is the signed checkpoint that stands beside it, of which nothing is believed yet.
+    """
 
     size: int
     tree: Frontier
     epoch: int
     now: int
+    note: str | None = None
 
 
 class _Left(NamedTuple):
@@ -160,19 +174,22 @@ class LogSink:
         self._database = database
         self._signer = signer
         self._left: dict[str, _Left] = {}
+        self._seen: dict[str, tuple[int, int]] = {}  # epoch and size, as they were after the last batch that succeeded
 
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
         """See `crm.audit.writer.Sink`. The first event of an organisation also founds its log.
 
         Events, tree and signed checkpoint are one transaction: nothing is acknowledged that the checkpoint lacks.
         While nobody else writes into a log, its head is where this process left it, and one statement, which adds
-        nothing if it is not, saves the round trips that lock and read it first.
+        nothing if it is not, saves the round trips that lock and read it first. A head that somebody else left is built
+        on only if this log has signed it; else this raises Tampered, again and again.
         """
         left = self._left.pop(org, None)  # it comes back when what happens now is known to have happened
         after = await self._at_once(org, left, drafts, seal) if left and left.alone and drafts else None
         if after is None:
             after = await self._database.perform(org, self._batch(org, left, drafts, seal))
         self._left[org] = after
+        self._seen[org] = max((after.epoch, after.size), self._seen.get(org, _NOTHING))
 
     async def _at_once(self, org: str, left: _Left, drafts: Sequence[Draft], seal: Seal) -> _Left | None:
         """Grows the log from where it was left; None, and nothing done, where that takes more than one statement."""
@@ -186,11 +203,35 @@ class LogSink:
 
     def _batch(self, org: str, left: _Left | None, drafts: Sequence[Draft], seal: Seal) -> Work[_Left]:
         head = yield from _lock_head()
+        if left is None or left[:3] != (head.size, head.tree.octets(), head.epoch):
+            yield from self._trusted(org, head, renewing=_renews(drafts))
         entries = seal((yield from _still_to_log(drafts)), head.now)
         if not (yield self._growth(org, head, entries)):
             raise RuntimeError("the head of the log moved while it was locked")
         yield from _complete_tiles(head.size, head.tree.size)
         return _left(head, head.now, alone=left is not None and left.size == head.size)
+
+    def _trusted(self, org: str, head: Head, *, renewing: bool) -> Work[None]:
+        """Returns where a head that this process did not leave may be built on, and signed with what is built.
+
+        It must not be older than one that this process left, and the log itself must have signed it: as it is, and in
+        its epoch, or, when this batch begins a new one, in an earlier. Nothing is signed in a new log, nor in one that
+        a release without signatures wrote; that is believed only while nobody published anything of it.
+
+        Raises Tampered.
+        """
+        seen = self._seen.get(org)
+        if seen is not None and (head.epoch, head.size) < seen:
+            raise Tampered("the end of a log: it was further")
+        if head.note is None:
+            if seen is not None or (head.epoch > 1 and not renewing) or (yield step(_PUBLISHED)):
+                raise Tampered("the end of a log: its signature is gone")
+            return
+        named = epoch_of(head.note.partition("\n")[0])
+        signer = self._signer(org, min(named, head.epoch) if renewing else head.epoch)
+        said = parse(signer.opened(head.note))
+        if said != Checkpoint(signer.name, head.size, head.tree.root()):
+            raise Tampered("the end of a log: it is not what was signed")
 
     def _growth(self, org: str, head: Head, entries: Sequence[Entry]) -> Grow:
         """Appends the entries to the tree of `head`, and says how the database follows."""
@@ -221,6 +262,15 @@ class LogSink:
         return found
 
 
+_NOTHING = (0, 0)
+
+
+def _renews(drafts: Sequence[Draft]) -> bool:
+    """Whether a batch begins with the event that begins an epoch, which only `audit renew` writes, and never stages."""
+    content = drafts[0].content if drafts and not drafts[0].staged else {}
+    return content.get("act") == Act.BOOT and content.get("why") == RENEWED
+
+
 def _left(head: Head, now: int, *, alone: bool) -> _Left:
     """How a log is left whose tree has grown from `head`."""
     return _Left(head.tree.size, head.tree.octets(), head.epoch, now, time.monotonic(), alone)
@@ -233,14 +283,16 @@ async def lock_head(connection: Connection) -> Head:
 
 def _lock_head() -> Work[Head]:
     found = yield step(_LOCK_HEAD)
-    if not found:
+    if not found or not found[0]["listed"]:  # whoever is not on the list is swept, published and verified by nobody
         yield step(_ADD_ORGANISATION)
+    if not found:
         yield step(_ADD_HEAD, frontier=b"")
         found = yield step(_LOCK_HEAD)
     if not found:
         raise RuntimeError("the head of the log cannot be seen in its own scope")
     [head] = found
-    return Head(head["size"], Frontier(head["size"], bytes(head["frontier"])), head["epoch"], head["now"])
+    tree = Frontier(head["size"], bytes(head["frontier"]))
+    return Head(head["size"], tree, head["epoch"], head["now"], head["checkpoint"])
 
 
 def _complete_tiles(before: int, after: int) -> Work[None]:

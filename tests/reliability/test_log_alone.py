@@ -9,9 +9,11 @@ from sqlalchemy import bindparam, select, update
 
 from crm.audit.checkpoint import parse
 from crm.audit.entry import Draft, Entry, draft, number
+from crm.audit.event import Act
+from crm.audit.recount import RENEWED
 from crm.audit.tree import Frontier
 from crm.crypto.note import open_note
-from crm.errors import StoreUnavailable
+from crm.errors import StoreUnavailable, Tampered
 from crm.store.database import Database, Row
 from crm.store.log import LogSink, stage_rows
 from crm.store.statements import prepare
@@ -110,7 +112,9 @@ async def test_a_log_that_began_anew_is_signed_under_its_new_name(database: Data
         await one.log(label)
     async with database.transaction("north") as connection:
         await connection.execute(_RENEW)
-    await one.log(3)
+    with pytest.raises(Tampered):  # nobody has said so yet
+        await one.log(3)
+    await one.commit([draft(event(3, act=Act.BOOT, why=RENEWED), time.time_ns() // 1000)])
     assert one.at_once == 1
     assert await whole(database) == [0, 1, 2, 3]
 
