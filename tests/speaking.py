@@ -23,6 +23,7 @@ from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from crm.services.profiles import Page, Refused
 from crm.services.request import Request
+from crm.store.break_glass import Waiting
 from schema.app import create_app
 from schema.settings import Settings
 from tests.house import actor
@@ -127,6 +128,11 @@ class FakeServices:
     def own_log(self) -> Any:
         """What patients see of the log."""
         return self
+
+    @property
+    def waiting(self) -> Waiting:
+        """Grants that wait for a review: none."""
+        return Waiting(0, None)
 
     @property
     def break_glass(self) -> Any:
@@ -259,10 +265,12 @@ class FakeServices:
 class _Log:
     services: FakeServices
 
-    async def admit(self, actor: Actor, request: Request) -> str:
+    async def admit(
+        self, actor: Actor, request: Request, action: Action = Action.AUDIT_READ, ids: Sequence[str] = ()
+    ) -> str:
         """The real policy's answer; a refusal is remembered."""
         try:
-            return policy.decide(actor, Action.AUDIT_READ)
+            return policy.decide(actor, action)
         except AuthError as refusal:
             self.services.refusals.append((type(refusal).__name__, request.operation, actor.subject))
             raise

@@ -20,7 +20,9 @@ from crm.catalogue import CLASSES, FIELDS, Codec, KeyClass
 from crm.crypto.keyring import KeyRing
 from crm.crypto.keyset import KeySet
 from crm.crypto.note import Signer
+from crm.store.database import Database
 from crm.store.keystore import bootstrap
+from crm.store.log import LogSink, signer_of
 from tests.asking import EVERYTHING, question
 from tests.client import client
 from tests.conftest import Databases
@@ -72,7 +74,11 @@ async def left(databases: Databases, tmp_path: Path) -> AsyncIterator[Left]:
     ring = KeyRing.create(folder / "keyring.json")
     async with database_at(url) as database:
         keys = KeySet.load(ring, ENV, await bootstrap(database, lambda: KeySet.bootstrap(ring, ENV), now()))
-    async with client(url, tmp_path, keys=lambda _: keys) as it:
+
+    def sink(database: Database) -> LogSink:
+        return LogSink(database, signer_of(keys, "heed.invalid"))
+
+    async with client(url, tmp_path, keys=lambda _: keys, sink=sink) as it:
         patient_id = await it.house.store(WHOLE, raw={"source_records": SOURCES})
         answer = await it.data(question(EVERYTHING), Role.INTEGRATION, variables={"id": patient_id})
     yield Left(folder, url, patient_id, answer["patient"])

@@ -76,7 +76,7 @@ async def test_a_class_alone(it: Premises, key_class: KeyClass) -> None:
     for name in before.keys() - gone - {"version", "updated_at", "provenance"}:
         assert after[name] == before[name], name
     assert after["version"] == before["version"] + 1
-    groups = {row.group.value for row in FIELDS if row.name not in gone}
+    groups = {row.group.value for row in FIELDS if row.key_class not in (None, key_class)}
     assert after["restricted"] is False
     assert {note["group"] for note in after["provenance"]} == {
         note["group"] for note in before["provenance"] if note["group"] in groups

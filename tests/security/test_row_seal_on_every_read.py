@@ -24,10 +24,18 @@ from tests.people import WHOLE
 ROOT = Path(__file__).resolve().parents[2]
 
 DOORS = {
-    "data_key": {("crm/store/opening.py", "unlock"), ("crm/store/resealing.py", "_changes")},
+    "data_key": {
+        ("crm/store/opening.py", "unlock"),
+        ("crm/store/resealing.py", "_changes"),
+        ("crm/store/details.py", "seal"),
+        ("crm/store/details.py", "_opened"),
+        ("crm/store/soundness.py", "_detail_keys"),
+    },
     "open": {("crm/store/opening.py", "content"), ("crm/store/resealing.py", "_changes")},
 }
-"""Who unwraps data keys and who opens cells. Whoever exchanges a data key has to do both, behind `unlock`."""
+"""Who unwraps data keys and who opens cells. Whoever exchanges a data key has to do both, behind `unlock`.
+
+Keys of words beside events open no cell: their numbers are apart from those of records, and so is what they seal."""
 
 UNLOCKERS = {"crm/store/opening.py", "crm/store/changing.py", "crm/store/resealing.py", "crm/store/soundness.py"}
 """Where a data key may be had."""
