@@ -96,6 +96,14 @@ class AuditUnavailable(CrmError):
     """The access events could not be made durable in time, so nothing may be answered."""
 
 
+class RateLimited(CrmError):
+    """One person asks for more than one person may have for now. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("rate limited")
+        self.retry_after = retry_after
+
+
 class Overloaded(CrmError):
     """Too much waits already; refused before any work. `retry_after` is in seconds."""
 

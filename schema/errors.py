@@ -144,6 +144,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.LegalHold: Code.LEGAL_HOLD,
     crm_errors.KeyUnavailable: Code.KEY_UNAVAILABLE,
     crm_errors.AuditUnavailable: Code.AUDIT_UNAVAILABLE,
+    crm_errors.RateLimited: Code.RATE_LIMITED,
     crm_errors.Overloaded: Code.OVERLOADED,
 }
 """Every class that has a code of its own; whatever is not here is INTERNAL_SERVER_ERROR."""
@@ -211,7 +212,7 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
             found["field"] = path
         case crm_errors.VersionConflict(current=version):
             found["currentVersion"] = version
-        case crm_errors.Overloaded(retry_after=seconds):
+        case crm_errors.Overloaded(retry_after=seconds) | crm_errors.RateLimited(retry_after=seconds):
             found["retryAfter"] = seconds
         case _:
             pass

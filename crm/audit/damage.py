@@ -40,6 +40,8 @@ class LogFault(StrEnum):
     DETAIL_WRONG = "detail_wrong"
     DETAIL_BEYOND = "detail_beyond"
     GRANT_UNKNOWN = "grant_unknown"
+    GRANT_WRONG = "grant_wrong"
+    REVIEW_WRONG = "review_wrong"
     ROLLBACK = "rollback"
     FORK = "fork"
 
@@ -69,7 +71,9 @@ MEANINGS: Final[Mapping[LogFault, str]] = {
     LogFault.DETAIL_MISSING: "the sealed words that the event speaks of are gone",
     LogFault.DETAIL_WRONG: "the sealed words are not those that the event speaks of",
     LogFault.DETAIL_BEYOND: "sealed words that no event speaks of",
-    LogFault.GRANT_UNKNOWN: "a look under a break-glass grant that was not given to this person for this patient",
+    LogFault.GRANT_UNKNOWN: "a look under a break-glass grant that was not given to this person for this patient then",
+    LogFault.GRANT_WRONG: "a stored break-glass grant is not as the event says by which it was given",
+    LogFault.REVIEW_WRONG: "a stored review of a break-glass grant is not as its event says",
     LogFault.ROLLBACK: "ROLLBACK: the log is smaller than it was when it signed a checkpoint",
     LogFault.FORK: "FORK: the log signed a checkpoint over other events than these",
 }

@@ -81,8 +81,8 @@ class Recount:
     roots: dict[int, bytes] = field(default_factory=dict)
     vouched: int = 0
     """The largest size of a checkpoint from outside that fits."""
+    emergencies: Emergencies = field(default_factory=Emergencies)
     _tree: Regrowth = field(default_factory=Regrowth)
-    _emergencies: Emergencies = field(default_factory=Emergencies)
     _runs: dict[str, int] = field(default_factory=dict)
     _sound: int = 0
     _strange: set[Tile] = field(default_factory=set)
@@ -135,7 +135,7 @@ class Recount:
     def end(self) -> None:
         """Behind the last event that there is."""
         self._gone(self._tree.size)
-        for seq in self._emergencies.unknown(pruned=self.pruned > 0):
+        for seq in self.emergencies.unknown(pruned=self.pruned > 0):
             self.damages.add(LogFault.GRANT_UNKNOWN, seq)
 
     def edge(self, frontier: bytes) -> None:
@@ -172,7 +172,7 @@ class Recount:
             canonical = len(leaf) <= MAX_LEAF and orjson.dumps(content, option=orjson.OPT_SORT_KEYS) == leaf
             before = self._runs.get(node)
             counts = n == before + 1 if before is not None else n == 1 or 1 < n <= self.pruned + 1
-            self._emergencies.note(seq, content)
+            self.emergencies.note(seq, content)
         except (ValueError, TypeError, KeyError, AttributeError):
             self.damages.add(LogFault.LEAF_MALFORMED, seq)
             return hashed
@@ -248,17 +248,19 @@ class Recount:
         """A checkpoint of the database is not over these events: something that came after the last good one is bad."""
         self._between(LogFault.CHECKPOINT_WRONG, mark, min(self._sound, mark.size))
 
-    def outside(self, mark: Mark, proofs: tuple[str, ...]) -> None:
-        """Compares a checkpoint of a size in `wanted` that was kept out of reach of whoever has the database.
+    def outside(self, mark: Mark, proofs: tuple[str, ...], *, apart: bool) -> None:
+        """Compares a checkpoint of a size in `wanted` that was kept outside the database, `apart` from it or not.
 
-        Call it by ascending size. `proofs` are notes that contradict each other if it does not fit: both signed.
+        Call it by ascending size. `proofs` are notes that contradict each other if it does not fit, both signed; none
+        where what is here is not what was signed last: then it is the events that are wrong, and nobody signed twice.
         """
         if self.roots.get(mark.size) == mark.root:
-            self.vouched = max(self.vouched, mark.size)
+            self.vouched = max(self.vouched, mark.size if apart else 0)
         elif mark.size > self._tree.size:
             self.damages.add(LogFault.ROLLBACK, self._tree.size, part=mark.part, proofs=proofs)
         else:
-            self._between(LogFault.FORK, mark, min(self.vouched, mark.size), proofs)
+            fault = LogFault.FORK if proofs else LogFault.CHECKPOINT_WRONG
+            self._between(fault, mark, min(self.vouched, mark.size), proofs)
 
     def _between(self, fault: LogFault, mark: Mark, sound: int, proofs: tuple[str, ...] = ()) -> None:
         """Something from `sound` to before `mark.size` is not what was signed."""

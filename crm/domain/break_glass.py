@@ -1,14 +1,43 @@
-"""Why somebody breaks the glass, what an officer may say of it afterwards, and in how many words. Knows no store."""
+"""Why somebody breaks the glass, for how long at most, and what an officer may say of it. Knows no store."""
 
 from enum import StrEnum
 
 from crm.errors import Invalid
 
-__all__ = ["GROUNDS", "LONGEST", "SHORTEST", "BreakGlassReason", "Verdict", "words"]
+__all__ = [
+    "AGAIN",
+    "DRIFT",
+    "GROUNDS",
+    "LASTING",
+    "LATE",
+    "LONGEST",
+    "MINUTE",
+    "SHORTEST",
+    "STANDING",
+    "UNREVIEWED",
+    "UNREVIEWED_IN",
+    "BreakGlassReason",
+    "Verdict",
+    "words",
+]
 
 SHORTEST = 10
 LONGEST = 1_000
 """Characters of what somebody writes: enough to say something, and no room for a chart."""
+
+MINUTE = 60_000_000
+LASTING = 480 * MINUTE
+"""No grant lasts longer, whatever is set or stored."""
+DRIFT = MINUTE
+"""By which the clocks of two replicas may differ."""
+LATE = 10 * MINUTE
+"""By which an event may be recorded after what it tells of: more than any request takes."""
+
+UNREVIEWED = 20
+UNREVIEWED_IN = 24 * 60 * MINUTE
+"""So many grants of one person within that time may wait for a review; more would hide each other in the queue."""
+AGAIN = "GRANTED_ALREADY"
+"""Why an event says nothing new of a grant: it was asked for again while it was active and nobody had reviewed it."""
 
 
 class BreakGlassReason(StrEnum):
@@ -43,6 +72,10 @@ class Verdict(StrEnum):
     JUSTIFIED = "JUSTIFIED"
     UNJUSTIFIED = "UNJUSTIFIED"
     NEEDS_FOLLOW_UP = "NEEDS_FOLLOW_UP"
+
+
+STANDING = Verdict.JUSTIFIED
+"""The one verdict under which a grant goes on until its end; any other ends it at once."""
 
 
 def words(text: str, field: str) -> str:

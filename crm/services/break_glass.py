@@ -13,7 +13,7 @@ from auth.actor import Actor
 from auth.errors import Forbidden
 from auth.policy import Action
 from crm.audit.event import Act, rfc3339
-from crm.domain.break_glass import BreakGlassReason, Verdict, words
+from crm.domain.break_glass import MINUTE, BreakGlassReason, Verdict, words
 from crm.errors import CrmError, Erased, Invalid, KeyUnavailable, NotFound, Tampered
 from crm.services.profiles import Page, decode_cursor, encode_cursor
 from crm.services.request import Request
@@ -29,12 +29,12 @@ __all__ = ["BreakGlass", "Rules"]
 _privacy = logging.getLogger("heed.privacy")
 """Where an operator lets the privacy officers be alerted from: a line for each grant, with ids and codes alone."""
 
-_MINUTE: Final = 60_000_000
-_HOUR: Final = 60 * _MINUTE
+_HOUR: Final = 60 * MINUTE
 _USUAL: Final = 60
 
 WORDS: Final[Mapping[str, Act]] = {"text": Act.BREAKGLASS, "note": Act.REVIEW}
 """Fields of a grant that hold what people wrote, and the events beside which it is sealed."""
+_ALL: Final = frozenset({"openings", *WORDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,12 @@ class BreakGlass:
     ) -> dict[str, Any]:
         """A grant for the caller and this patient, from now on, and an alert to the privacy officers.
 
-        Raises `Invalid` for words that are too short or too long and for too many minutes, `NotFound`, `Erased`,
-        `KeyUnavailable` where this process cannot seal the words, or what the policy refuses.
+        One that goes on and that nobody has reviewed is answered as it is, with its own end and words: asking again
+        leaves an event and nothing else, however often an answer was lost or a button pressed.
+
+        Raises `Invalid` for words that are too short or too long and for too many minutes, `RateLimited` for a caller
+        of whom too many grants wait for a review, `NotFound`, `Erased`, `KeyUnavailable` where this process cannot seal
+        the words, or what the policy refuses.
         """
         context = request.context(actor)
         async with self._store.recording(context, Act.BREAKGLASS, [patient_id]):
@@ -89,9 +93,11 @@ class BreakGlass:
                 role=",".join(who.roles),
                 reason=reason.value,
                 requested_at=unit.now,
-                expires_at=unit.now + lasting * _MINUTE,
+                expires_at=unit.now + lasting * MINUTE,
             )
-            await unit.break_glass(record, grant, text)
+            given = await unit.break_glass(record, grant, text)
+            if given != grant:
+                return (await self._shown(unit, [given], {given.subject: patient_id}, _ALL))[0]
         _privacy.warning(
             "break-glass grant %s of %s in %s (%s) until %s waits for a review",
             grant.id, grant.actor, who.org, grant.reason, rfc3339(grant.expires_at),
@@ -189,7 +195,7 @@ class BreakGlass:
             "reviewed_by": grant.reviewer,
             "reviewed_at": None if grant.reviewed_at is None else rfc3339(grant.reviewed_at),
             "verdict": grant.verdict,
-            "age_minutes": max(0, (grant.reviewed_at or now) - grant.requested_at) // _MINUTE,
+            "age_minutes": max(0, (grant.reviewed_at or now) - grant.requested_at) // MINUTE,
             "overdue": grant.reviewed_at is None and now - grant.requested_at > self._rules.review_hours * _HOUR,
         }
 

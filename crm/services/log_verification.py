@@ -37,10 +37,15 @@ KeyOf = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """A signed checkpoint that was kept out of reach of whoever has the database; `part` says where."""
+    """A signed checkpoint that was kept outside the database; `part` says where.
+
+    One that is not `apart`, such as the journal of this machine, may have been put back together with the database: it
+    is compared, and vouches for nothing.
+    """
 
     part: str
     note: str
+    apart: bool = True
 
 
 @dataclass(slots=True)
@@ -111,13 +116,19 @@ class _Visit:
         self._key_of = key_of
         self._witnesses = witnesses
         self._spoken: set[tuple[str, str]] = set()
+        self._signed_over = False
 
     async def begin(self) -> None:
-        """Where the log ends, and what waits outside it. Words come first: an event is never younger than its words."""
+        """Where the log ends, and what waits outside it.
+
+        Words and grants come first: an event is never younger than they are.
+        """
         found = self.found
         self._words = await stored.words(self._fetch)
+        self._grants = await stored.grants(self._fetch)
         waiting = await stored.waiting(self._fetch)
         self._promised = {words for each in waiting if (words := each.words) is not None}
+        self._coming = {reference for each in waiting if (reference := each.reference) is not None}
         found.waiting, found.oldest = len(waiting), min((each.created_at for each in waiting), default=None)
         self._ends = ends = await stored.ends(self._fetch)
         behind = 0 if ends.last is None else ends.last + 1
@@ -145,7 +156,7 @@ class _Visit:
         """Everything from the first number to the last."""
         found, ends = self.found, self._ends
         marks = self._outside(outside)
-        wanted = frozenset(mark.size for mark, _ in marks)
+        wanted = frozenset(mark.size for mark, _, _ in marks)
         self._recount = recount = Recount(found.pruned, wanted, self._damages)
         recount.begin(await self._published(BEFORE_ALL, 0))
         # A head may claim any size; behind the last event there is nothing to walk over.
@@ -163,8 +174,8 @@ class _Visit:
             self._damages.add(LogFault.EVENT_MISSING, behind, part=f"{found.size - behind} of them")
         found.root = recount.root()
         self._head()
-        for mark, epoch in marks:
-            self._compare(mark, epoch)
+        for mark, epoch, apart in marks:
+            self._compare(mark, epoch, apart)
         found.vouched = recount.vouched or None  # a checkpoint of nothing vouches for nothing
 
     async def end(self) -> None:
@@ -177,6 +188,8 @@ class _Visit:
             self._damages.add(LogFault.TILE_BEYOND, part=f"level {level}")
         for name, kind in sorted(self._words - self._spoken - self._promised):
             self._damages.add(LogFault.DETAIL_BEYOND, part=f"{kind} {name}")
+        now = await stored.grants(self._fetch)  # afterwards: a row is never younger than its events
+        recount.emergencies.compare(self._grants, now, self._coming, self._damages, pruned=found.pruned > 0)
         found.pruned_by = min((seq for seq, least in recount.prunes.items() if least >= found.pruned), default=None)
         if found.pruned and found.pruned_by is None:
             self._damages.add(LogFault.PRUNE_UNEXPLAINED, 0)
@@ -199,6 +212,8 @@ class _Visit:
             self._damages.add(LogFault.CHECKPOINT_WRONG, min(said.size, found.size), part=f"head over {said.size}")
         elif said is not None and said.root != found.root:
             self._recount.contradicted(Mark(said.size, said.root, "head", ends.checkpoint))
+        else:
+            self._signed_over = said is not None
 
     async def _published(self, start: int, end: int) -> list[Mark]:
         """The checkpoints that the database keeps of sizes behind `start` up to `end`, if the log signed them."""
@@ -242,8 +257,8 @@ class _Visit:
         else:
             self.found.strangers |= names - self._witnesses.keys()
 
-    def _outside(self, given: Sequence[Outside]) -> list[tuple[Mark, int]]:
-        """Checkpoints from outside by size, with their epochs. Those that the log did not sign prove nothing of it."""
+    def _outside(self, given: Sequence[Outside]) -> list[tuple[Mark, int, bool]]:
+        """Checkpoints from outside by size, with their epochs, and whether they were kept apart. Those that the log did not sign prove nothing of it."""
         origins = {self._origin(epoch): epoch for epoch in range(1, self.found.epoch + 1)}
         marks = []
         for each in given:
@@ -255,17 +270,19 @@ class _Visit:
             if name not in origins:  # of an epoch that the log does not know of any more
                 self._damages.add(LogFault.ROLLBACK, self.found.size, part=each.part, proofs=self._both(each.note))
                 continue
-            marks.append((Mark(said.size, said.root, each.part, each.note), origins[name]))
+            marks.append((Mark(said.size, said.root, each.part, each.note), origins[name], each.apart))
         return sorted(marks, key=lambda mark: mark[0].size)
 
-    def _compare(self, mark: Mark, epoch: int) -> None:
+    def _compare(self, mark: Mark, epoch: int, apart: bool) -> None:
         """A checkpoint from outside. What an earlier epoch lost is explained as far as the event that ended it says."""
         for renewal in self._recount.renewals:
             if epoch <= _epoch(renewal.origin) and renewal.seq < mark.size <= renewal.size:
                 told = f"as event {renewal.seq} says"
                 self.found.lost.append(f"{mark.part}: of {mark.size} events {renewal.seq} were kept, {told}")
                 return
-        self._recount.outside(mark, self._both(mark.note))
+        # Two histories were signed only if the log that is here is the one that its own checkpoint is over.
+        proofs = self._both(mark.note) if self._signed_over else ()
+        self._recount.outside(mark, proofs, apart=apart)
 
     def _both(self, note: str) -> tuple[str, ...]:
         return (note, self._ends.checkpoint) if self._ends.checkpoint else (note,)

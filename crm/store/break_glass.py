@@ -17,21 +17,25 @@ from sqlalchemy import (
     cast,
     func,
     insert,
+    literal,
     literal_column,
     not_,
+    or_,
     select,
     update,
 )
 
 from crm.audit.entry import OUTCOMES
 from crm.audit.event import FLAGS, Act
+from crm.domain.break_glass import DRIFT, LASTING, LATE, STANDING, UNREVIEWED, UNREVIEWED_IN
+from crm.errors import RateLimited
 from crm.store.context import Context
 from crm.store.database import Connection, Database, Fetch
 from crm.store.organisations import every
 from crm.store.statements import Statement, any_of, prepare
 from crm.store.tables import audit_event, break_glass
 
-__all__ = ["Grant", "Waiting", "active", "add", "find", "openings", "page", "review", "waiting"]
+__all__ = ["Grant", "Waiting", "active", "add", "find", "known", "openings", "page", "review", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +72,29 @@ _HERE: Final = _G.org == bindparam("org")
 _COLUMNS: Final = [_G[name] for name in Grant.__dataclass_fields__]
 _ADD: Final = prepare(insert(break_glass))
 _FIND: Final = prepare(select(*_COLUMNS).where(_HERE, _G.id == bindparam("id_")))
+_NOW: Final = bindparam("now", type_=BigInteger)
+_OWN: Final = and_(_HERE, _G.actor == bindparam("actor"), _G.issuer == bindparam("issuer"))
+# Whoever writes rows behind the service's back gets no more than it would have given; `audit verify` finds the rest.
+_GOES_ON: Final = and_(
+    _G.expires_at > _NOW,
+    _G.expires_at <= _G.requested_at + literal(LASTING, BigInteger),
+    _G.requested_at <= _NOW + literal(DRIFT, BigInteger),
+    or_(_G.verdict.is_(None), _G.verdict == STANDING.value),
+)
 _ACTIVE: Final = prepare(
-    select(_G.subject, _G.id)
-    .where(
-        _HERE,
-        _G.actor == bindparam("actor"),
-        _G.issuer == bindparam("issuer"),
-        any_of(_G.subject, "subjects"),
-        _G.expires_at > bindparam("now", type_=BigInteger),
-    )
-    .order_by(_G.id)
+    select(_G.subject, _G.id).where(_OWN, any_of(_G.subject, "subjects"), _GOES_ON).order_by(_G.id)
+)
+_KNOWN: Final = prepare(
+    select(*_COLUMNS)
+    .where(_OWN, _G.subject == bindparam("subject"), _GOES_ON, _G.reviewed_at.is_(None))
+    .order_by(_G.id.desc())
+    .limit(literal(1, BigInteger))
+)
+_LATEST: Final = prepare(
+    select(_G.requested_at)
+    .where(_OWN, _G.reviewed_at.is_(None), _G.requested_at > bindparam("since", type_=BigInteger))
+    .order_by(_G.requested_at.desc())
+    .limit(literal(UNREVIEWED, BigInteger))
 )
 _REVIEW: Final = prepare(
     update(break_glass)
@@ -113,15 +130,12 @@ _WAITING: Final = prepare(
 )
 _E: Final = audit_event.c
 _BROKEN: Final = FLAGS["break_glass"]
-_LATE: Final = 600_000_000
-"""Microseconds by which an event may be recorded after the look at the grants that allowed it: more than any request
-takes."""
 _NOWHERE: Final[ColumnElement[int]] = literal_column("0")
 
 
 def _openings(*of_the_grant: ColumnElement[bool]) -> Select[tuple[str, int]]:
     """Reads by who asked for the grant, found by the index over the patient's events; the leaf tells under which."""
-    period = and_(_E.pat == _G.subject, _E.ts >= _G.requested_at, _E.ts < _G.expires_at + _LATE)
+    period = and_(_E.pat == _G.subject, _E.ts >= _G.requested_at, _E.ts < _G.expires_at + LATE)
     answered = _E.out.in_((OUTCOMES["ok"], OUTCOMES["partial"]))
     read = and_(_E.actor == _G.actor, _E.act == Act.READ.value, answered, _E.flags.bitwise_and(_BROKEN) == _BROKEN)
     return (
@@ -151,11 +165,31 @@ async def find(fetch: Fetch, org: str, grant_id: str) -> Grant | None:
 
 
 async def active(fetch: Fetch, context: Context, subjects: Collection[str], now: int) -> dict[str, str]:
-    """By audit subject, the newest grant of the caller that has not expired at `now`; others are absent."""
+    """By audit subject, the newest grant of the caller that goes on at `now`; others are absent.
+
+    It has not expired, and no review came to anything but that it was justified.
+    """
     who = context.who
     asked = {"actor": who.sub, "issuer": who.iss, "subjects": sorted(subjects), "now": now}
     rows = await fetch(_ACTIVE, org=context.org, **asked) if subjects else []
     return {row["subject"]: row["id"] for row in rows}
+
+
+async def known(fetch: Fetch, context: Context, wanted: Grant) -> Grant | None:
+    """The unreviewed grant of the caller for the patient of `wanted` that goes on already; None without one.
+
+    Raises `RateLimited` where there is none, and `UNREVIEWED` others were requested within `UNREVIEWED_IN`; requests
+    at one moment for several patients may exceed that, each by one.
+    """
+    now = wanted.requested_at
+    asked = {"actor": wanted.actor, "issuer": wanted.issuer}
+    rows = await fetch(_KNOWN, org=context.org, **asked, subject=wanted.subject, now=now)
+    if rows:
+        return Grant(*rows[0])
+    times = [row["requested_at"] for row in await fetch(_LATEST, org=context.org, **asked, since=now - UNREVIEWED_IN)]
+    if len(times) == UNREVIEWED:
+        raise RateLimited(max(1, -((now - UNREVIEWED_IN - times[-1]) // 1_000_000)))
+    return None
 
 
 async def page(fetch: Fetch, org: str, reviewed: bool, after: str, rows: int) -> list[Grant]:

@@ -10,11 +10,20 @@ import orjson
 from sqlalchemy import BigInteger, and_, bindparam, func, or_, select
 from sqlalchemy.sql.selectable import ScalarSelect
 
+from crm.audit.emergencies import StoredGrant
 from crm.audit.recount import COLUMNS, StoredTile
 from crm.audit.tiles import HEIGHT, Tile, full_tiles
 from crm.store.database import Fetch
 from crm.store.statements import any_of, prepare
-from crm.store.tables import audit_checkpoint, audit_detail, audit_event, audit_head, audit_outbox, audit_tile
+from crm.store.tables import (
+    audit_checkpoint,
+    audit_detail,
+    audit_event,
+    audit_head,
+    audit_outbox,
+    audit_tile,
+    break_glass,
+)
 
 __all__ = [
     "Ends",
@@ -23,6 +32,7 @@ __all__ = [
     "details",
     "ends",
     "events",
+    "grants",
     "published",
     "repeated_ids",
     "tiles",
@@ -113,6 +123,12 @@ _DETAILS = prepare(
         audit_detail.c.org == _ORG, any_of(audit_detail.c.id, "ids")
     )
 )
+_GRANTS = prepare(
+    select(*(break_glass.c[name] for name in StoredGrant._fields))
+    .where(break_glass.c.org == _ORG, break_glass.c.id > bindparam("after"))
+    .order_by(break_glass.c.id)
+    .limit(bindparam("rows", type_=BigInteger))
+)
 _WAITING = prepare(select(audit_outbox.c.leaf, audit_outbox.c.created_at).where(audit_outbox.c.org == _ORG))
 
 
@@ -151,9 +167,17 @@ class Waiting(NamedTuple):
     @property
     def words(self) -> tuple[str, str] | None:
         """Id and kind of the sealed words that it speaks of, if any."""
+        return self._about("sealed")
+
+    @property
+    def reference(self) -> tuple[str, str] | None:
+        """Id of what it is about beside the patient, if anything, and its act."""
+        return self._about("ref")
+
+    def _about(self, member: str) -> tuple[str, str] | None:
         try:
             content = orjson.loads(self.leaf)
-            return (content["ref"], content["act"]) if "sealed" in content else None
+            return (content["ref"], content["act"]) if member in content else None
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -238,6 +262,17 @@ async def words(fetch: Fetch) -> set[tuple[str, str]]:
 async def details(fetch: Fetch, ids: Sequence[str]) -> Mapping[tuple[str, str], bytes]:
     """Sealed words by id and kind."""
     return {(row["id"], row["kind"]): bytes(row["octets"]) for row in await fetch(_DETAILS, ids=list(ids))}
+
+
+async def grants(fetch: Fetch, page: int = 1_000) -> list[StoredGrant]:
+    """The rows of all break-glass grants."""
+    found: list[StoredGrant] = []
+    while True:
+        after = found[-1].id if found else ""
+        rows = [StoredGrant(*row) for row in await fetch(_GRANTS, after=after, rows=page)]
+        found += rows
+        if len(rows) < page:
+            return found
 
 
 async def waiting(fetch: Fetch) -> list[Waiting]:

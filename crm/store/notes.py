@@ -26,8 +26,8 @@ _QUESTIONS = frozenset({Act.READ, Act.QUERY})
 class Note:
     """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id.
 
-    `sealed` is the digest of words that were stored beside the event; `circumstances` are flags, decided at the first
-    touch.
+    `count` are the minutes for which one was given; `sealed` is the digest of words that were stored beside the event;
+    `circumstances` are flags, decided at the first touch.
     """
 
     record: Record
@@ -40,6 +40,7 @@ class Note:
     why: str = ""
     broken: str | None = None
     sealed: str | None = None
+    count: int | None = None
 
     def erased(self, name: str) -> Erased:
         """What is answered in place of a field that was erased; then its paths are not among those returned."""
@@ -63,11 +64,14 @@ class Note:
             "flg": self._flags(),
             "ref": self.broken,
             "sealed": self.sealed,
+            "cnt": self.count,
         }
 
     def _flags(self) -> tuple[str, ...]:
+        # Of somebody who was erased nothing shall stand under the name that still leads to the record.
+        known = () if self.record.status == "erased" else self.circumstances
         flags = ("restricted",) if self.record.restricted else ()
-        return (*self.circumstances, *flags, "break_glass") if self.broken else (*self.circumstances, *flags)
+        return (*known, *flags, "break_glass") if self.broken else (*known, *flags)
 
 
 class Notebook:

@@ -14,6 +14,7 @@ from crm.errors import (
     Invalid,
     LegalHold,
     NotFound,
+    RateLimited,
     RestrictedRecord,
     VersionConflict,
     VersionRequired,
@@ -68,7 +69,7 @@ def reason(failure: Exception) -> str:
 
 
 DENIALS = (
-    AuthError, BatchTooLarge, BreakGlassRequired, Erased, Invalid, LegalHold, NotFound, RestrictedRecord,
-    VersionConflict, VersionRequired,
+    AuthError, BatchTooLarge, BreakGlassRequired, Erased, Invalid, LegalHold, NotFound, RateLimited,
+    RestrictedRecord, VersionConflict, VersionRequired,
 )  # fmt: skip
 """What is refused by a rule; everything else that is raised is a failure of the service."""

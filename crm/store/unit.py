@@ -21,6 +21,7 @@ from crm.audit.event import Act, Event, Outcome, rfc3339
 from crm.audit.writer import LogWriter
 from crm.catalogue import BY_NAME, BY_PATH, CLASSES, Index, KeyClass
 from crm.crypto.keyset import KeySet
+from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
 from crm.errors import AuditUnavailable, CrmError, Erased, Invalid, NotFound
 from crm.store import break_glass, changing, details, erasing, holds, imported, ledger, opening, search
@@ -221,12 +222,19 @@ class WritingUnit(Unit):
             raise Invalid("input.holdId", "already_lifted")
         return replace(hold, lifted_by=self.context.who.sub, lifted_at=self.now)
 
-    async def break_glass(self, record: Record, grant: Grant, words: str) -> None:
-        """Stores a new grant for a locked record, with the words that justify it. Raises `KeyUnavailable`."""
+    async def break_glass(self, record: Record, grant: Grant, words: str) -> Grant:
+        """Stores a new grant for a locked record, with the words that justify it.
+
+        Returns it, or the one that goes on unreviewed, which is left as it is. Raises `KeyUnavailable`, `RateLimited`.
+        """
         note = self._notebook.of(record)
-        note.why, note.broken = grant.reason, grant.id
+        if known := await break_glass.known(self._fetch, self.context, grant):
+            note.why, note.broken, note.returned = AGAIN, known.id, {"text"}
+            return known
+        note.why, note.broken, note.count = grant.reason, grant.id, (grant.expires_at - grant.requested_at) // MINUTE
         note.sealed = await self._seal(record.id, Detail(grant.id, Act.BREAKGLASS), words)
         await break_glass.add(self._connection, self.context.org, grant)
+        return grant
 
     async def review(
         self, grant: Grant, verdict: str, patient_id: str | None, words: str | None, shown: Iterable[str] = ()

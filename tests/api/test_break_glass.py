@@ -101,8 +101,8 @@ async def test_what_the_log_says(served: Client) -> None:
 async def test_looking_at_the_queue_is_one_event(served: Client) -> None:
     """However many grants a page has; and the event says whether the words were opened."""
     patient = await restricted(served)
-    for _ in range(3):
-        await request(served, patient)
+    for number in range(3):
+        await request(served, patient, subject=f"doctor-{number}")
     _, [leaf] = await served.watched(GRANTS, Role.PRIVACY_OFFICER, variables={"first": 3})
     assert (leaf["act"], leaf["cnt"], leaf["fld"]) == ("audit.read", 3, ["note", "text"])
     ids = """query Q { breakGlassGrants(first: 2) { ...Page } }
@@ -116,7 +116,7 @@ async def test_looking_at_the_queue_is_one_event(served: Client) -> None:
 async def test_the_queue_goes_by_age(served: Client) -> None:
     """What waits is told from the oldest on, what was reviewed from the newest on, in pages that meet."""
     patient = await restricted(served)
-    mine = [(await request(served, patient))["id"] for _ in range(3)]
+    mine = [(await request(served, patient, subject=f"doctor-{number}"))["id"] for number in range(3)]
     waiting = [node["id"] for node in await queue(served)]
     assert [each for each in waiting if each in mine] == mine
     assert waiting == sorted(waiting)
@@ -178,7 +178,7 @@ async def test_words_of_every_length_and_script(served: Client) -> None:
     """Ten characters and a thousand, of any alphabet, come back as they were written."""
     patient = await restricted(served)
     for text in ("Zehn genau", "ß" * 1000, "病人无意识,无法询问任何人。"):
-        grant = await request(served, patient, text=text)
+        grant = await request(served, patient, text=text, subject=f"writer-{len(text)}")
         [node] = [node for node in await queue(served) if node["id"] == grant["id"]]
         assert node["text"] == grant["text"] == text
 

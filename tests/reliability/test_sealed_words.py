@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, select
 
+from auth.actor import Actor
 from auth.purposes import Purpose
 from auth.roles import Role
 from crm.audit.entry import Draft
@@ -45,10 +46,10 @@ _KEYS = prepare(
 )
 
 
-async def request(it: House, patient: str, text: str = WORDS) -> dict[str, Any]:
+async def request(it: House, patient: str, text: str = WORDS, by: Actor = CLINICIAN) -> dict[str, Any]:
     """A new grant."""
     reason = BreakGlassReason.EMERGENCY_TREATMENT
-    return await it.services.break_glass.request(CLINICIAN, REQUEST, patient, reason, text, None)
+    return await it.services.break_glass.request(by, REQUEST, patient, reason, text, None)
 
 
 async def judge(it: House, grant: dict[str, Any], note: str | None = NOTE) -> dict[str, Any]:
@@ -103,7 +104,8 @@ async def test_t7_erasure_takes_the_words(
     async with member(database_url, tmp_path) as one:
         it = one.house
         patient = (await it.register(WHOLE))["id"]
-        done, waiting = await request(it, patient), await request(it, patient)
+        done = await request(it, patient)
+        waiting = await request(it, patient, by=actor(Role.CLINICIAN, subject="colleague"))
         await judge(it, done)
         octets = "SELECT kind, octets FROM audit_detail ORDER BY id, kind"
         before = await Intruder(database_url).run(octets)

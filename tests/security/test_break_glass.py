@@ -278,7 +278,8 @@ async def test_words_open_only_in_their_own_place(scene: Scene) -> None:
     """Swapped between two grants, or edited: that one is an incident, and the others of the page are answered."""
     served = scene.it
     patient = await restricted(served)
-    one, two = await request(served, patient), await request(served, patient, text="Another story altogether.")
+    one = await request(served, patient)
+    two = await request(served, patient, text="Another story altogether.", subject="colleague")
     octets = "SELECT octets FROM audit_detail WHERE id = ?"
     [(first,)], [(second,)] = [await scene.intruder.run(octets, each["id"]) for each in (one, two)]
     swap = "UPDATE audit_detail SET octets = ? WHERE id = ?"

@@ -58,6 +58,7 @@ def test_every_refusal_below_has_a_code() -> None:
             {"field": "pronouns", "retryAfter": 1},
         ),
         (crm_errors.AuditUnavailable(), Code.AUDIT_UNAVAILABLE, {"retryAfter": 1}),
+        (crm_errors.RateLimited(60), Code.RATE_LIMITED, {"retryAfter": 60}),
         (crm_errors.Overloaded(5), Code.OVERLOADED, {"retryAfter": 5}),
         (crm_errors.StoreUnavailable(2), Code.OVERLOADED, {"retryAfter": 2}),
         (Refused(Code.QUERY_TOO_COSTLY, field="query"), Code.QUERY_TOO_COSTLY, {"field": "query"}),
