@@ -88,7 +88,11 @@ class _Outside(Collector):
         failures = CounterMetricFamily(
             "heed_witness_failures", "Visits that ended without a cosignature.", labels=["log", "witness", "reason"]
         )
+        forged = GaugeMetricFamily(
+            "heed_log_forged_checkpoints", "Stored checkpoints that the log's key did not sign.", labels=["log"]
+        )
         for log in list(self._logs()):
+            forged.add_metric([log.origin], len(log.forged))
             events.add_metric([log.origin], log.size)
             published.add_metric([log.origin], log.published_at / 1e6)
             if log.waiting_since is not None:
@@ -98,7 +102,7 @@ class _Outside(Collector):
                 seen.add_metric([log.origin, name], at / 1e6)
             for (name, reason), count in log.failures.items():
                 failures.add_metric([log.origin, name, reason], count)
-        return [events, published, waiting, seen_events, seen, failures]
+        return [events, published, waiting, seen_events, seen, failures, forged]
 
 
 class _Reviews(Collector):

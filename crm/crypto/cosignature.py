@@ -9,13 +9,15 @@ largest tree of that log that the witness had seen, and that all it had seen bef
 is so is judged by whoever calls; here is only how it is said.
 """
 
+from contextlib import suppress
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from crm.crypto.note import Signature, VerifierKey, parsed, verifier_key
 from crm.crypto.secret import Secret
 from crm.errors import Tampered
 
-__all__ = ["COSIGNATURE", "Cosigner", "cosigned_at", "lines_of"]
+__all__ = ["COSIGNATURE", "Cosigner", "cosigned_at", "good_lines", "lines_of"]
 
 COSIGNATURE = b"\x04"
 """The type of signature that a witness's key begins with."""
@@ -65,6 +67,19 @@ def lines_of(note: str, witness: str) -> str:
     return "".join(
         each.line() for each in parsed(note).signatures if (each.name, each.key_id) == (key.name, key.key_id)
     )
+
+
+def good_lines(text: str, lines: str, witness: str) -> dict[str, int]:
+    """Those of many lines by which this witness did cosign the text, each with its time in seconds since 1970.
+
+    Whatever else stands among them is passed by: each is judged alone.
+    """
+    mark, good = f"\u2014 {verifier_key(witness, COSIGNATURE).name} ", {}
+    for line in lines.split("\n"):
+        if line.startswith(mark):
+            with suppress(Tampered):
+                good[f"{line}\n"] = cosigned_at(f"{text}\n{line}\n", witness)
+    return good
 
 
 def _message(text: str, seconds: int) -> bytes:

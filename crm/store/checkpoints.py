@@ -1,9 +1,12 @@
-"""The checkpoints that were published, and who cosigned them: writes and reads their rows. Knows no witness."""
+"""The checkpoints that were published, and who cosigned them: writes and reads their rows. Believes none of them.
+
+Whoever owns the database can write any row: `crm.services.believing` tells which to believe.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, and_, bindparam, func, or_, select, update
+from sqlalchemy import BigInteger, Text, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
 from crm.audit.checkpoint import Checkpoint, parse
@@ -11,23 +14,29 @@ from crm.store.database import Database
 from crm.store.statements import prepare
 from crm.store.tables import audit_checkpoint
 
-__all__ = ["Published", "cosign", "newest", "publish", "waiting_since"]
+__all__ = ["PAGE", "Published", "after", "cosign", "newest", "publish", "upto"]
 
 _C: Final = audit_checkpoint.c
-_RECENT: Final = 16
-"""Rows among which a witness's newest cosignature is looked for: after so many visits without one it is asked anew."""
+PAGE: Final = 16
+"""Rows that are read at once."""
 
-# The PostgreSQL construct; both engines spell ON CONFLICT DO NOTHING alike.
+# The PostgreSQL construct; both engines spell ON CONFLICT alike.
+_INSERT = insert_unless(audit_checkpoint).values(
+    org=bindparam("org"),
+    epoch=bindparam("of_epoch"),
+    size=bindparam("of_size"),
+    note=bindparam("signed"),
+    published_at=bindparam("now"),
+    cosignatures="",
+    witnessed_at=None,
+)
+_CLEAN = ("note", "published_at", "cosignatures", "witnessed_at")
 _PUBLISH = prepare(
-    insert_unless(audit_checkpoint)
-    .values(
-        org=bindparam("org"),
-        epoch=bindparam("of_epoch"),
-        size=bindparam("of_size"),
-        note=bindparam("signed"),
-        published_at=bindparam("now"),
+    _INSERT.on_conflict_do_update(
+        index_elements=[_C.org, _C.epoch, _C.size],
+        set_={name: _INSERT.excluded[name] for name in _CLEAN},
+        where=_C.note != _INSERT.excluded.note,
     )
-    .on_conflict_do_nothing()
 )
 _COSIGN = prepare(
     update(audit_checkpoint)
@@ -39,26 +48,23 @@ _COSIGN = prepare(
 )
 
 
-def _rows(*where: Any) -> Any:
+def _rows(*where: Any, newest_first: bool = True) -> Any:
+    order = (_C.epoch.desc(), _C.size.desc()) if newest_first else (_C.epoch, _C.size)
     return (
         select(_C.epoch, _C.size, _C.note, _C.published_at, _C.cosignatures, _C.witnessed_at)
         .where(_C.org == bindparam("org"), *where)
-        .order_by(_C.epoch.desc(), _C.size.desc())
-        .limit(_RECENT)
+        .order_by(*order)
+        .limit(PAGE)
     )
 
 
 _NEWEST = prepare(_rows())
 _WITNESSED = prepare(_rows(_C.witnessed_at.is_not(None)))
-_WAITING = prepare(
-    select(func.min(_C.published_at).label("since")).where(
-        _C.org == bindparam("org"),
-        or_(
-            _C.epoch > bindparam("of_epoch"),
-            and_(_C.epoch == bindparam("of_epoch"), _C.size > bindparam("of_size")),
-        ),
-    )
-)
+_SEEN = _C.witnessed_at.is_not(None)
+_IN = (_C.epoch == bindparam("of_epoch"), _C.size <= bindparam("of_size"))
+_UPTO = prepare(_rows(*_IN))
+_UPTO_WITNESSED = prepare(_rows(*_IN, _SEEN))
+_AFTER = prepare(_rows(_C.epoch == bindparam("of_epoch"), _C.size > bindparam("of_size"), newest_first=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,10 @@ class Published:
 
 
 async def publish(database: Database, org: str, epoch: int, size: int, note: str, now: int) -> None:
-    """Keeps a checkpoint; one that another process published before stays as it is. Raises StoreUnavailable."""
+    """Keeps a checkpoint; the same one that another process published before stays as it is. Raises StoreUnavailable.
+
+    Another note in its place goes away with all that was written beside it: for when that is not to be believed.
+    """
     async with database.transaction(org) as connection:
         await connection.execute(_PUBLISH, of_epoch=epoch, of_size=size, signed=note, now=now)
 
@@ -99,8 +108,13 @@ async def newest(database: Database, org: str, *, witnessed: bool = False) -> li
     return [Published(*row) for row in rows]
 
 
-async def waiting_since(database: Database, org: str, covered: Published | None) -> int | None:
-    """When the first checkpoint behind `covered` was published, in microseconds since 1970; None where none is."""
-    epoch, size = (covered.epoch, covered.size) if covered else (0, 0)
-    [row] = await database.fetch(org, _WAITING, of_epoch=epoch, of_size=size)
-    return None if row["since"] is None else int(row["since"])
+async def upto(database: Database, org: str, epoch: int, size: int, *, witnessed: bool = False) -> list[Published]:
+    """The next `PAGE` checkpoints of an epoch over at most `size` events, newest first. Raises StoreUnavailable."""
+    rows = await database.fetch(org, _UPTO_WITNESSED if witnessed else _UPTO, of_epoch=epoch, of_size=size)
+    return [Published(*row) for row in rows]
+
+
+async def after(database: Database, org: str, epoch: int, size: int) -> list[Published]:
+    """The next `PAGE` checkpoints of an epoch over more than `size` events, oldest first. Raises StoreUnavailable."""
+    rows = await database.fetch(org, _AFTER, of_epoch=epoch, of_size=size)
+    return [Published(*row) for row in rows]
