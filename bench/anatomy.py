@@ -58,6 +58,10 @@ class Counting:
         """None: the house's own writer looks for them."""
         return {}
 
+    def stamp(self, org: str, draft: Draft) -> bytes:
+        """See `Sink.stamp`."""
+        return b"" if self._behind is None else self._behind.stamp(org, draft)
+
 
 @asynccontextmanager
 async def recording(house: House, sink: Counting) -> AsyncIterator[Services]:

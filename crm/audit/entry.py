@@ -37,12 +37,16 @@ class Index(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event with its id and time, not yet numbered. `staged`: it waits in `audit_outbox` beside its change."""
+    """An event with its id and time, not yet numbered. `staged`: it waits in `audit_outbox` beside its change.
+
+    `stamp` is what a row there is known by as one of ours; empty for a draft that came from there.
+    """
 
     id: str
     content: Mapping[str, Any]
     index: Index
     staged: bool = False
+    stamp: bytes = b""
 
     @property
     def created_at(self) -> int:

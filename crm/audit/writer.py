@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from uuid_utils import uuid7
@@ -48,7 +48,14 @@ class Sink(Protocol):
         ...
 
     async def orphans(self, before: int, limit: int) -> Mapping[str, Sequence[Draft]]:
-        """Staged drafts older than `before` (microseconds since 1970) by organisation, at most `limit` for each."""
+        """Staged drafts older than `before` (microseconds since 1970) by organisation, at most `limit` for each.
+
+        What nobody stamped who holds the key of the log is left out.
+        """
+        ...
+
+    def stamp(self, org: str, draft: Draft) -> bytes:
+        """What `orphans` knows a staged draft by. Raises KeyUnavailable."""
         ...
 
 
@@ -176,9 +183,13 @@ class LogWriter:
         await self._enqueue(org, [draft(event, now) for event in events])
 
     def stage(self, org: str, events: Sequence[Event]) -> list[Draft]:
-        """Drafts for the caller to write into `audit_outbox` in the transaction of its change, before `sequence`."""
+        """Drafts for the caller to write into `audit_outbox` in the transaction of its change, before `sequence`.
+
+        Raises KeyUnavailable.
+        """
         now, node = self._clock(), self._lane(org).run.node
-        return [draft(event, now, staged_by=node) for event in events]
+        made = [draft(event, now, staged_by=node) for event in events]
+        return [replace(each, stamp=self._sink.stamp(org, each)) for each in made]
 
     async def sequence(self, org: str, entries: Sequence[Draft]) -> None:
         """After the commit of the change: move staged drafts from the outbox into the log; return when that is durable.

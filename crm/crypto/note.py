@@ -11,6 +11,7 @@ key is kept, is no matter of this module.
 
 import base64
 import hashlib
+import hmac
 import re
 from dataclasses import dataclass
 
@@ -113,11 +114,12 @@ class Signer(Secret):
     The name is what a reader trusts, such as `clinic.example/erasure`: not empty, without spaces and plus signs.
     """
 
-    __slots__ = ("_key", "_public", "name", "verifier_key")
+    __slots__ = ("_key", "_public", "_stamping", "name", "verifier_key")
 
     def __init__(self, name: str, seed: bytes) -> None:
         self.name = name
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._stamping = derived(seed, b"heed/stamp/1")
         self._public = VerifierKey.of(name, ED25519, self._key.public_key().public_bytes_raw())
         self.verifier_key: str = str(self._public)
         """What everybody may know, to open notes with: name, key id in hex and public key in base64, joined by `+`."""
@@ -127,6 +129,18 @@ class Signer(Secret):
         if not _may_be_signed(text):
             raise RuntimeError("a text to sign must end in a newline, and hold no other control character")
         return f"{text}\n{Signature(self.name, self._public.key_id, self._key.sign(text.encode())).line()}"
+
+    def stamp(self, *parts: bytes) -> bytes:
+        """HMAC-SHA256 over the parts, each behind its length (u32), under another key from the same seed; 32 octets.
+
+        For what nobody has to believe but those who hold the seed themselves, at a tenth of the time of a signature.
+        """
+        message = b"".join([len(part).to_bytes(4) + part for part in parts])
+        return hmac.digest(self._stamping, message, "sha256")
+
+    def stamped(self, stamp: bytes, *parts: bytes) -> bool:
+        """Whether this is the stamp of the parts."""
+        return hmac.compare_digest(stamp, self.stamp(*parts))
 
     def opened(self, note: str) -> str:
         """The text of `note` if this very key has signed it. Raises Tampered."""

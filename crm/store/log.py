@@ -4,8 +4,10 @@ The head row is locked first, so batches of all replicas are ordered without a l
 head, never from a sequence (which leaves gaps) nor from `max(seq)` (which scans).
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, exists, insert, select, update
@@ -14,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from crm.audit.checkpoint import Checkpoint, epoch_of, origin_of, parse
-from crm.audit.entry import Draft, Entry, Index, restore
+from crm.audit.entry import Draft, Entry, Index
 from crm.audit.event import Act
 from crm.audit.recount import RENEWED
 from crm.audit.tiles import WIDTH, full_tiles, perfect
@@ -23,6 +25,7 @@ from crm.audit.writer import Seal
 from crm.crypto.keyset import KeySet
 from crm.crypto.note import Signer
 from crm.errors import Tampered
+from crm.store import log_outbox
 from crm.store.database import NO_ORG, Connection, Database
 from crm.store.statements import any_of, prepare, prepare_growth
 from crm.store.tables import audit_checkpoint, audit_event, audit_head, audit_outbox, audit_tile, organisation
@@ -30,8 +33,11 @@ from crm.store.work import Grow, Work, step
 
 __all__ = ["Head", "LogSink", "SignerOf", "lock_head", "signer_of", "stage_rows"]
 
+_LOGGER = logging.getLogger("heed.audit")
+
 SignerOf = Callable[[str, int], Signer]
-"""Who signs the checkpoints of an organisation's log in one of its epochs. Raises KeyUnavailable."""
+"""Who signs the checkpoints of an organisation's log in one of its epochs, and stamps what waits for it in none
+(`log_outbox.NO_EPOCH`). Raises KeyUnavailable."""
 
 
 def signer_of(keys: KeySet, base: str) -> SignerOf:
@@ -126,12 +132,6 @@ _TAKE_STAGED = prepare(
 )
 _INSERT_STAGED = prepare(insert(audit_outbox))
 _ORGANISATIONS = prepare(select(organisation.c.org).order_by(organisation.c.org))
-_STAGED = prepare(
-    select(audit_outbox.c.leaf)
-    .where(audit_outbox.c.org == bindparam("org"), audit_outbox.c.created_at < bindparam("before"))
-    .order_by(audit_outbox.c.id)
-    .limit(bindparam("rows", type_=BigInteger))
-)
 
 
 TRUST = 10.0
@@ -174,6 +174,7 @@ class LogSink:
         self._database = database
         self._signer = signer
         self._left: dict[str, _Left] = {}
+        self._strangers: dict[str, int] = {}
         self._seen: dict[str, tuple[int, int]] = {}  # epoch and size, as they were after the last batch that succeeded
 
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
@@ -256,10 +257,22 @@ class LogSink:
         found: dict[str, Sequence[Draft]] = {}
         for row in await self._database.fetch(NO_ORG, _ORGANISATIONS):
             org = row["org"]
-            staged = await self._database.fetch(org, _STAGED, before=before, rows=limit)
-            if staged:
-                found[org] = [restore(bytes(entry["leaf"])) for entry in staged]
+            stamper = partial(self._signer, org, log_outbox.NO_EPOCH)
+            drafts, strangers = await log_outbox.find(self._database, org, before, limit, stamper)
+            if drafts:
+                found[org] = drafts
+            if strangers != self._strangers.get(org, 0):
+                self._strangers[org] = strangers
+                _LOGGER.error(
+                    "audit: %d rows in audit_outbox of %s were not put there by this service: run `audit verify`",
+                    strangers,
+                    org,
+                )
         return found
+
+    def stamp(self, org: str, draft: Draft) -> bytes:
+        """See `crm.audit.writer.Sink`."""
+        return log_outbox.stamp(self._signer(org, log_outbox.NO_EPOCH), org, draft.id, draft.octets())
 
 
 _NOTHING = (0, 0)
@@ -333,5 +346,14 @@ async def stage_rows(connection: Connection, org: str, drafts: Sequence[Draft]) 
     await connection.execute(_ADD_ORGANISATION)
     await connection.execute_many(
         _INSERT_STAGED,
-        [{"org": org, "id": draft.id, "leaf": draft.octets(), "created_at": draft.created_at} for draft in drafts],
+        [
+            {
+                "org": org,
+                "id": draft.id,
+                "leaf": draft.octets(),
+                "created_at": draft.created_at,
+                "stamp": draft.stamp or None,
+            }
+            for draft in drafts
+        ],
     )

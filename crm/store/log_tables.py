@@ -94,9 +94,11 @@ audit_outbox = Table(
     Column("id", Key, primary_key=True),
     Column("leaf", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("stamp", LargeBinary),
     named(),
 )
-"""Events that committed together with a change and wait to be numbered into the log."""
+"""Events that committed together with a change and wait to be numbered into the log. Without the right `stamp`
+(`crm/store/log_outbox.py`) a row is nobody's, and never taken in."""
 
 audit_tile = Table(
     "audit_tile",

@@ -1,6 +1,8 @@
 """The log as evidence: the tree and its tiles, checkpoints, sealed details, break-glass, and what officers count by.
 
 Logs that are there already get the tree over their leaves here; their first checkpoint is signed with the next batch.
+Events that wait to be numbered are known by a stamp from here on. Those of an older release have none and could not be
+told from forged ones, so it has to take them in itself: this refuses while any waits.
 """
 
 import hashlib
@@ -8,6 +10,8 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 from alembic import op
+
+from crm.errors import Unsafe
 
 revision = "0003"
 down_revision = "0002"
@@ -36,6 +40,7 @@ WIDTH = 256
 def upgrade() -> None:
     for name, kind, default in HEAD:
         op.add_column("audit_head", sa.Column(name, kind, nullable=False, server_default=default))
+    op.add_column("audit_outbox", sa.Column("stamp", sa.LargeBinary()))
     _tables()
     for name in WIDER:
         op.drop_index(f"ix_audit_event_{name}", "audit_event")
@@ -60,6 +65,7 @@ def downgrade() -> None:
     op.create_index("ix_audit_event_patient", "audit_event", ["org", "pat", "ts", "seq"])
     op.create_index("ix_audit_event_actor", "audit_event", ["org", "actor", "ts", "seq"])
     _partial("ix_audit_event_flagged", where="flags <> 0")
+    op.drop_column("audit_outbox", "stamp")
     op.execute("UPDATE audit_head SET frontier = ''")
     for name, *_ in HEAD:
         op.drop_column("audit_head", name)
@@ -182,6 +188,11 @@ def _grow_trees(*, postgresql: bool) -> None:
         if postgresql:
             # Row-level security binds the owner of the tables too.
             connection.execute(sa.text("SELECT set_config('heed.org', :org, true)"), {"org": org})
+        if connection.execute(sa.text("SELECT 1 FROM audit_outbox WHERE org = :org LIMIT 1"), {"org": org}).first():
+            raise Unsafe(
+                f"events of {org} wait to be numbered: start the older release once more, wait until it is ready, "
+                "stop it, and migrate then"
+            )
         _grow(connection, org)
 
 

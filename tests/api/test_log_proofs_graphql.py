@@ -208,6 +208,7 @@ class Failing:
         """The sink over a real database."""
         self._inner = LogSink(database, signer)
         self.orphans = self._inner.orphans
+        self.stamp = self._inner.stamp
         return self
 
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:

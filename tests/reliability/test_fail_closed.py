@@ -58,6 +58,7 @@ class Fault:
         self.steps = Stepping(database)
         self._inner = LogSink(self.steps, signer)
         self.orphans = self._inner.orphans
+        self.stamp = self._inner.stamp
         return self
 
     async def commit(self, *batch: Any) -> None:

@@ -200,6 +200,9 @@ class _Away:
     async def orphans(self, before: int, limit: int) -> Mapping[str, Sequence[Draft]]:
         return await self._inner.orphans(before, limit)
 
+    def stamp(self, org: str, draft: Draft) -> bytes:
+        return self._inner.stamp(org, draft)
+
 
 async def test_no_glass_is_broken_while_the_log_is_away(database_url: str, tmp_path: Path) -> None:
     """No grant is answered, no record read under one, no verdict taken: emergencies have paper for it."""

@@ -287,6 +287,9 @@ class Fault:
     async def orphans(self, before: int, limit: int) -> Mapping[str, Sequence[Draft]]:
         return await self._inner.orphans(before, limit)
 
+    def stamp(self, org: str, draft: Draft) -> bytes:
+        return self._inner.stamp(org, draft)
+
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def faulty(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Client, str, Fault]]:

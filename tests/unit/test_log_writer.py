@@ -51,6 +51,9 @@ class Log:
         }
         return {org: drafts for org, drafts in found.items() if drafts}
 
+    def stamp(self, org: str, draft: Draft) -> bytes:
+        return f"{org} {draft.id}".encode()
+
     def hold(self, org: str, drafts: Sequence[Draft]) -> None:
         """What a change's transaction does."""
         self.outbox.setdefault(org, {}).update({draft.id: draft for draft in drafts})
