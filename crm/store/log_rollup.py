@@ -1,6 +1,6 @@
 """How much each actor did on each day, counted from the log as it grows; and who did far more than before.
 
-Derived from the log and nothing else: `rebuild` counts everything that is kept anew.
+Derived from the log and nothing else: `rebuild` counts all that is kept anew, and `crm.store.log_days` says when to.
 """
 
 from dataclasses import dataclass
@@ -155,14 +155,21 @@ async def rebuild(database: Database, org: str) -> None:
 
 async def _next(connection: Connection, chunk: int) -> int:
     """Counts the next events, at most `chunk`, and says how many are left."""
-    head = await connection.fetch_one(_HEAD)
-    if head is None:
+    if await connection.fetch_one(_HEAD) is None:
         return 0
     locked = await connection.fetch_one(_LOCK)
     if locked is None:
         await connection.execute(_BEGIN)
         locked = await connection.fetch_one(_LOCK)
-    start = max(locked["seq"] if locked else 0, head["pruned"])
+    head = await connection.fetch_one(_HEAD)  # as it is under the lock: never behind what another process counted
+    if head is None:
+        return 0
+    reached = locked["seq"] if locked else 0
+    if reached > head["size"]:
+        # The log was put back to an older state, or somebody wants what comes not to be counted.
+        await connection.execute(_FORGET)
+        reached = 0
+    start = max(reached, head["pruned"])
     end = min(head["size"], start + chunk)
     if end > start:
         await connection.execute(_COUNT, start=start, end=end)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import pytest
@@ -9,11 +10,13 @@ from sqlalchemy import bindparam, select
 
 from crm.audit.event import Act, Event, Outcome, Who, rfc3339
 from crm.store.database import Database
+from crm.store.log_days import differing
 from crm.store.log_reading import EventFilter, events
 from crm.store.log_rollup import DAY, Excess, excesses, rebuild, roll_up
 from crm.store.log_summing import DIMENSIONS, disclosures, summary
 from crm.store.statements import prepare
 from crm.store.tables import audit_actor_day
+from tests.forger import Forger
 from tests.logs import START, Clock, database_at, event, logged, writer_on
 
 ADA, GRACE, LINUS = "a" * 32, "b" * 32, "c" * 32
@@ -187,3 +190,59 @@ async def test_somebody_who_does_more_than_before(database: Database) -> None:
     assert found.deviation == pytest.approx(0.24**0.5)
     assert await excesses(database, "north", last, last, least=31, **asked) == []  # type: ignore[arg-type]
     assert await excesses(database, "north", last - 1, last - 1, least=1, **asked) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("statement", "wrong"),
+    [
+        ("UPDATE audit_actor_day SET patients = 1 WHERE org = ? AND actor = 'nurse' AND patients = 2", [(0, "nurse")]),
+        ("UPDATE audit_actor_day SET refused = 0 WHERE org = ?", [(0, "nurse")]),
+        ("UPDATE audit_actor_day SET events = 99 WHERE org = ?", 
+         [(0, "clerk"), (0, "nurse"), (1, "clerk"), (1, "nurse")]),
+        ("DELETE FROM audit_actor_day WHERE org = ? AND actor = 'clerk'", [(0, "clerk"), (1, "clerk")]),
+        ("UPDATE audit_actor_day SET day = day + 7 WHERE org = ? AND actor = 'clerk' AND events = 1 AND patients = 0",
+         [(1, "clerk"), (8, "clerk")]),
+        ("UPDATE audit_rollup SET seq = 5 WHERE org = ?", [(1, "clerk")]),
+    ],
+)  # fmt: skip
+async def test_edited_sums_are_found(
+    database: Database, database_url: str, statement: str, wrong: list[tuple[int, str]]
+) -> None:
+    """Whatever is changed in the sums of days is named by day and person, and gone once they are counted anew."""
+    await log(database, *SAMPLES)
+    fetch = partial(database.fetch, "north")
+    while not await roll_up(database, "north", chunk=2):
+        pass
+    assert await differing(fetch) == []
+    await Forger(database_url).run(statement, "north")
+    assert [(day - MIDNIGHT // DAY, actor) for day, actor in await differing(fetch)] == wrong
+    await rebuild(database, "north")
+    assert await differing(fetch) == [], "what is not counted yet is not wrong"
+    await roll_up(database, "north")
+    assert await differing(fetch) == []
+
+
+async def test_counting_begins_anew_behind_the_end(database: Database, database_url: str) -> None:
+    """A place behind the end of the log does not keep what comes from being counted."""
+    await log(database, *SAMPLES)
+    await roll_up(database, "north")
+    expected = await days(database)
+    await Forger(database_url).run("UPDATE audit_rollup SET seq = 1000000 WHERE org = ?", "north")
+    await Forger(database_url).run("UPDATE audit_actor_day SET patients = 0 WHERE org = ?", "north")
+    assert await roll_up(database, "north")
+    assert await days(database) == expected
+    await log(database, (MIDNIGHT + 5 * DAY, event(who=NURSE, pat=ADA)))
+    assert await roll_up(database, "north")
+    assert (5, "nurse", 1, 1, 0) in await days(database)
+
+
+async def test_days_that_were_pruned_are_not_judged(database: Database, database_url: str) -> None:
+    """Of days whose events may be gone the sums stay as they were counted; later days are judged."""
+    await log(database, *SAMPLES, *((MIDNIGHT + 9 * DAY + at, event(who=NURSE, pat=ADA)) for at in range(2)))
+    await roll_up(database, "north")
+    forger, fetch = Forger(database_url), partial(database.fetch, "north")
+    await forger.run("DELETE FROM audit_event WHERE org = ? AND seq < 2", "north")
+    await forger.run("UPDATE audit_head SET pruned = 2 WHERE org = ?", "north")
+    assert await differing(fetch) == []
+    await forger.run("UPDATE audit_actor_day SET patients = 0 WHERE org = ?", "north")
+    assert await differing(fetch) == [(MIDNIGHT // DAY + 9, "nurse")]
