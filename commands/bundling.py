@@ -18,6 +18,9 @@ VERIFIER = Path(__file__).resolve().parents[1] / "examples" / "audit-verify.py"
 """The program that goes along with every bundle."""
 
 
+_UNSEEN = "without any line of a witness that HEED_WITNESSES names"
+
+
 def bundles(it: House, org: str, command: str) -> Bundles:
     """The maker of bundles for one run of a command."""
     return Bundles(
@@ -40,7 +43,7 @@ async def bundle(settings: Settings, folder: Path, *, org: str, quiet: bool) -> 
 def lines(made: Bundle) -> list[str]:
     """What was made, for a person, and how to check it."""
     events = f"{made.size - made.first} events" + (f" from {made.first} on" if made.first else "")
-    seen = f"{made.witnessed} of them seen by {len(made.witnesses)} witnesses" if made.witnesses else "no witness"
+    seen = f"{made.witnessed} of them seen by {len(made.witnesses)} witnesses" if made.witnesses else _UNSEEN
     return [
         f"{made.folder}: {events} of {made.origin}, {seen}",
         f"check: python3 {made.folder / VERIFIER.name} bundle {made.folder} --key {made.key}",

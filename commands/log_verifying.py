@@ -4,7 +4,7 @@ It opens the database and nothing else of the house, so that it runs where servi
 needs the one that signs the logs, or only its public half.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from crm.audit.damage import MEANINGS, Damage
 from crm.audit.event import rfc3339
 from crm.crypto.cosignature import COSIGNATURE
 from crm.crypto.keyset import KeySet
-from crm.crypto.note import ED25519, verifier_key
+from crm.crypto.note import ED25519, Signer, verifier_key
 from crm.errors import CrmError, KeyUnavailable, Unsafe
 from crm.services.log_verification import KeyOf, Outside, VerifiedLog, verify_log
 from crm.services.witnesses import Witness
@@ -28,8 +28,10 @@ from crm.store import migrations, organisations, proofs
 from crm.store.checkpoint_journal import CheckpointJournal
 from crm.store.database import Database, connect
 from crm.store.keystore import stored_keys
+from crm.store.log import signer_of
+from crm.store.log_outbox import NO_EPOCH
 
-__all__ = ["Asked", "Report", "check", "lines", "opened", "signing_key"]
+__all__ = ["Asked", "Report", "cannot_exclude", "check", "lines", "opened", "signing_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,12 @@ async def check(settings: Settings, asked: Asked, *, quiet: bool) -> Report:
         _witness(each) for each in asked.witnesses
     ]
     async with opened(settings) as database:
-        base, key_of = await _keys(settings, asked.keys)
+        base, key_of, stamper_of = await _keys(settings, asked.keys)
         kept = _kept(settings, asked.checkpoints, base)
-        known = await organisations.every(database)
-        if unknown := set(asked.orgs) - {*known, *kept}:
-            raise Unsafe(f"nothing was ever recorded of an organisation {min(unknown)}")
+        known = await organisations.every_visible(database)
+        for org in sorted(set(asked.orgs) - {*known, *kept}):
+            if await proofs.head(database, org) is None:
+                raise Unsafe(f"nothing was ever recorded of an organisation {org}")
         report = Report()
         names = {verifier_key(each.key, COSIGNATURE).name: each.key for each in witnesses}
         for org in asked.orgs or sorted({*known, *kept}):
@@ -81,7 +84,8 @@ async def check(settings: Settings, asked: Asked, *, quiet: bool) -> Report:
             for witness in witnesses:
                 outside += await _seen(database, witness, base, org, report.unreached)
             with progress(f"verify {org}", None, quiet=quiet) as advance:
-                report.logs.append(await verify_log(database, org, base, key_of, outside, names, advance))
+                stamper = stamper_of(org)
+                report.logs.append(await verify_log(database, org, base, key_of, outside, names, advance, stamper))
     return report
 
 
@@ -109,8 +113,11 @@ async def signing_key(settings: Settings) -> KeySet:
     return KeySet.load(provider, settings.env.value, rows)
 
 
-async def _keys(settings: Settings, given: Sequence[str]) -> tuple[str, KeyOf]:
-    """What the names of the logs begin with, and their verifier keys: those that were given, else our own."""
+async def _keys(settings: Settings, given: Sequence[str]) -> tuple[str, KeyOf, Callable[[str], Signer | None]]:
+    """What the names of the logs begin with, and their verifier keys: those that were given, else our own.
+
+    Whoever has no more than verifier keys cannot tell which rows of an organisation's outbox are ours.
+    """
     if given:
         named = {}
         for text in given:
@@ -127,19 +134,20 @@ async def _keys(settings: Settings, given: Sequence[str]) -> tuple[str, KeyOf]:
                 raise Unsafe(f"no key was given for the log {origin}: state --key, or --org for the logs that you can")
             return named[origin]
 
-        return bases.pop(), chosen
+        return bases.pop(), chosen, lambda _org: None
     try:
         keys = await signing_key(settings)
         keys.signer()
     except KeyUnavailable:
         raise Unsafe("the key that signs the logs is not at hand: state --key with each log's verifier key") from None
-    return settings.log_origin, lambda origin: keys.log_signer(origin).verifier_key
+    signer = signer_of(keys, settings.log_origin)
+    return settings.log_origin, lambda origin: keys.log_signer(origin).verifier_key, lambda org: signer(org, NO_EPOCH)
 
 
 def _kept(settings: Settings, files: Sequence[Path], base: str) -> dict[str, list[Outside]]:
     """The checkpoints that were kept outside, by organisation: in files, and in the journal of this machine."""
     journal = CheckpointJournal(settings.checkpoint_journal)
-    kept = {org: [Outside("journal", note)] for org, note in journal.notes().items()}
+    kept = {org: [Outside("journal of this machine", note, apart=False)] for org, note in journal.notes().items()}
     for file in files:
         try:
             note = file.read_text(encoding="utf-8")
@@ -231,13 +239,13 @@ def cannot_exclude(found: VerifiedLog) -> list[str]:
     said = []
     if found.vouched is None:
         said.append(
-            "that the newest events were removed and an older genuine checkpoint put back: none came from outside"
+            "that the newest events were removed and an older genuine checkpoint put back: none came from elsewhere"
         )
         said.append("that whoever has the log's key changed events and signed anew")
     elif found.vouched < found.size:
         said.append(
             f"that whoever has the log's key changed or removed events from {found.vouched} on: "
-            "no checkpoint from outside reaches further"
+            "no checkpoint from elsewhere reaches further"
         )
     if found.waiting:
         said.append("that events which wait to be numbered were changed or removed")

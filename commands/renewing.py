@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from uuid_utils import uuid7
 
@@ -21,7 +21,7 @@ from crm.store import checkpoints, epochs, organisations, proofs
 from crm.store.checkpoint_journal import CheckpointJournal
 from crm.store.log import LogSink, signer_of
 
-__all__ = ["lines", "newest", "renew"]
+__all__ = ["Renewed", "lines", "newest", "renew"]
 
 RENEWED = "RENEWED"
 
@@ -73,15 +73,29 @@ def lines(found: list[dict[str, Any]]) -> list[str]:
     return result[:-1] or ["nothing is stored yet"]
 
 
-async def renew(settings: Settings, org: str) -> Checkpoint:
-    """Begins a log anew under a new name, whose first event says what was lost; that.
+class Renewed(NamedTuple):
+    """What was lost, and the new log's name and verifier key."""
 
-    The events that are there stay, as the beginning of the new log. Raises Unsafe for an organisation without a log.
+    lost: Checkpoint
+    origin: str
+    verifier_key: str
+
+
+async def renew(settings: Settings, org: str, *, anyway: bool = False) -> Renewed:
+    """Begins a log anew under a new name, whose first event says what was lost.
+
+    The events that are there stay, as the beginning of the new log. Raises Unsafe for an organisation without a log,
+    and, unless `anyway`, for a log that nobody knows to have lost anything.
     """
     async with house(settings, forgetful=True, suspect=True) as it:
         head = await proofs.head(it.database, org)
         if head is None:
             raise Unsafe(f"nothing was ever recorded of an organisation {org}")
+        if not anyway and all(trouble.org != org for trouble in it.troubles):
+            raise Unsafe(
+                f"nothing is known to be wrong with the log of {org}: neither the journal nor a witness knows more of "
+                "it; say --anyway after a restore that lost events which nobody outside has seen"
+            )
         lost = next((trouble.lost for trouble in it.troubles if trouble.org == org and trouble.lost), None)
         lost = lost or head.checkpoint or Checkpoint(origin_of(settings.log_origin, org, head.epoch), 0, EMPTY)
         await epochs.begin(it.database, org, max(head.epoch, epoch_of(lost.origin)) + 1)
@@ -96,7 +110,8 @@ async def renew(settings: Settings, org: str) -> Checkpoint:
         head = await proofs.head(it.database, org)
         if head is not None and head.note is not None:
             CheckpointJournal(settings.checkpoint_journal).follow({org: head.note})
-        return lost
+        signer = signer_of(it.services.store.keys, settings.log_origin)(org, head.epoch if head else 1)
+        return Renewed(lost, signer.name, signer.verifier_key)
 
 
 def _numbered(node: str, drafts: Sequence[Draft], _now: int) -> list[Entry]:

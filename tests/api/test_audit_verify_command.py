@@ -2,13 +2,15 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from commands.house import house
-from commands.log_verifying import Asked, Report, check, lines
+from commands.log_verifying import Asked, Report, cannot_exclude, check, lines
+from commands.recounting import recount
 from crm.crypto.note import open_note
 from crm.errors import Unsafe
 from crm.settings import Settings, load
@@ -117,12 +119,17 @@ async def test_restored_database(place: Place) -> None:
 
 
 async def test_journal_beside_the_database(place: Place) -> None:
-    """The journal of the machine is compared without being named, and tells even of a log that is gone altogether."""
+    """The journal of the machine is compared and vouches for nothing, since a copy may have brought it along.
+
+    It tells even of a log that is gone altogether.
+    """
     from crm.store.checkpoint_journal import CheckpointJournal  # noqa: PLC0415 - only here
 
     note = await place.grow(KEEP)
     CheckpointJournal(place.settings.checkpoint_journal).follow({"north": note})
-    assert (await place.verified()).logs[-1].vouched == KEEP
+    found = (await place.verified()).logs[-1]
+    assert (found.outside, found.vouched) == ([("journal of this machine", KEEP)], None)
+    assert len(cannot_exclude(found)) == 2
     for table in ("audit_event", "audit_head", "audit_tile", "organisation"):
         await Forger(place.url).run(f"DELETE FROM {table} WHERE org = 'north'")
     [found] = [each for each in (await place.verified()).logs if each.org == "north"]
@@ -167,3 +174,19 @@ async def test_witness(place: Place) -> None:
     assert report.sound
     assert [line.split(":")[0] for line in report.unreached] == [COSIGNER.name]
     assert report.logs[0].vouched is None
+
+
+async def test_edited_sums(place: Place) -> None:
+    """Sums of days by which a person would look calmer are named by day and person, and counted anew on demand."""
+    await place.grow(KEEP)
+    await recount(place.settings, "north")
+    assert (await place.verified(orgs=["north"])).sound
+    await Forger(place.url).run("UPDATE audit_actor_day SET events = events - 1 WHERE org = ?", "north")
+    report = await place.verified(orgs=["north"])
+    day = time.time_ns() // 86_400_000_000_000
+    assert dict(report.logs[0].damages.counts) == {"derived_wrong": 1}
+    assert any("derived_wrong" in line and f"(day {day}, " in line for line in lines(report)), lines(report)
+    await recount(place.settings, "north")
+    assert (await place.verified(orgs=["north"])).sound
+    with pytest.raises(Unsafe, match="nothing was ever recorded"):
+        await recount(place.settings, "nowhere")

@@ -95,7 +95,9 @@ def test_a_log_under_eyes_outside(place: dict[str, Any], tmp_path: Path) -> None
         assert (outside.returncode, outside.stdout) == (1, "")
         assert f"has {first['size']} events, and witness witness.test/w1 knows one of" in outside.stderr
 
-        assert "the log of demo goes on under a new name" in done("audit", "renew", "--org", "demo", "--yes", **watched)
+        told = done("audit", "renew", "--org", "demo", "--yes", **watched)
+        assert "the log of demo goes on as heed.invalid/demo/2" in told
+        assert "verifier key: heed.invalid/demo/2+" in told
         anew = checkpoint(watched)
         assert (anew["origin"], anew["size"]) == ("heed.invalid/demo/2", first["size"] + 1)
         assert eyes.get(f"/checkpoint/{'heed.invalid/demo/1'.replace('/', '%2F')}").text.splitlines()[1] > "0"
@@ -106,6 +108,7 @@ def test_what_is_refused(place: dict[str, Any], tmp_path: Path) -> None:
     for words, said in (
         (("audit", "checkpoint", "--org", "nobody"), "nothing was ever recorded"),
         (("audit", "renew", "--org", "demo"), "state --yes"),
+        (("audit", "renew", "--org", "demo", "--yes"), "nothing is known to be wrong with the log of demo"),
         (("audit", "witness", "--state", tmp_path / "w", "--log", "x"), "not the verifier key of a log"),
     ):
         ended = command(*words, **place)

@@ -324,3 +324,13 @@ async def test_a_grant_whose_events_wait(scene: Scene) -> None:
     await scene.forger.run("DELETE FROM audit_outbox")
     gone = dict((await scene.verified()).damages.counts)
     assert gone == {LogFault.GRANT_WRONG: 1, LogFault.REVIEW_WRONG: 1}
+
+
+async def test_a_damaged_log_is_no_second_history(scene: Scene) -> None:
+    """An event is gone, and a checkpoint from outside does not fit any more: nobody is said to have signed twice."""
+    kept = Outside("kept", await scene.grow(10))
+    await scene.forger.run("DELETE FROM audit_event WHERE seq = 305")
+    found = await scene.verified(kept)
+    assert found.damages.counts.keys() & {LogFault.EVENT_MISSING, LogFault.CHECKPOINT_WRONG}
+    assert not found.damages.counts.keys() & {LogFault.FORK, LogFault.ROLLBACK}
+    assert not any(damage.proofs for damage in found.damages.named)
