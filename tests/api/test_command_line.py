@@ -236,6 +236,7 @@ def test_import_refuses_what_it_cannot_read(place: dict[str, Any], tmp_path: Pat
     assert summary(done("import", "fhir", good, "--json", **place))["created"] == 1
 
 
+@pytest.mark.slow
 def test_exports_give_back_what_came_in(place: dict[str, Any], tmp_path: Path) -> None:
     """All of an organisation as NDJSON, one person whole; another organisation's patients are not there."""
     done("import", "fhir", ndjson(tmp_path / "in.ndjson", *(patient(n) for n in range(300))), "--org", "north", **place)

@@ -110,6 +110,7 @@ def test_what_is_refused(place: dict[str, Any], words: tuple[str, ...], status: 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_an_old_copy_is_put_back(place: dict[str, Any], patients: list[str], tmp_path: Path) -> None:
     """Every command refuses the database that has forgotten, and says what to run; after that all is as it was."""
     file = Path(place["database_url"].removeprefix("sqlite:///"))

@@ -116,6 +116,7 @@ def test_imports_recognise_everybody_after_the_index_key(place: dict[str, Any], 
     assert sql(place, "SELECT key_ver, count(*) FROM source_record GROUP BY 1") == [(2, 3)]
 
 
+@pytest.mark.slow
 def test_data_keys_print_the_time_to_go_on_with(place: dict[str, Any]) -> None:
     """The time goes to standard error before the work begins; with it, nothing is done twice."""
     ended = command("keys", "rotate", "data", **place)
@@ -129,6 +130,7 @@ def test_data_keys_print_the_time_to_go_on_with(place: dict[str, Any]) -> None:
     assert (one["rotated"][0]["patients"], one["rotated"][0]["moved"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_destroy_asks_and_waits(place: dict[str, Any]) -> None:
     """Kept for the copies' sake; with --now it asks first, and refuses where nobody is there to answer."""
     done("keys", "rotate", "--class", "identity", **place)
@@ -148,6 +150,7 @@ def test_destroy_asks_and_waits(place: dict[str, Any]) -> None:
     assert done("keys", "destroy", "--now", **place) == "there is no old key\n"
 
 
+@pytest.mark.slow
 def test_destroy_refuses_what_is_needed(place: dict[str, Any]) -> None:
     """It says how many rows are under the key, destroys nothing, and returns 3."""
     before = sql(place, "SELECT patient_id, epoch, wrapped FROM patient_key WHERE key_class = 'identity' LIMIT 1")

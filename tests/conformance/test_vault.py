@@ -238,6 +238,7 @@ def test_commands_use_the_vault(vault: Vault, settings: dict[str, object]) -> No
     assert vault.bao.token not in said
 
 
+@pytest.mark.slow
 def test_service_starts_with_the_vault_and_says_when_it_cannot(settings: dict[str, object]) -> None:
     """A service founds its keys under those of the vault and is ready; with a token that is none it does not start."""
     done("keys", "init", **settings)

@@ -157,6 +157,7 @@ def workers(parent: int) -> list[int]:
     return sorted(int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
+@pytest.mark.slow
 def test_sqlite_is_locked_by_somebody_else(sqlite_place: dict[str, Any]) -> None:
     """A backup that holds the write lock: nothing can be recorded, so nothing is answered; afterwards all is well."""
     with clinic(sqlite_place) as it:
