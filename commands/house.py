@@ -138,6 +138,7 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services
         region=settings.default_region,
         erasures=erasures,
         break_glass=Rules(settings.break_glass_minutes, settings.break_glass_review_hours),
+        witnesses=[each.key for each in settings.witnesses],
         staff_names=settings.patients_see_staff is StaffShown.NAMES,
     )
 

@@ -1,5 +1,6 @@
 """The use cases of the service: the only way in, for GraphQL, importers, commands and console alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crm.services.access_log import AccessLog
@@ -40,17 +41,19 @@ def services(
     erasures: Erasures | None = None,
     break_glass: Rules | None = None,
     verifier_key: VerifierKey | None = None,
+    witnesses: Sequence[str] = (),
     staff_names: bool = False,
 ) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
     Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside. Without
-    `verifier_key` logs are signed with the keys of the store. With `staff_names` patients are told who looked at their
-    record, and not only in which role.
+    `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their cosignatures are
+    shown. With `staff_names` patients are told who looked at their record, and not only in which role.
     """
     profiles = Profiles(store, region=region)
     log = AccessLog(store)
-    evidence = Evidence(store, log, verifier_key or (lambda origin: store.keys.log_signer(origin).verifier_key))
+    key_of = verifier_key or (lambda origin: store.keys.log_signer(origin).verifier_key)
+    evidence = Evidence(store, log, key_of, witnesses)
     return Services(
         store,
         profiles,

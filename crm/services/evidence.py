@@ -1,8 +1,8 @@
 """What proves the log: checkpoints, proofs that an event is in it and that it only grew, and whether it is whole."""
 
 import base64
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from auth.actor import Actor
@@ -11,8 +11,10 @@ from crm.audit.checkpoint import Checkpoint
 from crm.audit.event import Act, leaf_hash, rfc3339
 from crm.audit.tiles import WIDTH
 from crm.audit.tree import HASH
+from crm.crypto.cosignature import good_lines
 from crm.errors import Invalid, KeyUnavailable, NotFound, Tampered
 from crm.services.access_log import AccessLog
+from crm.services.believing import believing
 from crm.services.request import Request
 from crm.store import checkpoints, log_state, proofs
 from crm.store.checkpoints import Published
@@ -39,12 +41,13 @@ class _Tree:
 
 
 class Evidence:
-    """The use cases around proofs."""
+    """The use cases around proofs; `witnesses` are the verifier keys of those whose cosignatures are shown."""
 
-    def __init__(self, store: Store, log: AccessLog, verifier_key: VerifierKey) -> None:
+    def __init__(self, store: Store, log: AccessLog, verifier_key: VerifierKey, witnesses: Sequence[str] = ()) -> None:
         self._store = store
         self._log = log
         self._verifier_key = verifier_key
+        self._witnesses = tuple(witnesses)
 
     async def checkpoint(self, actor: Actor, request: Request, *, witnessed: bool = False) -> dict[str, Any] | None:
         """The newest checkpoint, or the newest that a witness cosigned; None where there is none.
@@ -167,14 +170,32 @@ class Evidence:
     async def _signed(self, org: str, tree: _Tree) -> dict[str, Any]:
         """The checkpoint at the end, with what is known of it outside, if it is the very one that was published."""
         end = Published(tree.head.epoch, tree.checkpoint.size, tree.note, 0, "", None)
-        known = await checkpoints.newest(self._store.database, org)
-        same = [each for each in known if (each.epoch, each.size) == (end.epoch, end.size)]
+        known = await checkpoints.upto(self._store.database, org, end.epoch, end.size)
+        same = [self._vouched(each) for each in known if (each.size, each.note) == (end.size, end.note)]
         return self._checkpoint(tree.checkpoint, same[0] if same else end)
 
     async def _newest(self, org: str, *, witnessed: bool = False) -> dict[str, Any] | None:
-        """The newest checkpoint that was published, or cosigned; None where there is none."""
-        known = await checkpoints.newest(self._store.database, org, witnessed=witnessed)
-        return self._checkpoint(known[0].checkpoint, known[0]) if known else None
+        """The newest checkpoint that was published, or cosigned, and is to be believed; None where there is none."""
+        head = await proofs.head(self._store.database, org)
+        try:
+            known = believing(self._store.database, org, head, self._verifier_key, _passed)
+        except KeyUnavailable:
+            return None
+        if known is None:
+            return None
+        async for row in known.newest(witnessed=witnessed):
+            vouched = self._vouched(row)
+            if not witnessed or vouched.witnessed_at is not None:
+                return self._checkpoint(vouched.checkpoint, vouched)
+        return None
+
+    def _vouched(self, row: Published) -> Published:
+        """A row with the lines of the witnesses that are known here; with all, where none is known."""
+        if not self._witnesses:
+            return row
+        text = row.note.rpartition("\n\n")[0] + "\n"
+        lines = "".join(line for each in self._witnesses for line in good_lines(text, row.cosignatures, each))
+        return replace(row, cosignatures=lines, witnessed_at=row.witnessed_at if lines else None)
 
     def _checkpoint(self, checkpoint: Checkpoint, known: Published) -> dict[str, Any]:
         try:
@@ -191,6 +212,10 @@ class Evidence:
             "witnessed_at": None if known.witnessed_at is None else rfc3339(known.witnessed_at),
             "cosignatures": known.cosignatures.splitlines(),
         }
+
+
+def _passed(row: Published) -> None:
+    """A row that is not believed: it is publishing that counts them and raises the alarm."""
 
 
 def _encoded(octets: bytes) -> str:
