@@ -1,6 +1,7 @@
 """The commands `audit …`: reads their arguments and hands them to `commands`; each imports only what it needs."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -176,13 +177,26 @@ def prune(
     print(*run(pruning.prune(load(), bundle, org=org, before=since, yes=yes)), sep="\n")
 
 
+def _time(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            zone = datetime.fromisoformat(text).tzinfo
+        except ValueError:
+            zone = None
+        if zone is None:
+            raise typer.BadParameter("a time is written as 2026-11-21T18:55:03Z")
+    return text
+
+
 @audit_app.command("export")
 def export(
     out: Annotated[Path, typer.Option(help="The file to write (mode 0600); never an existing one.")],
     kind: Annotated[str, typer.Option("--format", help="fhir, ocsf or csv.")],
     org: Annotated[str, typer.Option(help="The organisation whose log is meant.")] = "demo",
-    since: Annotated[str | None, typer.Option("--from", help="From this time on, as 2026-11-21T18:55:03Z.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Up to this time, exclusive.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", callback=_time, help="From this time on, as 2026-11-21T18:55:03Z.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", callback=_time, help="Up to this time, exclusive.")] = None,
     patient: Annotated[str | None, typer.Option(help="Only events about this patient, by id.")] = None,
     proofs: Annotated[Path | None, typer.Option(help="A new folder for a proof of each event; with --patient.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
@@ -199,6 +213,8 @@ def export(
         raise typer.BadParameter(f"{kind!r} is not one of {', '.join(log_exporting.Format)}", param_hint="--format")
     if proofs is not None and patient is None:
         raise typer.BadParameter("proofs are given with the events of one patient", param_hint="--proofs")
+    if since and to and datetime.fromisoformat(since) >= datetime.fromisoformat(to):
+        raise typer.BadParameter("lies not before --to", param_hint="--from")
     question = {"from_": since, "to": to, "patient_id": patient}
     chosen = log_exporting.Format(kind)
     done = run(log_exporting.export(load(), out, org=org, kind=chosen, question=question, proofs=proofs, quiet=as_json))
