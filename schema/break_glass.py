@@ -26,9 +26,9 @@ BreakGlassReasonEnum = enum_type(
 BreakGlassVerdict = enum_type(
     Verdict,
     {
-        "JUSTIFIED": "The access was needed.",
-        "UNJUSTIFIED": "It was not.",
-        "NEEDS_FOLLOW_UP": "It goes on elsewhere: with a superior, an inquiry, or the patient.",
+        "JUSTIFIED": "The access was needed; the grant goes on until its end.",
+        "UNJUSTIFIED": "It was not, and the grant ends at once.",
+        "NEEDS_FOLLOW_UP": "It goes on elsewhere: with a superior, an inquiry, or the patient; the grant ends at once.",
     },
     name="BreakGlassVerdict",
     about="What the review of a grant came to.",

@@ -7,7 +7,7 @@ import graphene
 
 from auth.policy import Action
 from crm.catalogue import KeyClass
-from crm.domain.break_glass import BreakGlassReason, Verdict
+from crm.domain.break_glass import UNREVIEWED, BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
@@ -72,6 +72,8 @@ class Mutation(graphene.ObjectType):
         RequestBreakGlassInput,
         "Leave to read one record with the purpose of use BTG, at once and for a while; restricted parts are then "
         "shown. Who reads is marked in the access log, the patient can see it there, and a privacy officer reviews it. "
+        "Asked again before it was reviewed or ended, it is answered as it is. RATE_LIMITED for somebody of whom "
+        f"{UNREVIEWED} wait for a review. "
         f"{allowed_to(Action.BREAK_GLASS)}",
     )
     review_break_glass = _mutation(

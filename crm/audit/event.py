@@ -192,7 +192,8 @@ class Event:
     fld, msk    paths of the fields that were answered, and those of them that were masked or withheld
     chg         paths of the fields that were changed
     obj         version of the patient's record that was read or written
-    cnt, qid    number of patients found, taken in or given out; id that ties a search to the events of its patients
+    cnt, qid    number of patients found, taken in or given out, or of minutes of a break-glass grant; id that ties a
+                search to the events of its patients
     ref         id of what the event is about beside the patient: a break-glass grant
     sealed      `sha256:` and the digest of the sealed words that belong to the event (`audit_detail`, under its `ref`)
     flg         words of `FLAGS`

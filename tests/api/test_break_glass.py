@@ -1,5 +1,6 @@
 """Break-glass through GraphQL: from the closed record to the reviewed grant, and what the log says of every step."""
 
+import asyncio
 import hashlib
 import logging
 from typing import Any
@@ -83,6 +84,7 @@ async def test_what_the_log_says(served: Client) -> None:
     said = {"grantId": grant["id"], "verdict": "NEEDS_FOLLOW_UP", "note": NOTE}
     _, [judged] = await served.watched(REVIEW, Role.COMPLIANCE_OFFICER, variables={"i": said})
     assert (asked["act"], asked["why"], asked["ref"]) == ("breakglass", "COVERING_COLLEAGUE", grant["id"])
+    assert asked["cnt"] == 60  # minutes
     assert (judged["act"], judged["why"], judged["ref"]) == ("review", "NEEDS_FOLLOW_UP", grant["id"])
     assert "break_glass" in asked["flg"]
     assert "break_glass" not in judged.get("flg", ())
@@ -96,6 +98,34 @@ async def test_what_the_log_says(served: Client) -> None:
     }
     assert not any(word in sealed for sealed in octets.values() for word in (b"unconscious", b"ward"))
     assert "unconscious" not in str(await served.house.leaves())
+
+
+async def test_asking_again(served: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """The same grant with its own words and end, an event that says so, and no second place in the queue."""
+    patient = await restricted(served)
+    first = await request(served, patient, minutes=5)
+    await looked(served, patient)
+    given = {"patientId": patient, "reason": "PUBLIC_SAFETY", "text": "Quite another story.", "minutes": 60}
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "heed.privacy"):
+        answer, [leaf] = await served.watched(REQUEST, Role.CLINICIAN, variables={"i": given})
+    assert answer.json()["data"]["requestBreakGlass"] == {**first, "openings": 1}
+    assert not caplog.records
+    told = (leaf["act"], leaf["out"], leaf["why"], leaf["ref"], leaf["fld"])
+    assert told == ("breakglass", "ok", "GRANTED_ALREADY", first["id"], ["text"])
+    assert not {"cnt", "sealed"} & leaf.keys()
+    assert [node["patientId"] for node in await queue(served)].count(patient) == 1
+    await review(served, first["id"])
+    second = await request(served, patient)  # what was judged is done with
+    assert second["id"] != first["id"]
+
+
+async def test_many_requests_at_one_moment(served: Client) -> None:
+    """Of one person for one patient: they take turns, and are all answered the same grant."""
+    patient = await restricted(served)
+    grants = await asyncio.gather(*(request(served, patient, subject="hurried") for _ in range(8)))
+    assert len({grant["id"] for grant in grants}) == 1
+    assert [node["patientId"] for node in await queue(served)].count(patient) == 1
 
 
 async def test_looking_at_the_queue_is_one_event(served: Client) -> None:

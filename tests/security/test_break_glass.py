@@ -230,6 +230,22 @@ async def test_a_grant_is_reviewed_once(served: Client) -> None:
     assert node == first
 
 
+@pytest.mark.parametrize("verdict", Verdict)
+async def test_a_finding_ends_the_access(served: Client, verdict: Verdict) -> None:
+    """Whatever is not justified opens nothing from then on; who needs it asks anew, and that waits in the queue."""
+    patient = await restricted(served)
+    grant = await request(served, patient)
+    await opened(served, patient)
+    await review(served, grant["id"], verdict.value)
+    if verdict is Verdict.JUSTIFIED:
+        await opened(served, patient)
+        return
+    await refused(served, patient)
+    again = await request(served, patient)
+    assert again["id"] in [node["id"] for node in await queue(served)]
+    await opened(served, patient)
+
+
 async def test_only_one_of_many_at_once(served: Client) -> None:
     """Eight officers judge at the same moment: one verdict, one leaf of it, seven refusals."""
     patient = await restricted(served)
