@@ -197,7 +197,7 @@ async def test_somebody_who_does_more_than_before(database: Database) -> None:
     [
         ("UPDATE audit_actor_day SET patients = 1 WHERE org = ? AND actor = 'nurse' AND patients = 2", [(0, "nurse")]),
         ("UPDATE audit_actor_day SET refused = 0 WHERE org = ?", [(0, "nurse")]),
-        ("UPDATE audit_actor_day SET events = 99 WHERE org = ?", 
+        ("UPDATE audit_actor_day SET events = 99 WHERE org = ?",
          [(0, "clerk"), (0, "nurse"), (1, "clerk"), (1, "nurse")]),
         ("DELETE FROM audit_actor_day WHERE org = ? AND actor = 'clerk'", [(0, "clerk"), (1, "clerk")]),
         ("UPDATE audit_actor_day SET day = day + 7 WHERE org = ? AND actor = 'clerk' AND events = 1 AND patients = 0",
