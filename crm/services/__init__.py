@@ -47,7 +47,7 @@ def services(
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
     Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside. Without
-    `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their cosignatures are
+    `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
     shown. With `staff_names` patients are told who looked at their record, and not only in which role.
     """
     profiles = Profiles(store, region=region)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from crm.crypto.cosignature import cosigned_at
-from crm.crypto.note import open_note, with_signatures
+from crm.crypto.cosignature import Cosigner, cosigned_at
+from crm.crypto.note import Signer, open_note, with_signatures
 from crm.errors import AuditUnavailable, Unsafe
 from crm.services.publishing import Publisher
 from crm.services.rounds import Chore, Rounds
@@ -18,6 +19,7 @@ from crm.store.checkpoint_journal import CheckpointJournal
 from crm.store.database import Database
 from tests.answering import answering, nobody, silence
 from tests.conftest import Databases
+from tests.forger import Forger, refitted, relisted
 from tests.logs import Clock, database_at, event, signer, until, writer_on
 from tests.premises import copied
 from tests.witnesses import COSIGNER, NOW, attending, witness
@@ -224,6 +226,141 @@ async def test_a_database_put_back_under_a_running_process(
     assert len(list((tmp_path / "w" / "evidence").iterdir())) == 2
     if not old.startswith("sqlite:"):
         databases.drop(old)
+
+
+# --- what somebody with the database writes ---------------------------------------------------------------------------
+
+FORGED = "INSERT INTO audit_checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def errors(caplog: pytest.LogCaptureFixture, word: str) -> int:
+    """How many lines raise this alarm."""
+    return sum(record.levelname == "ERROR" and record.message.startswith(word) for record in caplog.records)
+
+
+def made_up(size: int, name: str = LOG.name) -> str:
+    """A note of the right form that no key of ours signed."""
+    return Signer(name, bytes(32)).sign(f"{name}\n{size}\n{'A' * 43}=\n")
+
+
+async def test_forged_rows_blind_nobody(
+    yard: Yard, database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows far ahead, among the true ones, and where the next would come: passed by, counted, and said once."""
+    forger, it = Forger(database_url), witness(tmp_path / "w", LOG)
+    with attending(it) as url:
+        publisher = yard.publisher(url)
+        await publisher.publish()
+        await publisher.visit()
+        line = f"\u2014 {COSIGNER.name} AAAAAAAA\n"
+        for size in (2**52, 5, *range(10, 10 + 2 * checkpoints.PAGE)):
+            row = (1, size, made_up(size), yard.clock.now + 10**12, line, yard.clock.now + 10**12)
+            await forger.run(FORGED, ORG, *row)
+        for size in (5, 50):
+            await yard.grow(size - publisher.logs[ORG].size)
+            yard.later()
+            await publisher.publish()
+            await publisher.visit()
+            assert (it.latest(LOG.name) or "").split("\n")[1] == str(size)
+    state = publisher.logs[ORG]
+    assert (state.published, state.covered, state.waiting_since) == (50, 50, None)
+    assert state.seen[COSIGNER.name][0] == 50
+    assert len(state.forged) >= 2
+    assert errors(caplog, "FORGED") == 1
+    assert yard.journal.notes()[ORG].split("\n")[1] == "50"
+
+
+async def test_forged_cosignatures_cover_nothing(yard: Yard, database_url: str) -> None:
+    """Lines that the witness's key did not make, and times that nobody signed, keep no log open."""
+    with nobody() as nowhere:
+        publisher = yard.publisher(nowhere, max_age=3_600)
+    await publisher.publish()
+    await publisher.visit()
+    stranger = Cosigner(COSIGNER.name, bytes(32))
+    other = COSIGNER.cosign("another text\n", NOW)
+    text = (await checkpoints.newest(yard.database, ORG))[0].note.partition("\n\n")[0] + "\n"
+    for line in (f"\u2014 {COSIGNER.name} AAAAAAAA\n", stranger.cosign(text, NOW), other, "\n\u2028nonsense"):
+        yard.later(1_000)
+        forged = "UPDATE audit_checkpoint SET cosignatures = ?, witnessed_at = ?, published_at = ?"
+        await Forger(database_url).run(forged, line, yard.clock.now, yard.clock.now)
+        await publisher.visit()
+        assert publisher.logs[ORG].covered == 0
+        assert COSIGNER.name not in publisher.logs[ORG].seen
+    assert publisher.overdue(ORG)
+    genuine = COSIGNER.cosign(text, NOW)
+    await Forger(database_url).run("UPDATE audit_checkpoint SET cosignatures = ?", other + "junk" + "\n" + genuine)
+    await publisher.visit()
+    assert not publisher.overdue(ORG)
+    assert publisher.logs[ORG].covered == 3
+
+
+async def test_the_end_of_another_log(yard: Yard, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A signed end of another log of ours, or an unsigned one, is not published under this one's name, and is said."""
+    text = f"heed.test/south/1\n3\n{'A' * 43}=\n"
+    for number, note in enumerate((signer("south", 1).sign(text), made_up(3)), start=1):
+        await Forger(database_url).run("UPDATE audit_head SET checkpoint = ? WHERE org = ?", note, ORG)
+        publisher = yard.publisher()
+        await publisher.publish()
+        await publisher.publish()
+        assert errors(caplog, "FORGED") == number
+    assert yard.journal.notes() == {}
+    assert await sizes(yard) == []
+
+
+@pytest.mark.parametrize("key", [False, True])
+async def test_a_log_that_is_rewritten_under_a_running_process(
+    yard: Yard, database_url: str, caplog: pytest.LogCaptureFixture, key: bool
+) -> None:
+    """With the key of the log or without, and grown since: the log closes, and the journal stays as it is."""
+    publisher = yard.publisher()
+    await publisher.publish()
+    before = yard.journal.path.read_bytes()
+    forger = Forger(database_url)
+    forged = refitted(relisted(await forger.read(), list.reverse), key=key)
+    forged["audit_checkpoint"] = []
+    await forger.write(forged)
+    with suppress(AuditUnavailable):
+        await yard.grow(1)
+    yard.later()
+    assert not publisher.overdue(ORG)
+    for _ in range(2):
+        await publisher.publish()
+    assert publisher.overdue(ORG)
+    assert not publisher.overdue("south")
+    assert errors(caplog, "FORK DETECTED") == 1
+    assert yard.journal.path.read_bytes() == before
+    assert await sizes(yard) == []
+
+
+@pytest.mark.parametrize("lost", ["some", "all"])
+async def test_a_log_that_lost_its_end_under_a_running_process(
+    yard: Yard, database_url: str, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    """Put back to what it once was, signature and all, or gone: the journal remembers more, and the log closes."""
+    forger = Forger(database_url)
+    old = await forger.read()
+    await yard.grow(2)
+    publisher = yard.publisher()
+    await publisher.publish()
+    before = yard.journal.path.read_bytes()
+    await forger.write(old if lost == "some" else {table: [] for table in old})
+    await publisher.publish()
+    assert publisher.overdue(ORG)
+    assert errors(caplog, "ROLLBACK DETECTED") == 1
+    assert yard.journal.path.read_bytes() == before
+
+
+async def test_a_journal_that_cannot_be_read_stops_no_witness(yard: Yard, tmp_path: Path) -> None:
+    """What was recorded is still published and cosigned; the journal's own trouble is told to whoever asked."""
+    it = witness(tmp_path / "w", LOG)
+    yard.journal.path.parent.mkdir()
+    yard.journal.path.write_bytes(b"nonsense\n")
+    with attending(it) as url:
+        publisher = yard.publisher(url)
+        with pytest.raises(Unsafe, match="damaged"):
+            await publisher.publish()
+        await publisher.visit()
+    assert (it.latest(LOG.name) or "").split("\n")[1] == "3"
 
 
 # --- the journal ------------------------------------------------------------------------------------------------------
