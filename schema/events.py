@@ -119,8 +119,14 @@ class AccessEventFilter(graphene.InputObjectType):
     actor = graphene.String(description="Only events of this subject.")
     token_id = graphene.String(description="Only events of the session with this token id; needs `actor`.")
     outcome = enums.AccessOutcome(description="Only events that ended so.")
-    purpose = enums.PurposeOfUse(description="Only events with this purpose of use.")
-    act = graphene.String(name="action", description="Only events of this action, such as `read`.")
+    purpose = enums.PurposeOfUse(description="Only events with this purpose of use. Bounded in time as `action` is.")
+    act = graphene.String(
+        name="action",
+        description=(
+            "Only events of this action, such as `read`. Without `patientId`, `auditSubject`, `actor`, `requestId` of "
+            "31 days at most, the last ones where `from` is omitted; more is VALIDATION_FAILED, rule `span_too_long`."
+        ),
+    )
     request_id = graphene.String(description="Only events of the request with this X-Request-Id.")
     flags = graphene.List(
         graphene.NonNull(AccessFlag), description="Only events with at least one of these circumstances."

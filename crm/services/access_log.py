@@ -10,7 +10,7 @@ from auth.errors import AuthError
 from auth.policy import Action
 from crm.audit.event import Act, Outcome
 from crm.errors import Invalid
-from crm.services.log_questions import understood
+from crm.services.log_questions import understood, walkable
 from crm.services.profiles import Page, decode_cursor, encode_cursor
 from crm.services.refusals import EACH_SECOND, Refusals
 from crm.services.request import Request
@@ -49,7 +49,8 @@ class AccessLog:
     ) -> Page:
         """Access events of the actor's organisation, newest first. The look itself is recorded, with its count.
 
-        `question` as in `crm.services.log_questions`. Raises `Invalid` for what is malformed in it, and for a cursor.
+        `question` as in `crm.services.log_questions`; by action or purpose alone it is about at most a month, the last
+        one where it does not say. Raises `Invalid` for a longer time, for what is malformed, and for a cursor.
         """
         rule = await self.admit(actor, request)
         database = self._store.database
@@ -57,7 +58,7 @@ class AccessLog:
         async with self._store.reading(request.context(actor, rule), Act.AUDIT_READ) as unit:
             found: list[LoggedEvent] = []
             position = place_of(after)
-            asked = await understood(fetch, actor.org, question)
+            asked = walkable(await understood(fetch, actor.org, question), unit.now)
             if not asked.nothing:
                 found = await log_reading.events(database, asked.org, asked.chosen, first + 1, position)
             shown = found[:first]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,10 +13,14 @@ from crm.store.database import Fetch
 from crm.store.log_reading import EventFilter
 from crm.store.subjects import subjects_of
 
-__all__ = ["DAY", "Asked", "micros", "understood"]
+__all__ = ["DAY", "SPAN", "Asked", "bounded", "micros", "understood", "walkable"]
 
 DAY: Final = 86_400_000_000
 """Microseconds of a day."""
+SPAN: Final = 31 * DAY
+"""How much of an organisation's log is walked through at once."""
+SPAN_OF_ACTOR: Final = 366 * DAY
+"""How much of one actor's part; of one patient, one request or one session it may be everything."""
 
 _SUBJECT = re.compile(r"[0-9a-f]{32}")
 
@@ -62,6 +66,33 @@ async def understood(fetch: Fetch, org: str, question: Mapping[str, Any]) -> Ask
         **times,
     )
     return Asked(NOBODY if question.get("unattributed") else org, chosen, unknown)
+
+
+def bounded(asked: Asked, now: int) -> Asked:
+    """The same question about a time that can be added up: the last of that length where it does not say.
+
+    Raises `Invalid` for a longer one.
+    """
+    chosen = asked.chosen
+    if chosen.patient is not None or chosen.request is not None or chosen.token is not None:
+        return asked
+    longest = SPAN if chosen.actor is None else SPAN_OF_ACTOR
+    until = now + 1 if chosen.until is None else chosen.until
+    since = until - longest if chosen.since is None else chosen.since
+    if until - since > longest:
+        raise Invalid("filter.from", "span_too_long")
+    return replace(asked, chosen=replace(chosen, since=since, until=until))
+
+
+def walkable(asked: Asked, now: int) -> Asked:
+    """The same question about a time through which a page of events can be looked for.
+
+    Action and purpose have no index: where they are rare, and no patient, actor or request narrows the question, every
+    event of that time is looked at. So it is bounded as sums are. Raises `Invalid` for a longer one.
+    """
+    chosen = asked.chosen
+    walks = chosen.act is not None or chosen.purpose is not None
+    return bounded(asked, now) if walks and chosen.actor is None else asked
 
 
 def micros(text: str | None, path: str) -> int | None:

@@ -1,7 +1,7 @@
 """What officers add up: who did how much, who did more than before, and what was disclosed. Each leaves one event."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -11,7 +11,7 @@ from crm.audit.entry import OUTCOMES
 from crm.audit.event import FLAGS, Act, rfc3339
 from crm.errors import Erased, Invalid, NotFound
 from crm.services.access_log import AccessLog
-from crm.services.log_questions import DAY, Asked, micros, understood
+from crm.services.log_questions import DAY, SPAN, bounded, micros, understood
 from crm.services.request import Request
 from crm.store import log_rollup, log_summing, organisations
 from crm.store.log_summing import Disclosed, Sum
@@ -20,10 +20,6 @@ from crm.store.unit import Store
 
 __all__ = ["Answered", "Dimension", "Questions"]
 
-SPAN: Final = 31 * DAY
-"""How much of an organisation's log is added up at once."""
-SPAN_OF_ACTOR: Final = 366 * DAY
-"""How much of one actor's part; of one patient, one request or one session it may be everything."""
 LOOK_BACK: Final = 2192 * DAY
 """Six years: the time for which a patient may ask to whom something was disclosed, 45 CFR 164.528(a)."""
 HISTORY: Final = 90
@@ -83,7 +79,7 @@ class Questions:
         async with self._store.reading(request.context(actor, rule), Act.AUDIT_READ) as unit:
             if not 1 <= first <= DISCLOSURES:
                 raise Invalid("first", "out_of_range")
-            asked = _bounded(await understood(fetch, actor.org, question), unit.now)
+            asked = bounded(await understood(fetch, actor.org, question), unit.now)
             found: list[Sum] = []
             if not asked.nothing:
                 found = await log_summing.summary(database, asked.org, asked.chosen, dimensions, first + 1)
@@ -163,19 +159,6 @@ class Questions:
             unit.remark(cnt=len(found[:DISCLOSURES]), pat=subject)
         rows = [_disclosure(each) for each in found[:DISCLOSURES]]
         return Answered(rows, len(found) <= DISCLOSURES, _text(since), _text(until))
-
-
-def _bounded(asked: Asked, now: int) -> Asked:
-    """The same question about a time that can be added up. Raises `Invalid` for one that is too long."""
-    chosen = asked.chosen
-    if chosen.patient is not None or chosen.request is not None or chosen.token is not None:
-        return asked
-    longest = SPAN if chosen.actor is None else SPAN_OF_ACTOR
-    until = _default(chosen.until, now + 1)
-    since = _default(chosen.since, until - longest)
-    if until - since > longest:
-        raise Invalid("filter.from", "span_too_long")
-    return replace(asked, chosen=replace(chosen, since=since, until=until))
 
 
 def _default(given: int | None, otherwise: int) -> int:

@@ -171,6 +171,29 @@ async def test_circumstances_and_sessions(served: Client, day: Day) -> None:
     assert {each["patientId"] for each in await found(auditSubject=day.subject, actor="ann")} == {day.one}
 
 
+@pytest.mark.parametrize("chosen", [{"action": "update"}, {"purpose": "HPAYMT"}])
+async def test_what_walks_through_time_is_bounded(served: Client, day: Day, chosen: dict[str, str]) -> None:
+    """By action or purpose alone: a month, the last one by default; what has an index narrows it, and sets it free."""
+    since = {"from": "2020-01-01T00:00:00Z"}
+    variables = {"filter": {**chosen, **since}}
+    answer, [leaf] = await served.watched(EVENTS, Role.COMPLIANCE_OFFICER, variables=variables)
+    refusal = {"code": "VALIDATION_FAILED", "field": "filter.from", "rule": "span_too_long"}
+    assert (answer.json()["data"], answer.json()["errors"][0]["extensions"]) == ({"accessEvents": None}, refusal)
+    assert (leaf["act"], leaf["out"], leaf["why"]) == ("audit.read", "denied", "VALIDATION_FAILED")
+    month = {"from": "2020-01-01T00:00:00Z", "to": "2020-02-01T00:00:00Z"}
+    for allowed in (
+        chosen,
+        chosen | month,
+        chosen | since | {"patientId": day.one},
+        chosen | since | {"auditSubject": day.subject},
+        chosen | since | {"requestId": "r"},
+        since,
+    ):
+        await served.data(EVENTS, Role.COMPLIANCE_OFFICER, variables={"filter": allowed})
+    wide = {"from": "2026-01-01T00:00:00Z", "to": "2026-12-31T00:00:00Z", "actor": "ann"}
+    await served.data(EVENTS, Role.COMPLIANCE_OFFICER, variables={"filter": chosen | wide})
+
+
 async def test_disclosures(served: Client, day: Day) -> None:
     """Who was given what, when first and last, and how often; of the other patient, nothing."""
     found = (await served.data(ACCOUNTING, Role.PRIVACY_OFFICER, variables={"id": day.one}))["accountingOfDisclosures"]
