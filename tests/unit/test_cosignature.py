@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from crm.crypto.cosignature import COSIGNATURE, Cosigner, cosigned_at, lines_of
+from crm.crypto.cosignature import COSIGNATURE, Cosigner, cosigned_at, good_lines, lines_of
 from crm.crypto.note import Signer, open_note, parsed, verifier_key, with_signatures
 from crm.errors import Tampered
 
@@ -121,3 +121,14 @@ def test_a_signature_is_no_cosignature() -> None:
         cosigned_at(NOTE, SIGNER.verifier_key)
     with pytest.raises(RuntimeError, match="type"):
         open_note(COSIGNED, twin.verifier_key)
+
+
+def test_good_lines_among_others() -> None:
+    """Each is judged alone: made-up ones in the same name, those of other texts, and nonsense take nothing away."""
+    good = COSIGNED.rpartition("\n\n")[2].splitlines(keepends=True)[-1]
+    name = f"\u2014 {COSIGNER.name}"
+    noise = f"{name} AAAAAAAA\n\u2028\n\n{COSIGNER.cosign('another text' + chr(10), 5)}{name}"
+    assert good_lines(TEXT, noise, COSIGNER.verifier_key) == {}
+    found = good_lines(TEXT, f"{noise}\n{good}{noise}", COSIGNER.verifier_key)
+    assert found == {good: cosigned_at(COSIGNED, COSIGNER.verifier_key)}
+    assert good_lines(TEXT, good, WITNESS) == {}
