@@ -16,6 +16,8 @@ from crm.audit.tree import EMPTY, verify_consistency, verify_inclusion
 from crm.audit.writer import Seal
 from crm.crypto.note import open_note
 from crm.errors import Tampered
+from crm.services.access_log import AccessLog
+from crm.services.evidence import Evidence
 from crm.store import checkpoints
 from crm.store.database import Database
 from crm.store.log import LogSink
@@ -23,8 +25,9 @@ from tests.asking import question
 from tests.client import Client, client
 from tests.conftest import Databases
 from tests.forger import Forger
-from tests.house import ORG, OTHER_ORG, now
+from tests.house import ORG, OTHER_ORG, REQUEST, actor, now
 from tests.logs import START, signer, verifier_key
+from tests.witnesses import COSIGNER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -309,3 +312,30 @@ async def test_places_are_whole_numbers(served: Client, literal: str, accepted: 
     assert codes == ([] if accepted else ["GRAPHQL_VALIDATION_FAILED"])
     beyond = "{ auditInclusionProof(seq: 9007199254740991) { index } }"
     assert await served.codes(beyond, Role.PRIVACY_OFFICER) == ["NOT_FOUND"]
+
+
+async def test_made_up_checkpoints_are_not_shown(databases: Databases, shared_engine: str, tmp_path: Path) -> None:
+    """Rows far ahead, or where the end of the log is, that our key did not sign: the true ones are told instead."""
+    url = databases.create(shared_engine)
+    async with client(url, tmp_path) as it:
+        await it.house.log.append(ORG, [Event(Act.READ), Event(Act.READ)])
+        true = await ask(it, NEWEST)
+        witnessed = NEWEST.replace("auditCheckpoint", "auditCheckpoint(witnessed: true)")
+        row = "INSERT INTO audit_checkpoint VALUES (?, ?, ?, ?, ?, ?, ?)"
+        for size in (2, 2**52):
+            note = f"{true['origin']}\n{size}\n{'A' * 43}=\n\n\u2014 {true['origin']} {'A' * 92}\n"
+            await Forger(url, ORG).run(row, ORG, 1, size, note, START, "\u2014 witness.test AAAAAAAA\n", START)
+        assert await ask(it, witnessed) is None
+        assert await ask(it, NEWEST) == true
+        whole = await ask(it, WHOLE)
+        assert (whole["published"], whole["witnessed"]) == (None, None)
+        # The true row in the place of a made-up one, and a line of a witness that is known beside one that lies.
+        await checkpoints.publish(it.house.database, ORG, 1, 2, true["note"], START)
+        good = COSIGNER.cosign(true["note"].partition("\n\n")[0] + "\n", START // 1_000_000)
+        store = it.house.services.store
+        evidence = Evidence(store, AccessLog(store), verifier_key, [COSIGNER.verifier_key])
+        for lines, shown in (("\u2014 witness.test/w1 AAAAAAAA\n", None), (good, [good.rstrip("\n")])):
+            await checkpoints.cosign(it.house.database, ORG, 1, 2, lines, START + 1)
+            found = await evidence.checkpoint(actor(Role.COMPLIANCE_OFFICER), REQUEST, witnessed=True)
+            assert (found and found["cosignatures"]) == shown
+    databases.drop(url)
