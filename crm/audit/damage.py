@@ -42,6 +42,7 @@ class LogFault(StrEnum):
     GRANT_UNKNOWN = "grant_unknown"
     GRANT_WRONG = "grant_wrong"
     REVIEW_WRONG = "review_wrong"
+    DERIVED_WRONG = "derived_wrong"
     ROLLBACK = "rollback"
     FORK = "fork"
 
@@ -74,6 +75,7 @@ MEANINGS: Final[Mapping[LogFault, str]] = {
     LogFault.GRANT_UNKNOWN: "a look under a break-glass grant that was not given to this person for this patient then",
     LogFault.GRANT_WRONG: "a stored break-glass grant is not as the event says by which it was given",
     LogFault.REVIEW_WRONG: "a stored review of a break-glass grant is not as its event says",
+    LogFault.DERIVED_WRONG: "the sums of a person's day are not those of the events; `audit recount` counts them anew",
     LogFault.ROLLBACK: "ROLLBACK: the log is smaller than it was when it signed a checkpoint",
     LogFault.FORK: "FORK: the log signed a checkpoint over other events than these",
 }

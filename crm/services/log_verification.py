@@ -21,6 +21,7 @@ from crm.crypto.note import open_note, parsed
 from crm.errors import Tampered
 from crm.store import log_verifying as stored
 from crm.store.database import Database, Fetch
+from crm.store.log_days import differing
 
 __all__ = ["Advance", "KeyOf", "Outside", "VerifiedLog", "verify_log"]
 
@@ -194,6 +195,9 @@ class _Visit:
         if found.pruned and found.pruned_by is None:
             self._damages.add(LogFault.PRUNE_UNEXPLAINED, 0)
         self._epochs()
+        if found.sound:  # else nobody knows what to count, and the sums are the least trouble
+            for day, actor in await differing(self._fetch):
+                self._damages.add(LogFault.DERIVED_WRONG, part=f"day {day}, {actor}")
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
