@@ -20,6 +20,9 @@ class LogFault(StrEnum):
     EVENT_BEYOND = "event_beyond"
     EVENT_UNPRUNED = "event_unpruned"
     LEAF_MALFORMED = "leaf_malformed"
+    ORG_WRONG = "org_wrong"
+    WAY_WRONG = "way_wrong"
+    STRANGERS_WAIT = "strangers_wait"
     HASH_WRONG = "hash_wrong"
     ID_WRONG = "id_wrong"
     ID_REPEATED = "id_repeated"
@@ -53,6 +56,9 @@ MEANINGS: Final[Mapping[LogFault, str]] = {
     LogFault.EVENT_BEYOND: "events stand behind the end of the log",
     LogFault.EVENT_UNPRUNED: "events stand where everything was pruned",
     LogFault.LEAF_MALFORMED: "the leaf is none that the log writes",
+    LogFault.ORG_WRONG: "the event is one of another organisation",
+    LogFault.WAY_WRONG: "the event was taken from the outbox, where events of its kind never wait",
+    LogFault.STRANGERS_WAIT: "rows wait to be numbered that the service did not write; they never are",
     LogFault.HASH_WRONG: "the stored hash is not that of the leaf",
     LogFault.ID_WRONG: "the id is not that of the leaf",
     LogFault.ID_REPEATED: "two events have the same id",

@@ -68,13 +68,15 @@ class Renewal(NamedTuple):
 class Recount:
     """The recount of one log of which the events from `pruned` on are kept; `damages` is what came of it.
 
-    `wanted` are sizes at which the root is asked for afterwards (`roots`). `prunes` are the minimum indexes that prune
-    events announced, by the events' numbers.
+    `org` is whose log it is, None where actors of any organisation may stand in it. `wanted` are sizes at which the
+    root is asked for afterwards (`roots`). `prunes` are the minimum indexes that prune events announced, by the events'
+    numbers.
     """
 
     pruned: int
     wanted: frozenset[int] = frozenset()
     damages: Damages = field(default_factory=Damages)
+    org: str | None = None
     events: int = 0
     prunes: dict[int, int] = field(default_factory=dict)
     renewals: list[Renewal] = field(default_factory=list)
@@ -186,6 +188,8 @@ class Recount:
             self.damages.add(LogFault.INDEX_WRONG, seq, part=", ".join(wrong))
         if not counts:
             self.damages.add(LogFault.RUN_BROKEN, seq)
+        if self.org is not None and content.get("who", {}).get("org", self.org) != self.org:
+            self.damages.add(LogFault.ORG_WRONG, seq)
         if "sealed" in content:
             seals.append(Seal(seq, (str(content.get("ref", "")), index.act), str(content["sealed"])))
         if index.act in {Act.PRUNE, Act.BOOT}:
@@ -195,6 +199,9 @@ class Recount:
     def _turning_point(self, seq: int, act: str, content: Mapping[str, Any]) -> None:
         """An event that says why the log is not what it was: its beginning was pruned, or it began anew."""
         count, old = content.get("cnt"), content.get("old")
+        if "for" in content["src"] and (act == Act.PRUNE or content.get("why") == RENEWED):
+            self.damages.add(LogFault.WAY_WRONG, seq)
+            return
         if act == Act.PRUNE and content["out"] == "ok" and isinstance(count, int):
             self.prunes[seq] = count
         if act == Act.BOOT and content.get("why") == RENEWED and isinstance(old, Mapping):

@@ -17,8 +17,9 @@ from crm.audit.damage import Damages, LogFault
 from crm.audit.recount import Mark, Recount, Seal
 from crm.audit.tiles import WIDTH
 from crm.crypto.cosignature import cosigned_at
-from crm.crypto.note import open_note, parsed
+from crm.crypto.note import Signer, open_note, parsed
 from crm.errors import Tampered
+from crm.services.refusals import NOBODY
 from crm.store import log_verifying as stored
 from crm.store.database import Database, Fetch
 from crm.store.log_days import differing
@@ -91,14 +92,16 @@ async def verify_log(
     outside: Sequence[Outside],
     witnesses: Mapping[str, str],
     advance: Advance,
+    stamper: Signer | None = None,
 ) -> VerifiedLog:
     """Verifies the log of an organisation; `base` is what the names of logs begin with.
 
     `outside` are checkpoints of this log, in any of its epochs. `witnesses` are verifier keys of those whose
-    cosignatures the database keeps, by their names. Raises KeyUnavailable, StoreUnavailable.
+    cosignatures the database keeps, by their names. `stamper` knows the rows of the outbox that are ours
+    (`crm/store/log_outbox.py`); without it they are believed. Raises KeyUnavailable, StoreUnavailable.
     """
     begun = time.monotonic()
-    visit = _Visit(partial(database.fetch, org), org, base, key_of, witnesses)
+    visit = _Visit(partial(database.fetch, org), org, base, key_of, witnesses, stamper)
     await visit.begin()
     await visit.walk(outside, advance)
     await visit.end()
@@ -109,13 +112,22 @@ async def verify_log(
 class _Visit:
     """One run over one log."""
 
-    def __init__(self, fetch: Fetch, org: str, base: str, key_of: KeyOf, witnesses: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        org: str,
+        base: str,
+        key_of: KeyOf,
+        witnesses: Mapping[str, str],
+        stamper: Signer | None,
+    ) -> None:
         self.found = VerifiedLog(org, origin_of(base, org, 1))
         self._damages = self.found.damages
         self._fetch = fetch
         self._origin = partial(origin_of, base, org)
         self._key_of = key_of
         self._witnesses = witnesses
+        self._stamper = stamper
         self._spoken: set[tuple[str, str]] = set()
         self._signed_over = False
 
@@ -127,7 +139,10 @@ class _Visit:
         found = self.found
         self._words = await stored.words(self._fetch)
         self._grants = await stored.grants(self._fetch)
-        waiting = await stored.waiting(self._fetch)
+        rows = await stored.waiting(self._fetch, found.org, self._stamper)
+        waiting = [each for each in rows if each.ours]
+        if strangers := len(rows) - len(waiting):
+            self._damages.add(LogFault.STRANGERS_WAIT, part=f"{strangers} of them")
         self._promised = {words for each in waiting if (words := each.words) is not None}
         self._coming = {reference for each in waiting if (reference := each.reference) is not None}
         found.waiting, found.oldest = len(waiting), min((each.created_at for each in waiting), default=None)
@@ -158,7 +173,8 @@ class _Visit:
         found, ends = self.found, self._ends
         marks = self._outside(outside)
         wanted = frozenset(mark.size for mark, _, _ in marks)
-        self._recount = recount = Recount(found.pruned, wanted, self._damages)
+        own = None if found.org == NOBODY else found.org
+        self._recount = recount = Recount(found.pruned, wanted, self._damages, own)
         recount.begin(await self._published(BEFORE_ALL, 0))
         # A head may claim any size; behind the last event there is nothing to walk over.
         behind = max(found.pruned, min(found.size, 0 if ends.last is None else ends.last + 1))

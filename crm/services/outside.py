@@ -124,11 +124,11 @@ class Outside:
         lost = max((each.checkpoint for each in known), key=_age, default=None)
         if head is not None and head.note and epoch_of(head.note.partition("\n")[0]) < head.epoch:
             return Trouble(org, f"the log of {org} was to begin anew, and did not: run `audit renew --org {org}`", lost)
-        if head is not None and not await self._sound(org, head):
+        if head is not None and not await self._sound(org, head, known=bool(known)):
             return Trouble(
                 org,
-                f"FORK DETECTED: the log of {org} is not what its own checkpoint says: somebody changed it; run "
-                "`audit verify`, and put back a copy that is whole",
+                f"FORK DETECTED: the log of {org} is not what its own checkpoint says: somebody changed it, or "
+                "HEED_LOG_ORIGIN; run `audit verify`, and put back a copy that is whole",
                 lost,
             )
         size, epoch = (head.size, head.epoch) if head else (0, 1)
@@ -154,18 +154,22 @@ class Outside:
                 )
         return None
 
-    async def _sound(self, org: str, head: LogHead) -> bool:
-        """Whether size, edge, tiles and signed checkpoint of a log say the same."""
+    async def _sound(self, org: str, head: LogHead, *, known: bool) -> bool:
+        """Whether size, edge, tiles and the checkpoint that this log, and no other, signed say the same.
+
+        One that is `known` outside was signed before.
+        """
         try:
             root = Frontier(head.size, head.frontier).root()
             if root != await self._root(org, head.size):
                 return False
             if head.note is None:  # of a release that signed none; the next batch will
+                if known:
+                    return False
                 _log.warning("the log of %s has %d events and no signature yet", org, head.size)
                 return True
-            origin = head.note.partition("\n")[0]
-            signed = parse(open_note(head.note, self._key_of(origin)))
-            return (signed.size, signed.root, epoch_of(origin)) == (head.size, root, head.epoch)
+            origin = origin_of(self._base, org, head.epoch)
+            return parse(open_note(head.note, self._key_of(origin))) == Checkpoint(origin, head.size, root)
         except Tampered:
             return False
 

@@ -93,6 +93,7 @@ _GROW = prepare_growth(
         audit_head.c.size == bindparam("old_size"),
         audit_head.c.epoch == bindparam("old_epoch"),
         audit_head.c.frontier == bindparam("old_frontier"),
+        audit_head.c.checkpoint.is_not_distinct_from(bindparam("old_checkpoint")),
     )
     .values(
         size=bindparam("new_size"),
@@ -148,7 +149,7 @@ class Head(NamedTuple):
     tree: Frontier
     epoch: int
     now: int
-    note: str | None = None
+    note: str | None
 
 
 class _Left(NamedTuple):
@@ -157,6 +158,7 @@ class _Left(NamedTuple):
     size: int
     frontier: bytes
     epoch: int
+    note: str
     now: int
     at: float
     alone: bool
@@ -164,7 +166,7 @@ class _Left(NamedTuple):
     def head(self) -> Head:
         """The end as it must be if nobody has moved it since."""
         passed = int((time.monotonic() - self.at) * 1e6)
-        return Head(self.size, Frontier(self.size, self.frontier), self.epoch, self.now + passed)
+        return Head(self.size, Frontier(self.size, self.frontier), self.epoch, self.now + passed, self.note)
 
 
 class LogSink:
@@ -200,17 +202,18 @@ class LogSink:
         head = left.head()
         grow = self._growth(org, head, seal(drafts, head.now))
         found = await self._database.grow(org, grow)
-        return _left(head, found[0]["db_time"], alone=True) if found else None
+        return _left(head, grow, found[0]["db_time"], alone=True) if found else None
 
     def _batch(self, org: str, left: _Left | None, drafts: Sequence[Draft], seal: Seal) -> Work[_Left]:
         head = yield from _lock_head()
-        if left is None or left[:3] != (head.size, head.tree.octets(), head.epoch):
+        if left is None or left[:4] != (head.size, head.tree.octets(), head.epoch, head.note):
             yield from self._trusted(org, head, renewing=_renews(drafts))
         entries = seal((yield from _still_to_log(drafts)), head.now)
-        if not (yield self._growth(org, head, entries)):
+        grow = self._growth(org, head, entries)
+        if not (yield grow):
             raise RuntimeError("the head of the log moved while it was locked")
         yield from _complete_tiles(head.size, head.tree.size)
-        return _left(head, head.now, alone=left is not None and left.size == head.size)
+        return _left(head, grow, head.now, alone=left is not None and left.size == head.size)
 
     def _trusted(self, org: str, head: Head, *, renewing: bool) -> Work[None]:
         """Returns where a head that this process did not leave may be built on, and signed with what is built.
@@ -237,7 +240,12 @@ class LogSink:
     def _growth(self, org: str, head: Head, entries: Sequence[Entry]) -> Grow:
         """Appends the entries to the tree of `head`, and says how the database follows."""
         signer = self._signer(org, head.epoch)
-        old = {"old_size": head.size, "old_epoch": head.epoch, "old_frontier": head.tree.octets()}
+        old = {
+            "old_size": head.size,
+            "old_epoch": head.epoch,
+            "old_frontier": head.tree.octets(),
+            "old_checkpoint": head.note,
+        }
         for entry in entries:
             head.tree.append(entry.leaf_hash)
         checkpoint = Checkpoint(signer.name, head.tree.size, head.tree.root())
@@ -284,9 +292,12 @@ def _renews(drafts: Sequence[Draft]) -> bool:
     return content.get("act") == Act.BOOT and content.get("why") == RENEWED
 
 
-def _left(head: Head, now: int, *, alone: bool) -> _Left:
+def _left(head: Head, grow: Grow, now: int, *, alone: bool) -> _Left:
     """How a log is left whose tree has grown from `head`."""
-    return _Left(head.tree.size, head.tree.octets(), head.epoch, now, time.monotonic(), alone)
+    new = grow.params
+    return _Left(
+        new["new_size"], new["new_frontier"], head.epoch, new["new_checkpoint"], now, time.monotonic(), alone
+    )  # fmt: skip
 
 
 async def lock_head(connection: Connection) -> Head:

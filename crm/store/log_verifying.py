@@ -13,7 +13,9 @@ from sqlalchemy.sql.selectable import ScalarSelect
 from crm.audit.emergencies import StoredGrant
 from crm.audit.recount import COLUMNS, StoredTile
 from crm.audit.tiles import HEIGHT, Tile, full_tiles
+from crm.crypto.note import Signer
 from crm.store.database import Fetch
+from crm.store.log_outbox import is_ours
 from crm.store.statements import any_of, prepare
 from crm.store.tables import (
     audit_checkpoint,
@@ -129,7 +131,11 @@ _GRANTS = prepare(
     .order_by(break_glass.c.id)
     .limit(bindparam("rows", type_=BigInteger))
 )
-_WAITING = prepare(select(audit_outbox.c.leaf, audit_outbox.c.created_at).where(audit_outbox.c.org == _ORG))
+_WAITING = prepare(
+    select(audit_outbox.c.id, audit_outbox.c.leaf, audit_outbox.c.created_at, audit_outbox.c.stamp).where(
+        audit_outbox.c.org == _ORG
+    )
+)
 
 
 class Ends(NamedTuple):
@@ -159,10 +165,11 @@ class Published(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """An event that waits to be numbered; `created_at` is microseconds since 1970."""
+    """An event that waits to be numbered; `created_at` is microseconds since 1970, `ours` says that its stamp fits."""
 
     leaf: bytes
     created_at: int
+    ours: bool
 
     @property
     def words(self) -> tuple[str, str] | None:
@@ -275,6 +282,9 @@ async def grants(fetch: Fetch, page: int = 1_000) -> list[StoredGrant]:
             return found
 
 
-async def waiting(fetch: Fetch) -> list[Waiting]:
-    """The events that wait to be numbered."""
-    return [Waiting(bytes(row["leaf"]), row["created_at"]) for row in await fetch(_WAITING)]
+async def waiting(fetch: Fetch, org: str, stamper: Signer | None) -> list[Waiting]:
+    """The events that wait to be numbered. Without a `stamper` (`crm/store/log_outbox.py`) all pass for ours."""
+    return [
+        Waiting(bytes(row["leaf"]), row["created_at"], stamper is None or is_ours(stamper, org, row))
+        for row in await fetch(_WAITING)
+    ]

@@ -2,17 +2,21 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy import BigInteger, bindparam, or_, select
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
 from crm.store.database import NO_ORG, Connection, Database
 from crm.store.statements import prepare
-from crm.store.tables import organisation
+from crm.store.tables import audit_head, organisation
 
-__all__ = ["any_founded", "every", "note"]
+__all__ = ["any_founded", "every", "every_visible", "note"]
 
 _ONE: Final = prepare(select(organisation.c.org).limit(1))
 _EVERY: Final = prepare(select(organisation.c.org).order_by(organisation.c.org))
+# From no scope this is every log that the walls let anybody see: all on SQLite, none on PostgreSQL.
+_WITH_A_LOG: Final = prepare(
+    select(audit_head.c.org).where(or_(audit_head.c.org == bindparam("org"), bindparam("org") == NO_ORG))
+)
 # The PostgreSQL construct; both engines spell ON CONFLICT DO NOTHING alike.
 _NOTE: Final = prepare(
     insert_unless(organisation)
@@ -29,6 +33,15 @@ async def any_founded(database: Database) -> bool:
 async def every(database: Database) -> list[str]:
     """Every organisation, sorted. Raises StoreUnavailable."""
     return [row["org"] for row in await database.fetch(NO_ORG, _EVERY)]
+
+
+async def every_visible(database: Database) -> list[str]:
+    """Every organisation, and whoever was taken off the list but has a log that can be seen. Raises StoreUnavailable.
+
+    On PostgreSQL each sees its own log only; there a batch puts its organisation on the list again.
+    """
+    logs = {row["org"] for row in await database.fetch(NO_ORG, _WITH_A_LOG)}
+    return sorted({*await every(database), *logs})
 
 
 async def note(connection: Connection, now: int = 0) -> None:
