@@ -45,8 +45,7 @@ class Site:
         """More events, published as a serving process does."""
         async with database_at(self.url) as database:
             async with writer_on(database) as writer:
-                for number in range(count):
-                    await writer.append(ORG, [event(number)])
+                await writer.append(ORG, [event(number) for number in range(count)])
             publisher = Publisher(
                 database, self.journal, self.witnesses, key_of, clock=Clock(), every=0, witness_every=0
             )
