@@ -16,10 +16,13 @@ from crm.audit.entry import Draft, Entry, draft, number
 from crm.audit.event import Act, Event, rfc3339
 from crm.audit.tree import EMPTY
 from crm.errors import Unsafe
+from crm.services.believing import believing
 from crm.settings import Settings
-from crm.store import checkpoints, epochs, organisations, proofs
+from crm.store import epochs, organisations, proofs
 from crm.store.checkpoint_journal import CheckpointJournal
+from crm.store.checkpoints import Published
 from crm.store.log import LogSink, signer_of
+from crm.store.proofs import LogHead
 
 __all__ = ["Renewed", "lines", "newest", "renew"]
 
@@ -46,7 +49,7 @@ async def _of(it: House, org: str) -> dict[str, Any]:
     if head is None or head.note is None:
         return {}
     origin = head.note.partition("\n")[0]
-    witnessed = next(iter(await checkpoints.newest(it.database, org, witnessed=True)), None)
+    witnessed = await _witnessed(it, org, head)
     return {
         "org": org,
         "origin": origin,
@@ -61,6 +64,19 @@ async def _of(it: House, org: str) -> dict[str, Any]:
             "note": witnessed.note + witnessed.cosignatures,
         },
     }
+
+
+async def _witnessed(it: House, org: str, head: LogHead) -> Published | None:
+    """The newest checkpoint that a witness of the settings cosigned; without any, one that says it was cosigned."""
+    known = believing(
+        it.database, org, head, lambda origin: it.services.store.keys.log_signer(origin).verifier_key, lambda _row: None
+    )
+    witnesses = [witness.key for witness in it.settings.witnesses]
+    if known is not None:
+        async for row in known.newest(witnessed=True):
+            if not witnesses or any(known.cosigned(row, key) for key in witnesses):
+                return row
+    return None
 
 
 def lines(found: list[dict[str, Any]]) -> list[str]:

@@ -17,10 +17,10 @@ from crm.audit.bundle import CHECKPOINT, WITNESSED, beside, entries
 from crm.audit.event import Act
 from crm.audit.tiles import WIDTH, entries_path, path_of, width_of
 from crm.crypto.cosignature import cosigned_at, lines_of
-from crm.crypto.note import open_note
 from crm.errors import Tampered, Unsafe
+from crm.services.believing import believing
 from crm.services.request import Request
-from crm.store import checkpoints, proofs
+from crm.store import proofs
 from crm.store.checkpoints import Published
 from crm.store.leaves import leaves
 from crm.store.log import SignerOf
@@ -116,21 +116,22 @@ class Bundles:
 
     async def _cosigned(self, head: LogHead, key: str) -> tuple[int, str | None, dict[str, str]]:
         """The newest checkpoint that a known witness cosigned: its size, its note, and the witnesses' lines."""
-        for found in await checkpoints.newest(self._store.database, self._actor.org, witnessed=True):
-            if found.epoch == head.epoch and found.size <= head.size and (lines := self._lines(found, key)):
-                return found.size, found.note, lines
+        known = believing(self._store.database, self._actor.org, head, lambda _origin: key, lambda _row: None)
+        if known is not None:
+            async for found in known.newest(witnessed=True):
+                if lines := self._lines(found):
+                    return found.size, found.note, lines
         return 0, None, {}
 
-    def _lines(self, found: Published, key: str) -> dict[str, str]:
+    def _lines(self, found: Published) -> dict[str, str]:
         """The good lines of known witnesses, by their verifier keys."""
         whole, lines = found.note + found.cosignatures, {}
         try:
-            open_note(found.note, key)
             for witness in self._witnesses:
                 if line := lines_of(whole, witness):
                     cosigned_at(whole, witness)
                     lines[witness] = line
-        except Tampered:  # signed before the log's key was renewed, or not what a witness signed
+        except Tampered:  # not what a witness signed
             return {}
         return lines
 
