@@ -278,7 +278,10 @@ class _Visit:
             self.found.strangers |= names - self._witnesses.keys()
 
     def _outside(self, given: Sequence[Outside]) -> list[tuple[Mark, int, bool]]:
-        """Checkpoints from outside by size, with their epochs, and whether they were kept apart. Those that the log did not sign prove nothing of it."""
+        """Checkpoints from outside by size, with their epochs, and whether they were kept apart.
+
+        Those that the log did not sign prove nothing of it.
+        """
         origins = {self._origin(epoch): epoch for epoch in range(1, self.found.epoch + 1)}
         marks = []
         for each in given:
