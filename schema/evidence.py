@@ -114,8 +114,8 @@ class OwnAccessEvent(graphene.ObjectType):
         AuditInclusionProof,
         required=True,
         description="That this entry is in the log and cannot be taken out. Its leaf is given where the organisation "
-        "tells who asked, since it says so. Without it the proof shows that one event stands there which nobody can change "
-        "or take away, and the organisation can be asked to show that event.",
+        "tells who asked, since it says so. Without it the proof shows that one event stands there which nobody can "
+        "change or take away, and the organisation can be asked to show that event.",
     )
 
     @staticmethod
