@@ -407,6 +407,8 @@ class Events:
 
     runs: dict[str, int] = field(default_factory=dict)
     pruned: int = 0
+    renewals: list[tuple[int, str, int]] = field(default_factory=list)
+    """Where the log began anew after a restore: the event's number, the log that ended, and how many events it had."""
 
     def read(self, number: int, leaf: bytes, first: int) -> None:
         """Looks at one more event; `first` is the number of the oldest that is in the bundle. Raises Wrong."""
@@ -419,6 +421,9 @@ class Events:
         self.runs[node] = n
         if content["act"] == "prune" and content["out"] == "ok" and type(content.get("cnt")) is int:
             self.pruned = max(self.pruned, int(str(content["cnt"])))
+        old = content.get("old")
+        if content["act"] == "boot" and content.get("why") == "RENEWED" and isinstance(old, dict):
+            self.renewals.append((number, str(old.get("origin")), old["size"] if type(old.get("size")) is int else 0))
 
 
 # --- bundles (c2sp.org/tlog-tiles, with a few files beside it) -------------------------------------------------------
@@ -525,10 +530,19 @@ class Bundle:
             where = f"event {since} or one behind it" if since < self.size else "an event"
             raise Wrong(f"{where}: the tree of these events is not the one that the checkpoint signs")
 
-    def check_earlier(self, earlier: Checkpoint, what: str) -> None:
-        """That the log of an earlier checkpoint is the beginning of this one. Raises Wrong."""
+    def check_earlier(self, earlier: Checkpoint, what: str, events: Events) -> None:
+        """That the log of an earlier checkpoint is the beginning of this one. Raises Wrong.
+
+        A log that began anew keeps what it had; what it lost is explained as far as the event that says so goes.
+        """
         if earlier.origin != self.checkpoint.origin:
-            raise Wrong(f"{what} is of another log: {earlier.origin}")
+            known = [(number, lost) for number, origin, lost in events.renewals if origin == earlier.origin]
+            if not known or earlier.origin.rpartition("/")[0] != self.checkpoint.origin.rpartition("/")[0]:
+                raise Wrong(f"{what} is of another log: {earlier.origin}")
+            [(number, lost), *_] = known
+            if number < earlier.size <= lost:
+                say(f"{what}: of {earlier.size} events {number} were kept when the log began anew: event {number}")
+                return
         if earlier.size > self.size:
             raise Wrong(f"event {self.size}: missing: {what} has {earlier.size} events, and the bundle {self.size}")
         if self.root(earlier.size) != earlier.root:
@@ -609,11 +623,11 @@ def check_bundle(folder: Path, trust: Trust, earlier: Sequence[Path]) -> Bundle:
         )
     bundle.check_root()
     for file in earlier:
-        bundle.check_earlier(opened(usable(file), trust.keys, str(file)), str(file))
+        bundle.check_earlier(opened(usable(file), trust.keys, str(file)), str(file), events)
     seen = checkpoint
     if (folder / WITNESSED).exists():
         seen = opened(read(folder / WITNESSED, ""), trust.keys, f"the file {WITNESSED}")
-        bundle.check_earlier(seen, f"the file {WITNESSED}")
+        bundle.check_earlier(seen, f"the file {WITNESSED}", events)
     bundle.check_files()
     known = [Key.parse(line) for line in usable(folder / "vkeys").decode("utf-8", "replace").splitlines()]
     for each in {checkpoint.note: checkpoint, seen.note: seen}.values():

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +101,16 @@ def test_a_log_under_eyes_outside(place: dict[str, Any], tmp_path: Path) -> None
         assert "the log of demo goes on as heed.invalid/demo/2" in told
         assert "verifier key: heed.invalid/demo/2+" in told
         anew = checkpoint(watched)
+        bundle = tmp_path / "bundle"
+        done("audit", "bundle", "--out", bundle, "--org", "demo", **watched)
+        keys = ["--key", anew["verifier_key"], "--key", first["verifier_key"]]
+        for note, said in ((first["note"], "ALL WELL"), (seen["note"], "were kept when the log began anew")):
+            (tmp_path / "earlier").write_text(note)
+            program = [sys.executable, "-I", bundle / "audit-verify.py", "bundle", bundle, *keys]
+            ended = subprocess.run(
+                [*program, "--earlier", tmp_path / "earlier"], capture_output=True, text=True, check=False
+            )
+            assert (ended.returncode, said in ended.stdout) == (0, True), ended.stdout
         assert (anew["origin"], anew["size"]) == ("heed.invalid/demo/2", first["size"] + 1)
         assert eyes.get(f"/checkpoint/{'heed.invalid/demo/1'.replace('/', '%2F')}").text.splitlines()[1] > "0"
 
