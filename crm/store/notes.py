@@ -22,6 +22,9 @@ _QUESTIONS = frozenset({Act.READ, Act.QUERY})
 """Acts whose events of one unit share an id; imports and exports have the id of their request."""
 
 
+_OF_THE_CALLER = frozenset({"after_hours", "self_access"})
+
+
 @dataclass(slots=True)
 class Note:
     """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id.
@@ -68,8 +71,9 @@ class Note:
         }
 
     def _flags(self) -> tuple[str, ...]:
-        # Of somebody who was erased nothing shall stand under the name that still leads to the record.
-        known = () if self.record.status == "erased" else self.circumstances
+        known = self.circumstances
+        if self.record.status == "erased":  # nothing about the person shall stand under the name that still leads here
+            known = tuple(flag for flag in known if flag in _OF_THE_CALLER)
         flags = ("restricted",) if self.record.restricted else ()
         return (*known, *flags, "break_glass") if self.broken else (*known, *flags)
 
