@@ -31,7 +31,7 @@ from crm.store.statements import any_of, prepare, prepare_growth
 from crm.store.tables import audit_checkpoint, audit_event, audit_head, audit_outbox, audit_tile, organisation
 from crm.store.work import Grow, Work, step
 
-__all__ = ["Head", "LogSink", "SignerOf", "lock_head", "signer_of", "stage_rows"]
+__all__ = ["LEAF_HASHES", "TILE_ROOTS", "Head", "LogSink", "SignerOf", "lock_head", "signer_of", "stage_rows"]
 
 _LOGGER = logging.getLogger("heed.audit")
 
@@ -106,7 +106,7 @@ _GROW = prepare_growth(
 )
 if _GROW.columns != ("seq", "id", *Index._fields, "leaf", "leaf_hash"):
     raise RuntimeError("the columns of the log are not in the order in which its rows are made")
-_HASHES = prepare(
+LEAF_HASHES = prepare(
     select(audit_event.c.leaf_hash)
     .where(
         audit_event.c.org == bindparam("org"),
@@ -115,7 +115,7 @@ _HASHES = prepare(
     )
     .order_by(audit_event.c.seq)
 )
-_ROOTS = prepare(
+TILE_ROOTS = prepare(
     select(audit_tile.c.root)
     .where(
         audit_tile.c.org == bindparam("org"),
@@ -324,9 +324,9 @@ def _complete_tiles(before: int, after: int) -> Work[None]:
     for level, n in full_tiles(before, after):
         start, end = n * WIDTH, (n + 1) * WIDTH
         if level == 0:
-            found = yield step(_HASHES, start=start, end=end)
+            found = yield step(LEAF_HASHES, start=start, end=end)
         else:
-            found = yield step(_ROOTS, below=level - 1, start=start, end=end)
+            found = yield step(TILE_ROOTS, below=level - 1, start=start, end=end)
         hashes = [bytes(row[0]) for row in found]
         if len(hashes) != WIDTH or any(len(each) != HASH for each in hashes):
             raise Tampered("the tiles of a log")

@@ -13,8 +13,9 @@ from crm.audit.tiles import WIDTH, Tile, nodes_from, tile_of, width_of
 from crm.audit.tree import HASH, Range, consistency_ranges, hashed, inclusion_ranges, nodes_of
 from crm.errors import Tampered
 from crm.store.database import Database
+from crm.store.log import LEAF_HASHES, TILE_ROOTS
 from crm.store.statements import prepare
-from crm.store.tables import audit_event, audit_head, audit_tile
+from crm.store.tables import audit_head, audit_tile
 
 __all__ = ["LogHead", "consistency", "head", "inclusion", "inclusions", "root_at", "tile"]
 
@@ -34,25 +35,6 @@ _TILE = prepare(
         audit_tile.c.level == bindparam("at"),
         audit_tile.c.n == bindparam("number"),
     )
-)
-_LEAVES = prepare(
-    select(audit_event.c.leaf_hash)
-    .where(
-        audit_event.c.org == bindparam("org"),
-        audit_event.c.seq >= bindparam("start"),
-        audit_event.c.seq < bindparam("end"),
-    )
-    .order_by(audit_event.c.seq)
-)
-_ROOTS = prepare(
-    select(audit_tile.c.root)
-    .where(
-        audit_tile.c.org == bindparam("org"),
-        audit_tile.c.level == bindparam("below"),
-        audit_tile.c.n >= bindparam("start"),
-        audit_tile.c.n < bindparam("end"),
-    )
-    .order_by(audit_tile.c.n)
 )
 
 
@@ -94,9 +76,9 @@ async def tile(database: Database, org: str, place: Tile, size: int) -> bytes:
     if width == WIDTH:
         rows = await database.fetch(org, _TILE, at=level, number=n)
     elif level == 0:
-        rows = await database.fetch(org, _LEAVES, start=n * WIDTH, end=n * WIDTH + width)
+        rows = await database.fetch(org, LEAF_HASHES, start=n * WIDTH, end=n * WIDTH + width)
     else:
-        rows = await database.fetch(org, _ROOTS, below=level - 1, start=n * WIDTH, end=n * WIDTH + width)
+        rows = await database.fetch(org, TILE_ROOTS, below=level - 1, start=n * WIDTH, end=n * WIDTH + width)
     hashes = b"".join(bytes(row[0]) for row in rows)
     if level == 0 and not hashes:
         # Its events were pruned, and the tile has become full since: its first hashes are what it was then.
