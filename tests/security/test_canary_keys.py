@@ -17,7 +17,9 @@ import pytest
 from auth.roles import Role
 from crm.crypto.keyring import KeyRing
 from crm.crypto.keyset import KeySet
+from crm.store.database import Database
 from crm.store.keystore import bootstrap
+from crm.store.log import LogSink, signer_of
 from tests.asking import EVERYTHING, question
 from tests.client import client
 from tests.conftest import Databases
@@ -78,7 +80,11 @@ async def test_e23_what_commands_say(databases: Databases, tmp_path: Path) -> No
         keys = KeySet.load(
             ring, "development", await bootstrap(database, lambda: KeySet.bootstrap(ring, "development"), now())
         )
-    async with client(url, tmp_path, keys=lambda _: keys) as it:
+
+    def sink(database: Database) -> LogSink:
+        return LogSink(database, signer_of(keys, "heed.invalid"))
+
+    async with client(url, tmp_path, keys=lambda _: keys, sink=sink) as it:
         patient_id = (await it.house.register(PERSON))["id"]
         found = await it.data(question(EVERYTHING), Role.INTEGRATION, variables={"id": patient_id})
         assert found_in(orjson.dumps(found)), "the control: the values are there to be found"
