@@ -27,12 +27,11 @@ from crm.services import Services, services
 from crm.services.request import Request
 from crm.store import opening
 from crm.store import record as records
-from crm.store.log import LogSink
+from crm.store.log import LogSink, signer_of
 from crm.store.unit import Store
 from schema.execution import Engine
 from schema.plan import make_plan
 from schema.sdl import build_schema
-from tests.logs import signer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -149,7 +148,10 @@ async def group_commit(
 ) -> list[str]:
     """Lines: reads of one patient with and without durable events, and how many events shared a commit."""
     lines = []
-    durable, nowhere = Counting(LogSink(house.database, signer)), Counting(None)
+    durable, nowhere = (
+        Counting(LogSink(house.database, signer_of(house.services.store.keys, house.settings.log_origin))),
+        Counting(None),
+    )
     async with recording(house, durable) as kept, recording(house, nowhere) as forgetful:
         sides = [_engine(house, each, inside).asking("one", asked) for each in (kept, forgetful)]
         for count in (1, 16, 64):
