@@ -92,40 +92,66 @@ class MatrixRow(NamedTuple):
 # HL7 v3-ActCode and the minimum-necessary rule, 45 CFR 164.502(b) and GDPR Art. 5(1)(c).
 
 _ALL = frozenset(Group)
-_WITHOUT_SENSITIVE = _ALL - {Group.CULTURE, Group.GENDER}
+_WITHOUT_CONFIDENTIAL = _ALL - {Group.CONFIDENTIAL}
+_WITHOUT_SENSITIVE = _WITHOUT_CONFIDENTIAL - {Group.CULTURE, Group.GENDER}
+_USED_UNSEEN = frozenset({Group.CONFIDENTIAL})  # staff learn that there is one, and messaging gets it with a decision
 _IDENTITY = frozenset({Group.LEGAL_NAME, Group.BIRTH, Group.VITAL, Group.IDENTIFIERS})
 _MEETING = frozenset({Group.ADDRESSING, Group.PRONOUNS, Group.LANGUAGE, Group.ACCESS, Group.HANDLING, Group.STYLE})
 _REACHING = frozenset({Group.CONTACT, Group.ADDRESS, Group.CHANNEL, Group.APPOINTMENT})
+_SAYING = frozenset({Group.CONSENT, Group.RELATED})
 _STAND_IN = _MEETING | {Group.RECORD, Group.CHANNEL, Group.APPOINTMENT}
 
-WITHHELD_WHEN_RESTRICTED: frozenset[Group] = frozenset({Group.CONTACT, Group.ADDRESS, Group.CASE_MANAGER})
-"""Where a person is and how to reach them: a restricted record shows it only to rows with `sees_restricted`."""
+_CONTACTING = frozenset({Action.DECIDE, Action.CONSENT, Action.RESOLVE})
+_MOVING = frozenset(
+    {
+        Action.READ,
+        Action.SEARCH,
+        Action.REGISTER,
+        Action.UPDATE,
+        Action.IMPORT,
+        Action.EXPORT,
+        Action.CONSENT,
+        Action.INBOUND,
+    }
+)
+
+WITHHELD_WHEN_RESTRICTED: frozenset[Group] = frozenset(
+    {Group.CONTACT, Group.ADDRESS, Group.CASE_MANAGER, Group.RELATED}
+)
+"""Where a person is, how to reach them, and who is near them: a restricted record shows it only to rows with
+`sees_restricted`."""
 
 GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.FRONT_DESK,
         frozenset({Purpose.PATADMIN}),
-        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE}),
+        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE}) | _CONTACTING,
         read=_WITHOUT_SENSITIVE,
-        write=_MEETING | _REACHING | _IDENTITY | {Group.CASE_MANAGER},
+        masked=_USED_UNSEEN,
+        write=_MEETING | _REACHING | _SAYING | _IDENTITY | {Group.CASE_MANAGER, Group.MESSAGES},
     ),
     Grant(
         Role.CLINICIAN,
         frozenset({Purpose.TREAT}),
-        frozenset({Action.READ, Action.SEARCH, Action.UPDATE, Action.BREAK_GLASS}),
-        read=_ALL,
-        write=_MEETING | _REACHING | {Group.VITAL, Group.CULTURE, Group.GENDER, Group.CASE_MANAGER},
+        frozenset({Action.READ, Action.SEARCH, Action.UPDATE, Action.BREAK_GLASS}) | _CONTACTING,
+        read=_WITHOUT_CONFIDENTIAL,
+        masked=_USED_UNSEEN,
+        write=_MEETING
+        | _REACHING
+        | _SAYING
+        | {Group.MESSAGES, Group.VITAL, Group.CULTURE, Group.GENDER, Group.CASE_MANAGER},
     ),
     Grant(
         Role.CLINICIAN,
         frozenset({Purpose.ETREAT}),
-        frozenset({Action.READ, Action.SEARCH, Action.BREAK_GLASS}),
-        read=_ALL,
+        frozenset({Action.READ, Action.SEARCH, Action.BREAK_GLASS, Action.DECIDE}),
+        read=_WITHOUT_CONFIDENTIAL,
+        masked=_USED_UNSEEN,
     ),
     Grant(  # one patient at a time, for as long as a grant lasts: no search, and no change
         Role.CLINICIAN,
         frozenset({Purpose.BTG}),
-        frozenset({Action.READ, Action.BREAK_GLASS}),
+        frozenset({Action.READ, Action.BREAK_GLASS, Action.DECIDE}),
         read=_ALL,
         sees_restricted=True,
         needs_grant=True,
@@ -133,28 +159,39 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.CARE_COORDINATOR,
         frozenset({Purpose.CAREMGT, Purpose.COC}),
-        frozenset({Action.READ, Action.SEARCH, Action.UPDATE}),
+        frozenset({Action.READ, Action.SEARCH, Action.UPDATE}) | _CONTACTING,
         read=_WITHOUT_SENSITIVE,
-        write=_MEETING | _REACHING | {Group.CASE_MANAGER},
+        masked=_USED_UNSEEN,
+        write=_MEETING | _REACHING | _SAYING | {Group.CASE_MANAGER, Group.MESSAGES},
     ),
     Grant(  # no contact points: the one to use comes with a contact decision; nor whether the record is restricted
         Role.MESSAGING,
         frozenset({Purpose.COC}),
-        frozenset({Action.READ}),
+        frozenset({Action.READ, Action.DECIDE, Action.INBOUND}),
         read=frozenset({Group.RECORD, Group.ADDRESSING, Group.VITAL, Group.LANGUAGE, Group.ACCESS, Group.CHANNEL}),
     ),
     Grant(  # VITAL stays, so that nobody writes to the dead
         Role.MESSAGING,
         frozenset({Purpose.HMARKT}),
-        frozenset({Action.READ}),
+        frozenset({Action.READ, Action.DECIDE}),
         read=frozenset({Group.RECORD, Group.ADDRESSING, Group.VITAL, Group.LANGUAGE, Group.CHANNEL}),
     ),
     Grant(
         Role.PATIENT,
         frozenset({Purpose.PATRQT}),
-        frozenset({Action.READ, Action.SELF_READ, Action.SELF_AUDIT, Action.UPDATE}),
+        frozenset(
+            {
+                Action.READ,
+                Action.SELF_READ,
+                Action.SELF_AUDIT,
+                Action.UPDATE,
+                Action.DECIDE,
+                Action.CONSENT,
+                Action.CONFIDE,
+            }
+        ),
         read=_ALL,
-        write=_MEETING | _REACHING | {Group.CULTURE},
+        write=_MEETING | _REACHING | _SAYING | {Group.CULTURE, Group.CONFIDENTIAL},
         sees_restricted=True,
     ),
     Grant(
@@ -166,7 +203,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.PROXY,
         frozenset({Purpose.PWATRNY}),
-        frozenset({Action.READ, Action.UPDATE}),
+        frozenset({Action.READ, Action.UPDATE, Action.CONSENT}),
         read=_STAND_IN,
         write=frozenset({Group.LANGUAGE, Group.ACCESS, Group.HANDLING, Group.APPOINTMENT}),
     ),
@@ -180,29 +217,31 @@ GRANTS: tuple[Grant, ...] = (
         Role.COMPLIANCE_OFFICER,
         frozenset({Purpose.HCOMPL}),
         frozenset({Action.READ, Action.AUDIT_READ, Action.HOLD, Action.REVIEW}),
-        read=frozenset({Group.RECORD, Group.GOVERNANCE}),
-        masked=frozenset({Group.ADDRESSING, Group.CONTACT, Group.IDENTIFIERS}),
+        read=frozenset({Group.RECORD, Group.GOVERNANCE, Group.CONSENT, Group.RESTRICTION}),
+        masked=frozenset({Group.ADDRESSING, Group.CONTACT, Group.IDENTIFIERS}) | _USED_UNSEEN,
     ),
     Grant(  # answers requests under GDPR Art. 15 and 17 and 45 CFR 164.524, which reach the whole record
         Role.PRIVACY_OFFICER,
         frozenset({Purpose.HCOMPL, Purpose.RECORDMGT}),
         frozenset(
             {Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ, Action.ERASE, Action.HOLD, Action.REVIEW}
-        ),
+        )
+        | {Action.CONFIDE, Action.RESTRICT, Action.DECIDE},
         read=_ALL,
+        write=frozenset({Group.CONFIDENTIAL, Group.GOVERNANCE, Group.RESTRICTION}),
         sees_restricted=True,
     ),
     Grant(
         Role.INTEGRATION,
         frozenset({Purpose.PATADMIN}),
-        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE, Action.IMPORT, Action.EXPORT}),
-        read=_ALL,
-        write=_ALL,
+        _MOVING,
+        read=_WITHOUT_CONFIDENTIAL,
+        write=_WITHOUT_CONFIDENTIAL,
     ),
     Grant(  # copies of record must be whole: an export that left restricted addresses out would lose them
         Role.INTEGRATION,
         frozenset({Purpose.RECORDMGT}),
-        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE, Action.IMPORT, Action.EXPORT}),
+        _MOVING,
         read=_ALL,
         write=_ALL,
         sees_restricted=True,

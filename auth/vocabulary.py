@@ -10,6 +10,8 @@ class Group(StrEnum):
 
     Every row of the catalogue belongs to exactly one group. RECORD (with `id` and `version`) is what can be said of a
     record without opening anything; HANDLING is what staff should do about a cultural need, CULTURE is why.
+    CONSENT are the directives, MESSAGES what the person wrote and staff have to read, CONFIDENTIAL where the person
+    asked to be reached instead; it is apart from CONTACT, so that staff may use it without seeing it.
     """
 
     RECORD = "RECORD"
@@ -31,13 +33,20 @@ class Group(StrEnum):
     STYLE = "STYLE"
     APPOINTMENT = "APPOINTMENT"
     CASE_MANAGER = "CASE_MANAGER"
+    CONSENT = "CONSENT"
+    MESSAGES = "MESSAGES"
+    RESTRICTION = "RESTRICTION"
+    RELATED = "RELATED"
+    CONFIDENTIAL = "CONFIDENTIAL"
 
 
 class Action(StrEnum):
     """What an actor wants to do, before any field is named. SCHEMA_READ is introspection outside development.
 
     HOLD places and lifts legal holds, and shows them and the receipts of erasures; ERASE erases. BREAK_GLASS asks for a
-    break-glass grant; REVIEW judges what was done under one, and shows the queue.
+    break-glass grant; REVIEW judges what was done under one, and shows the queue. DECIDE asks whether a patient may be
+    contacted; CONSENT appends a consent directive; CONFIDE sets or clears the confidential communication; RESTRICT
+    places and lifts restrictions; INBOUND brings a message of a patient; RESOLVE says what an unclear one meant.
     """
 
     READ = "patient:read"
@@ -50,6 +59,12 @@ class Action(StrEnum):
     HOLD = "patient:hold"
     BREAK_GLASS = "patient:break-glass"
     REVIEW = "break-glass:review"
+    DECIDE = "contact:decide"
+    CONSENT = "consent:record"
+    CONFIDE = "confidential:set"
+    RESTRICT = "patient:restrict"
+    INBOUND = "message:record"
+    RESOLVE = "message:resolve"
     AUDIT_READ = "audit:read"
     SELF_READ = "self:read"
     SELF_AUDIT = "self:audit"

@@ -74,6 +74,8 @@ _LEAKS = {
     "full_name": "that some records may share a whole name; less than 0.05 % of patients could be guessed by rank",
     "family_birth_date": "next to nothing; the pair is practically unique",
     "source_record": "nothing; the values are unique",
+    "reply": "that some records may share a number or mailbox; short values collide on purpose",
+    "review_due": "which patients have a review due in one same month, not in which",
 }
 
 

@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from auth.policy import Group
-from crm.domain import addressing, masks, search_terms, source_records, values
+from crm.domain import addressing, confidential, masks, reply_terms, search_terms, source_records, values
 
 __all__ = [
     "BY_NAME",
@@ -185,6 +185,13 @@ FIELDS: tuple[Field, ...] = (
     _contact(31, "addresses", "addresses", Group.ADDRESS, Label.PATLOC,
              "Postal and physical addresses, each with its use and period.", "address",
              kind=values.Addresses, block=64),
+    _contact(32, "related_persons", "relatedPersons", Group.RELATED, Label.PATLOC,
+             "People who are contacted instead of the patient or beside them, or act for them, with their own needs.",
+             "RelatedPerson", kind=values.RelatedPersons, block=64),
+    _contact(33, "confidential_communication", "confidentialCommunication", Group.CONFIDENTIAL, Label.PRS,
+             "The one way in which the person asked to be reached instead of all others; no reason is asked for. Staff "
+             "see that there is one, and use it through contact decisions.", _ours("confidential_communication"),
+             kind=values.ConfidentialCommunication, block=64, mask=confidential.withheld),
     # --- what they need and prefer -----------------------------------------------------------------------------------
     _preference(40, "languages", "languages", Group.LANGUAGE, Label.NONE,
                 "Languages as BCP 47 tags, each with how it is used (spoken, written, signed), rank and proficiency.",
@@ -228,6 +235,16 @@ FIELDS: tuple[Field, ...] = (
                 "The members of staff who care for the person, as the subjects of their tokens; other clinicians and "
                 "coordinators who look at the record are marked in the access log.", _ours("care_team"),
                 kind=values.CareTeam, block=64),
+    # --- what they permit, and what binds us --------------------------------------------------------------------------
+    _preference(53, "consents", "consents", Group.CONSENT, Label.NONE,
+                "Consent directives about contact, the oldest first: permissions and prohibitions, never overwritten.",
+                "Consent", kind=values.ConsentDirectives, block=64),
+    _preference(54, "suspensions", "suspensions", Group.MESSAGES, Label.NONE,
+                "Messages of the person that staff have to read, or have read; while one is unclear, sending rests.",
+                _ours("suspensions"), kind=values.Suspensions, block=64),
+    _preference(55, "restrictions", "restrictions", Group.RESTRICTION, Label.NONE,
+                "Restrictions that bind the organisation, also those that were lifted.", _ours("restrictions"),
+                kind=values.Restrictions, block=64),
     # --- what only few may know --------------------------------------------------------------------------------------
     _sensitive(60, "pronouns", "pronouns", Group.PRONOUNS, Label.GENDER,
                "The person's pronouns, such as `they/them`.", f"extension {_EXT}individual-pronouns",
@@ -263,4 +280,8 @@ INDEXES: tuple[Index, ...] = (
     Index(4, "full_name", 20, ("names", "preferred_name"), search_terms.full_names),
     Index(5, "family_birth_date", 128, ("names", "birth_date"), search_terms.family_birth_dates),
     Index(6, "source_record", 128, ("source_records",), source_records.terms),
+    # Whose message a reply is, where it comes from a number or mailbox that is not one of the contact points.
+    Index(7, "reply", 16, ("related_persons", "confidential_communication"), reply_terms.replies),
+    # The month in which a review of a need is due: who reads the table sees who shares one, not which it is.
+    Index(8, "review_due", 128, ("access_needs",), reply_terms.review_months),
 )

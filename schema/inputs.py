@@ -11,7 +11,7 @@ import graphene
 
 from auth.policy import GRANTS, Group
 from crm.domain.erasure import ErasureReason
-from schema import enums
+from schema import contact_enums, enums
 from schema.erasures import ErasureReasonEnum, KeyClassEnum, LegalHoldReason
 from schema.scalars import ClockTime, LanguageTag, PartialDate, PartialDateTime, TimeZone
 
@@ -124,6 +124,8 @@ class AccessNeedInput(graphene.InputObjectType):
     identified_at = PartialDateTime(description="When the need was found.")
     last_reviewed_at = PartialDateTime(description="When it was last looked at with the person.")
     review_due_at = PartialDateTime(description="When it should be looked at again.")
+    source = _text("Who found the need or told of it.")
+    sharing_basis = contact_enums.SharingBasis(description="On what ground it is passed on to other services.")
 
 
 class CulturalNeedInput(graphene.InputObjectType):
@@ -197,6 +199,7 @@ class ContactWindowInput(graphene.InputObjectType):
     from_ = ClockTime(name="from", description="When it starts.", required=True)
     to = ClockTime(description="When it ends; not the same as `from`.", required=True)
     time_zone = TimeZone(description="The time zone of both.", required=True)
+    quiet = graphene.Boolean(description="Whether this is when the person does not want to be contacted.")
 
 
 class AppointmentPreferencesInput(graphene.InputObjectType):

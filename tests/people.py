@@ -42,6 +42,49 @@ WHOLE: dict[str, Any] = {
     "case_manager": {"name": "Pat Doe", "organisation": "North Clinic"},
     "care_team": ["Zoleka-nurse"],
     "sensitivity": ["EMPLOYEE"],
+    "related_persons": [
+        {
+            "name": "Wambui Kamau",
+            "relationship": "SIBLING",
+            "contact": "BESIDE",
+            "contact_points": [{"system": "EMAIL", "value": "wambui@example.test"}],
+        }
+    ],
+    "confidential_communication": {
+        "channel": "EMAIL",
+        "value": "zoleka.private@example.test",
+        "purposes": ["TEST_RESULT"],
+        "set_at": "2026-05-01T08:00:00Z",
+    },
+    "consents": [
+        {
+            "seq": 1,
+            "decision": "DENY",
+            "scope": {"channel": "FAX"},
+            "capture": {"at": "2026-05-01T08:00:00Z"},
+            "effective_from": "2026-05-01T08:00:00Z",
+            "received_at": "2026-05-01T08:00:00Z",
+        }
+    ],
+    "suspensions": [
+        {
+            "kind": "OPT_IN_REQUEST",
+            "message_id": "SM-1",
+            "gateway": "texts",
+            "channel": "SMS",
+            "text": "Start again please.",
+            "received_at": "2026-05-02T08:00:00Z",
+        }
+    ],
+    "restrictions": [
+        {
+            "kind": "CONTACT",
+            "basis": "SELF_PAID",
+            "purposes": ["BILLING"],
+            "placed_by": "officer",
+            "placed_at": "2026-05-03T08:00:00Z",
+        }
+    ],
     "pronouns": "she/her",
     "administrative_gender": "FEMALE",
     "religion": "Quietist",

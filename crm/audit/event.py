@@ -93,6 +93,7 @@ FLAGS: Mapping[str, int] = MappingProxyType({
     "minor": 1024,
     "same_address": 2048,
     "restricted": 4096,
+    "need_unmet": 8192,
 })  # fmt: skip
 """Circumstances, decided when the event is written, with their bits in the index. Frozen: stored rows use them."""
 
@@ -194,7 +195,7 @@ class Event:
     obj         version of the patient's record that was read or written
     cnt, qid    number of patients found, taken in or given out, or of minutes of a break-glass grant; id that ties a
                 search to the events of its patients
-    ref         id of what the event is about beside the patient: a break-glass grant
+    ref         id of what the event is about beside the patient: a break-glass grant or a contact decision
     sealed      `sha256:` and the digest of the sealed words that belong to the event (`audit_detail`, under its `ref`)
     flg         words of `FLAGS`
     pol, rul    version of the policy that decided, and the rules that did

@@ -3,10 +3,12 @@
 from enum import StrEnum
 
 __all__ = [
-    "AccessNeedCategory", "AddressType", "AddressUse", "AdministrativeGender", "Capability", "Channel",
-    "ClinicianGender", "CommunicationPurpose", "CommunicationStyle", "ContactPointSystem", "ContactPointUse",
-    "CulturalNeedKind", "Day", "IdentifierUse", "LanguageMode", "LinkType", "NameUse", "Proficiency", "Sensitivity",
-    "TimeOfDay", "TriState", "UndeliverableReason", "VerificationMethod", "VerificationStatus",
+    "AccessNeedCategory", "AddressType", "AddressUse", "AdministrativeGender", "Authority", "Capability", "Channel",
+    "ClinicianGender", "CommunicationPurpose", "CommunicationStyle", "ConsentDecision", "ContactPointSystem",
+    "ContactPointUse", "CulturalNeedKind", "Day", "GiverRole", "IdentifierUse", "LanguageMode", "LinkType", "NameUse",
+    "Proficiency", "Relationship", "RestrictionBasis", "RestrictionKind", "Sensitivity", "SharingBasis", "StandIn",
+    "SuspensionKind", "SuspensionVerdict", "TimeOfDay", "TriState", "UndeliverableReason", "VerificationMethod",
+    "VerificationStatus",
 ]  # fmt: skip
 
 
@@ -257,3 +259,96 @@ class CommunicationStyle(StrEnum):
     FORMAL = "FORMAL"
     INFORMAL = "INFORMAL"
     STEP_BY_STEP = "STEP_BY_STEP"
+
+
+class ConsentDecision(StrEnum):
+    """What a consent directive says (FHIR R4 `Consent.provision.type`: permit, deny)."""
+
+    PERMIT = "PERMIT"
+    DENY = "DENY"
+
+
+class GiverRole(StrEnum):
+    """In which right somebody gives a consent directive (Heed's own list, over HL7 v3-RoleClass and v3-RoleCode)."""
+
+    PATIENT = "PATIENT"
+    PARENT = "PARENT"
+    GUARDIAN = "GUARDIAN"
+    LASTING_POWER_OF_ATTORNEY = "LASTING_POWER_OF_ATTORNEY"
+    BEST_INTEREST = "BEST_INTEREST"
+    OTHER = "OTHER"
+
+
+class RestrictionKind(StrEnum):
+    """What a restriction binds: who may see where the person is, or whether they may be contacted (Heed's own list)."""
+
+    RECORD = "RECORD"
+    CONTACT = "CONTACT"
+
+
+class RestrictionBasis(StrEnum):
+    """Why a restriction binds (Heed's own list)."""
+
+    AGREED_REQUEST = "AGREED_REQUEST"
+    SELF_PAID = "SELF_PAID"
+    OBJECTION = "OBJECTION"
+    SAFEGUARDING = "SAFEGUARDING"
+    COURT_ORDER = "COURT_ORDER"
+    LAW = "LAW"
+
+
+class Relationship(StrEnum):
+    """Who a related person is to the patient (HL7 v3-RoleCode, in words)."""
+
+    PARENT = "PARENT"
+    CHILD = "CHILD"
+    SPOUSE_OR_PARTNER = "SPOUSE_OR_PARTNER"
+    SIBLING = "SIBLING"
+    OTHER_FAMILY = "OTHER_FAMILY"
+    CARER = "CARER"
+    GUARDIAN = "GUARDIAN"
+    ATTORNEY = "ATTORNEY"
+    FRIEND_OR_NEIGHBOUR = "FRIEND_OR_NEIGHBOUR"
+    PROFESSIONAL = "PROFESSIONAL"
+    OTHER = "OTHER"
+
+
+class Authority(StrEnum):
+    """What a related person's role rests on (the four codes of the draft NHS `FlagProxyRole`)."""
+
+    PATIENT_CONSENT = "PATIENT_CONSENT"
+    BEST_INTEREST = "BEST_INTEREST"
+    LASTING_POWER_OF_ATTORNEY = "LASTING_POWER_OF_ATTORNEY"
+    OTHER_REPRESENTATIVE = "OTHER_REPRESENTATIVE"
+
+
+class StandIn(StrEnum):
+    """Whether a related person is contacted in place of the patient, as well, or not at all (Heed's own list)."""
+
+    INSTEAD = "INSTEAD"
+    BESIDE = "BESIDE"
+    NONE = "NONE"
+
+
+class SharingBasis(StrEnum):
+    """On what ground a need is passed on to other services: sources disagree whether consent is required, so say it."""
+
+    CONSENT = "CONSENT"
+    NO_OBJECTION = "NO_OBJECTION"
+    OBJECTION = "OBJECTION"
+
+
+class SuspensionKind(StrEnum):
+    """Why a message of the person waits for staff: it may have meant to stop, or it asked for messages again."""
+
+    UNCLEAR = "UNCLEAR"
+    OPT_IN_REQUEST = "OPT_IN_REQUEST"
+
+
+class SuspensionVerdict(StrEnum):
+    """What staff took a waiting message for."""
+
+    STOP = "STOP"
+    NOT_STOP = "NOT_STOP"
+    OPTED_IN = "OPTED_IN"
+    DISMISSED = "DISMISSED"

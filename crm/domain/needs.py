@@ -4,10 +4,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
-from crm.domain.codes import AccessNeedCategory, CulturalNeedKind
+from crm.domain.codes import AccessNeedCategory, CulturalNeedKind, SharingBasis
 from crm.domain.need_codes import CATEGORIES, AccessibleFormat, AccessNeedKind
 from crm.domain.shape import Shape, broken_at, distinct
-from crm.domain.texts import Id, LongText, new_id
+from crm.domain.texts import Id, LongText, ShortText, new_id
 from crm.domain.times import PartialDateTime
 
 __all__ = [
@@ -17,7 +17,10 @@ __all__ = [
 
 
 class AccessNeed(Shape):
-    """One thing to do or to have ready so that the person can take part, with the dates of its review.
+    """One thing to do or to have ready so that the person can take part, with the stages of its life.
+
+    They are those of DAPB1605: identified (`identified_at`, `source`), recorded (the provenance of the record), flagged
+    (`flag_visible`), shared (`sharing_basis`), met (`last_met_at`, `last_unmet_at`) and reviewed.
 
     `category` is derived from `kind`. `flag_visible` says whether staff see it on opening the record. OTHER needs a
     `text`.
@@ -29,6 +32,10 @@ class AccessNeed(Shape):
     text: LongText | None = None
     flag_visible: Annotated[bool, Strict()] = True
     identified_at: PartialDateTime | None = None
+    source: ShortText | None = None
+    sharing_basis: SharingBasis | None = None
+    last_met_at: PartialDateTime | None = None
+    last_unmet_at: PartialDateTime | None = None
     last_reviewed_at: PartialDateTime | None = None
     review_due_at: PartialDateTime | None = None
 

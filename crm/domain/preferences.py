@@ -43,14 +43,15 @@ class ChannelPreference(Shape):
 class ContactWindow(Shape):
     """On `days`, from `from` (inclusive) to `to` (exclusive), `HH:MM` on the clock of `time_zone`.
 
-    Where `to` is before `from` the window ends on the next day. Equal times are refused: they could mean always or
-    never. A whole day is `00:00` to `24:00`.
+    The person wants to be contacted then, or with `quiet` not. Where `to` is before `from` the window ends on the
+    next day. Equal times are refused: they could mean always or never. A whole day is `00:00` to `24:00`.
     """
 
     days: Annotated[_Days, Field(min_length=1)]
     from_: Annotated[str, Strict(), AfterValidator(_clock)] = Field(alias="from")
     to: Annotated[str, Strict(), AfterValidator(_clock_or_end_of_day)]
     time_zone: TimeZone
+    quiet: Annotated[bool, Strict()] = False
 
     @model_validator(mode="after")
     def _lasts(self) -> Self:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Strict, ValidationInfo, model_validator
 
 from crm.domain.shape import Shape, broken, entry_of
 
-__all__ = ["PartialDate", "PartialDateTime", "Period", "TimeZone", "holds_on"]
+__all__ = ["Instant", "PartialDate", "PartialDateTime", "Period", "TimeZone", "holds_on", "instant", "micros"]
 
 FIRST_YEAR: Final = 1800
 LAST_YEAR: Final = 2200
@@ -106,3 +106,24 @@ def _zone(text: str) -> str:
 
 TimeZone = Annotated[str, Strict(), AfterValidator(_zone)]
 """A key of the IANA time zone database, spelled as there, such as `Europe/London`."""
+
+
+def _instant(text: str, info: ValidationInfo) -> str:
+    return instant(micros(_partial_date_time(text, info)))
+
+
+Instant = Annotated[str, Strict(), AfterValidator(_instant)]
+"""A moment, stored in UTC with microseconds and `Z`, so that order as text is order in time; a date is its start."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def instant(at: int) -> str:
+    """Microseconds since 1970 as an `Instant`."""
+    return f"{(_EPOCH + timedelta(microseconds=at)).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def micros(text: str) -> int:
+    """The first moment that a valid `PartialDateTime` may mean, in microseconds since 1970, UTC."""
+    return (_earliest(text) - _EPOCH) // _MICROSECOND

@@ -27,6 +27,8 @@ from crm.domain.codes import (
     VerificationMethod,
     VerificationStatus,
 )
+from crm.domain.confidential import ConfidentialCommunication
+from crm.domain.consents import ConsentDirective, ConsentDirectives
 from crm.domain.contact_points import ContactPoint, ContactPoints, Undeliverable, Verification
 from crm.domain.identifiers import Identifier, Identifiers, IdentifierType, Link, Links
 from crm.domain.languages import Language, Languages, LanguageTag
@@ -50,9 +52,12 @@ from crm.domain.preferences import (
     ContactWindow,
     ContactWindows,
 )
+from crm.domain.related_persons import RelatedPerson, RelatedPersons
 from crm.domain.religion import ReligionCode
+from crm.domain.restrictions import Restriction, Restrictions
 from crm.domain.sensitivity import Sensitivities
 from crm.domain.shape import CELL_LIMIT, RULES, parse
+from crm.domain.suspensions import Suspension, Suspensions
 from crm.domain.texts import LongText, ShortText, new_id
 from crm.domain.times import PartialDate, PartialDateTime, Period, TimeZone
 
@@ -60,12 +65,14 @@ __all__ = [
     "CELL_LIMIT", "RULES", "AccessNeed", "AccessNeedCategory", "AccessNeedKind", "AccessNeeds", "AccessibleFormat",
     "AccessibleFormats", "Address", "AddressType", "AddressUse", "Addresses", "AdministrativeGender",
     "AppointmentPreferences", "Capability", "CareTeam", "CaseManager", "Channel", "ChannelPreference",
-    "ChannelPreferences", "ClinicianGender", "CommunicationPurpose", "CommunicationStyle", "ContactPoint",
-    "ContactPointSystem", "ContactPointUse", "ContactPoints", "ContactWindow", "ContactWindows", "CulturalNeedDetail",
+    "ChannelPreferences", "ClinicianGender", "CommunicationPurpose", "CommunicationStyle",
+    "ConfidentialCommunication", "ConsentDirective", "ConsentDirectives", "ContactPoint", "ContactPointSystem",
+    "ContactPointUse", "ContactPoints", "ContactWindow", "ContactWindows", "CulturalNeedDetail",
     "CulturalNeedDetails", "CulturalNeedHandling", "CulturalNeedHandlings", "CulturalNeedKind", "Day", "HumanName",
     "HumanNames", "Identifier", "IdentifierType", "IdentifierUse", "Identifiers", "Language", "LanguageMode",
     "LanguageTag", "Languages", "Link", "LinkType", "Links", "LongText", "NameUse", "PartialDate", "PartialDateTime",
-    "Period", "Proficiency", "ReligionCode", "Sensitivities", "Sensitivity", "ShortText", "TimeOfDay", "TimeZone",
-    "TriState", "Undeliverable", "UndeliverableReason", "Verification", "VerificationMethod", "VerificationStatus",
-    "new_id", "parse",
+    "Period", "Proficiency", "RelatedPerson", "RelatedPersons", "ReligionCode", "Restriction", "Restrictions",
+    "Sensitivities", "Sensitivity", "ShortText", "Suspension", "Suspensions", "TimeOfDay", "TimeZone", "TriState",
+    "Undeliverable", "UndeliverableReason", "Verification", "VerificationMethod", "VerificationStatus", "new_id",
+    "parse",
 ]  # fmt: skip

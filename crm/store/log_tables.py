@@ -85,6 +85,7 @@ _partial("ix_audit_event_flagged", "org", "ts", "seq", "flags", "actor", where="
 _partial("ix_audit_event_break_glass", "org", "ts", "seq", where="(flags & 1) = 1")
 _partial("ix_audit_event_kin", "org", "ts", "seq", where="(flags & 2060) <> 0")
 _partial("ix_audit_event_notable", "org", "ts", "seq", "flags", where="(flags & 5040) <> 0")
+_partial("ix_audit_event_unmet", "org", "ts", "seq", "pat", where="(flags & 8192) <> 0")
 _partial("ix_audit_event_disclosed", "org", "pat", "ts", "seq", where="disc <> 0")
 
 audit_outbox = Table(

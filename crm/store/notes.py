@@ -18,7 +18,7 @@ from crm.store.watching import Watcher
 __all__ = ["Note", "Notebook"]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-_QUESTIONS = frozenset({Act.READ, Act.QUERY})
+_QUESTIONS = frozenset({Act.READ, Act.QUERY, Act.DECIDE})
 """Acts whose events of one unit share an id; imports and exports have the id of their request."""
 
 
@@ -28,6 +28,8 @@ _OF_THE_CALLER = frozenset({"after_hours", "self_access"})
 @dataclass(slots=True)
 class Note:
     """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id.
+
+    `about` is the id of a contact decision, which the event names where no grant was used.
 
     `count` are the minutes for which one was given; `sealed` is the digest of words that were stored beside the event;
     `circumstances` are flags, decided at the first touch.
@@ -42,6 +44,7 @@ class Note:
     out: Outcome = Outcome.OK
     why: str = ""
     broken: str | None = None
+    about: str | None = None
     sealed: str | None = None
     count: int | None = None
 
@@ -65,7 +68,7 @@ class Note:
             "chg": tuple(sorted({path for name in self.changed for path in (BY_NAME[name].paths or (name,))})),
             "obj": self.record.version,
             "flg": self._flags(),
-            "ref": self.broken,
+            "ref": self.broken or self.about,
             "sealed": self.sealed,
             "cnt": self.count,
         }

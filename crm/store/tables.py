@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from crm.store.columns import Key, metadata, named, org
+from crm.store.contact_tables import contact_verification, inbound_message, suppression, waiting_message
 from crm.store.log_tables import (
     audit_actor_day,
     audit_checkpoint,
@@ -49,9 +50,11 @@ __all__ = [
     "audit_tile",
     "blind_index",
     "break_glass",
+    "contact_verification",
     "crypto_key",
     "epoch_floor",
     "erasure_ledger",
+    "inbound_message",
     "legal_hold",
     "metadata",
     "organisation",
@@ -61,6 +64,8 @@ __all__ = [
     "replica",
     "sealed_row",
     "source_record",
+    "suppression",
+    "waiting_message",
 ]
 
 ROLE: Final = "heed_app"
@@ -283,6 +288,10 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     break_glass: ("SELECT", "INSERT", "UPDATE"),
     audit_actor_day: _WRITE,
     audit_rollup: ("SELECT", "INSERT", "UPDATE"),
+    inbound_message: ("SELECT", "INSERT"),
+    waiting_message: _WRITE,
+    suppression: ("SELECT", "INSERT"),
+    contact_verification: _WRITE,
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""
 

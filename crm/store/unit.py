@@ -1,4 +1,4 @@
-"""The unit of work: the one door to patient data, and the promise that goes with it.
+"""The unit of work: the one door to patient data, and the promise that goes with it. Its reading half is `reading`.
 
 * Plaintext exists only as the result of `open`, and the same call notes patient and fields: opening is recording.
 * Leaving a unit makes its events durable *before* the caller gets the block's result: no answer without a record.
@@ -8,7 +8,7 @@
 It decides nothing: services ask the policy and pass in which fields are clear, masked or withheld.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,175 +17,32 @@ from uuid import uuid4
 
 from uuid_utils import uuid7
 
-from crm.audit.event import Act, Event, Outcome, rfc3339
+from crm.audit.event import Act, Event, Outcome
 from crm.audit.writer import LogWriter
-from crm.catalogue import BY_NAME, BY_PATH, CLASSES, Index, KeyClass
+from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
-from crm.errors import AuditUnavailable, CrmError, Erased, Invalid, NotFound
-from crm.store import break_glass, changing, details, erasing, holds, imported, ledger, opening, search
+from crm.errors import AuditUnavailable, Invalid
+from crm.store import break_glass, changing, details, erasing, holds, imported, ledger
 from crm.store import record as records
 from crm.store.break_glass import Grant
 from crm.store.changing import Origin, Source, Writes
 from crm.store.context import Context
-from crm.store.database import Connection, Database, Fetch
+from crm.store.database import Connection, Database
 from crm.store.details import Detail
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
-from crm.store.notes import Notebook
+from crm.store.reading import Renew, Unit
 from crm.store.record import Record
-from crm.store.refusing import DENIALS, reason, refusals, refused
-from crm.store.subjects import patients_of
-from crm.store.view import View
-from crm.store.watching import Watcher
+from crm.store.refusing import DENIALS, reason, refusals
 
-Renew = Callable[[], Awaitable[None]]
+__all__ = ["Renew", "Store", "Unit", "WritingUnit"]
 
 
 async def _nothing_new() -> None:
     """For a process whose keys never change while it runs."""
-
-
-class Unit:
-    """A reading unit: loads sealed records and opens what it is told to."""
-
-    def __init__(
-        self, fetch: Fetch, keys: KeySet, renew: Renew, context: Context, act: Act, now: int, watch: Watch
-    ) -> None:
-        self.context = context
-        self.now = now
-        self._fetch = fetch
-        self._keys = keys
-        self._renew = renew
-        self._act = act
-        self._watcher = Watcher(watch, keys, context.caller, now)
-        self._notebook = Notebook(context, act, self._watcher)
-
-    @property
-    def today(self) -> str:
-        """The day in UTC, YYYY-MM-DD, on which periods are judged."""
-        return rfc3339(self.now)[:10]
-
-    async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
-        """Sealed records by id, with the classes that `names` and the flags need; unknown ids are absent."""
-        needed = self._watcher.fields.union(names)
-        return await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
-
-    async def ids(self, after: str, first: int) -> list[str]:
-        """At most `first` ids of the organisation's active patients behind `after`, ascending."""
-        return await records.active_ids(self._fetch, self.context.org, after, first)
-
-    async def candidates(self, index: Index, term: bytes, after: str) -> list[str]:
-        """Ids after `after` that a blind index gives for a normalised term; see `compare`."""
-        return await search.candidates(self._fetch, self._keys, self.context.org, index, term, after)
-
-    async def _known(self, found: dict[str, Record]) -> dict[str, Record]:
-        """The same records, once this process has looked for an epoch that one of them names and it does not know."""
-        for record in found.values():
-            for key_class, row in record.rows.items():
-                if row.wrapped is not None and not self._keys.knows(key_class, row.wrapped):
-                    await self._renew()
-                    return found
-        return found
-
-    def open(self, record: Record, view: View) -> dict[str, Any]:
-        """The profile: id, version and every granted field that has a value, keyed by catalogue name.
-
-        The paths go into the patient's event, whether or not they held a value. The value of a field whose class was
-        erased is an instance of `Erased`, and its paths are not among those returned. Raises `Erased` for the whole.
-        """
-        if record.status == "erased":
-            raise Erased
-        masked = frozenset(BY_PATH[path].name for path in view.masked)
-        names = masked.union(BY_PATH[path].name for path in view.clear)
-        beside = self._watcher.beside(record, names)
-        values = opening.reveal(self._keys, record, names | beside, self.today)
-        note = self._notebook.of(record, values, names | beside)
-        for name in beside & values.keys():
-            del values[name]
-        for name in masked & values.keys():
-            values[name] = BY_NAME[name].mask(values[name])
-        if "provenance" in values:
-            values["provenance"] = [entry for entry in values["provenance"] if entry["group"] in view.groups]
-        note.returned |= view.clear | view.masked
-        note.masked |= view.masked | view.withheld
-        note.broken = note.broken or view.broken
-        for name in opening.erased(record, names):
-            values[name] = note.erased(name)
-        return {"id": record.id, "version": record.version, **values}
-
-    async def holders(self, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
-        """For each normalised term the ids that may hold it; see `compare`."""
-        return await search.holders(self._fetch, self._keys, self.context.org, index, terms)
-
-    async def slots(self, slots: Iterable[bytes]) -> dict[bytes, tuple[str, bytes]]:
-        """For each slot of imported records that is known: the patient's id and the digest of its last report."""
-        return await imported.load(self._fetch, self.context.org, set(slots))
-
-    def current(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
-        """Values that a decision or change of the service itself needs; none of them may be answered to anyone."""
-        return opening.reveal(self._keys, record, names, self.today)
-
-    async def erasures(self, patient_id: str) -> list[Erasure]:
-        """What was erased of a patient, in order; see `touch`."""
-        return await ledger.entries_of(self._fetch, self.context.org, patient_id)
-
-    def origins(self, record: Record) -> dict[str, Origin]:
-        """For each field group somebody filled in: who did so last."""
-        return {
-            note["group"]: Origin(note.get("channel", "api"), note["source"]) for note in opening.provenance(record)
-        }
-
-    async def holds(self, record: Record) -> list[Hold]:
-        """The legal holds on the record, also those that were lifted; looking at them is noted."""
-        self.touch(record)
-        return await holds.all_of(self._fetch, self.context.org, record.id)
-
-    async def grants(self, found: Iterable[Record]) -> dict[str, str]:
-        """The caller's active break-glass grants for these records: by patient id, the grant's id. One statement."""
-        named = {record.audit_subject: record.id for record in found if record.audit_subject}
-        active = await break_glass.active(self._fetch, self.context, named.keys(), self.now)
-        return {named[subject]: grant_id for subject, grant_id in active.items()}
-
-    async def grant(self, grant_id: str) -> tuple[Grant, str | None]:
-        """A break-glass grant, and the patient's id unless the patient was erased. Raises `NotFound`."""
-        found = await break_glass.find(self._fetch, self.context.org, grant_id)
-        if found is None:
-            raise NotFound
-        return found, (await patients_of(self._fetch, self.context.org, [found.subject])).get(found.subject)
-
-    async def openings(self, ids: Sequence[str]) -> dict[str, int]:
-        """How often the record was opened under each of these grants; see `break_glass.openings`."""
-        return await break_glass.openings(self._fetch, self.context.org, ids)
-
-    async def words(self, kinds: Collection[Act], patients: Mapping[str, str]) -> dict[Detail, str | CrmError]:
-        """Words beside events of these kinds, see `details.read`; whoever asks notes that they were opened."""
-        asked = [kind.value for kind in kinds]
-        return await details.read(self._fetch, self._keys, self._renew, self.context, asked, patients)
-
-    def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
-        """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
-        return matches(opening.reveal(self._keys, record, names, self.today))
-
-    def touch(self, record: Record) -> None:
-        """Gives the patient an event although nothing of the record is answered."""
-        self._notebook.of(record)
-
-    def remark(self, **facts: Any) -> None:
-        """Adds one event of its own, such as the count of a search."""
-        self._notebook.remark(facts)
-
-    async def refuse(self, ids: Sequence[str], why: str) -> None:
-        """Adds the events of ids that this unit refuses while it answers others."""
-        denied = {"out": Outcome.DENIED, "why": why, "flg": self._watcher.always}
-        for facts in await refused(self._fetch, self.context, ids, denied):
-            self._notebook.remark(facts)
-
-    def events(self) -> list[Event]:
-        """One event per patient touched, in the order of touching, then the unit's own remarks."""
-        return self._notebook.events()
 
 
 class WritingUnit(Unit):

@@ -1,0 +1,216 @@
+"""The reading half of a unit of work: loads sealed records and opens what it is told to. Opening is recording.
+
+Plaintext exists only as the result of `open` and of `judge`, and the same call notes patient and fields.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from crm.audit.event import Act, Event, Outcome, rfc3339
+from crm.catalogue import BY_NAME, BY_PATH, Index
+from crm.crypto.keyset import KeySet
+from crm.domain.circumstances import Watch
+from crm.errors import CrmError, Erased, NotFound
+from crm.store import break_glass, details, holds, imported, ledger, opening, search
+from crm.store import record as records
+from crm.store.break_glass import Grant
+from crm.store.changing import Origin
+from crm.store.context import Context
+from crm.store.database import Fetch
+from crm.store.details import Detail
+from crm.store.holds import Hold
+from crm.store.ledger import Erasure
+from crm.store.notes import Notebook
+from crm.store.record import Record
+from crm.store.refusing import refused
+from crm.store.subjects import patients_of
+from crm.store.view import View
+from crm.store.watching import Watcher
+
+__all__ = ["Judged", "Renew", "Unit"]
+
+Renew = Callable[[], Awaitable[None]]
+
+
+class Judged(Protocol):
+    """What a decision about a patient came to, and what of it tells something of them.
+
+    `disclosed` are the public paths that the answer shows; `refused` says that it is recorded as a denial, `why` is its
+    first reason code, `flags` are words of `FLAGS`, and `id` names the decision in the event.
+    """
+
+    @property
+    def disclosed(self) -> frozenset[str]: ...
+    @property
+    def refused(self) -> bool: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def flags(self) -> tuple[str, ...]: ...
+    @property
+    def id(self) -> str: ...
+
+
+J = TypeVar("J", bound=Judged)
+
+
+class Unit:
+    """A reading unit: loads sealed records and opens what it is told to."""
+
+    def __init__(
+        self, fetch: Fetch, keys: KeySet, renew: Renew, context: Context, act: Act, now: int, watch: Watch
+    ) -> None:
+        self.context = context
+        self.now = now
+        self._fetch = fetch
+        self._keys = keys
+        self._renew = renew
+        self._act = act
+        self._watcher = Watcher(watch, keys, context.caller, now)
+        self._notebook = Notebook(context, act, self._watcher)
+
+    @property
+    def today(self) -> str:
+        """The day in UTC, YYYY-MM-DD, on which periods are judged."""
+        return rfc3339(self.now)[:10]
+
+    async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
+        """Sealed records by id, with the classes that `names` and the flags need; unknown ids are absent."""
+        needed = self._watcher.fields.union(names)
+        return await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
+
+    async def ids(self, after: str, first: int) -> list[str]:
+        """At most `first` ids of the organisation's active patients behind `after`, ascending."""
+        return await records.active_ids(self._fetch, self.context.org, after, first)
+
+    async def candidates(self, index: Index, term: bytes, after: str) -> list[str]:
+        """Ids after `after` that a blind index gives for a normalised term; see `compare`."""
+        return await search.candidates(self._fetch, self._keys, self.context.org, index, term, after)
+
+    async def _known(self, found: dict[str, Record]) -> dict[str, Record]:
+        """The same records, once this process has looked for an epoch that one of them names and it does not know."""
+        for record in found.values():
+            for key_class, row in record.rows.items():
+                if row.wrapped is not None and not self._keys.knows(key_class, row.wrapped):
+                    await self._renew()
+                    return found
+        return found
+
+    def open(self, record: Record, view: View) -> dict[str, Any]:
+        """The profile: id, version and every granted field that has a value, keyed by catalogue name.
+
+        The paths go into the patient's event, whether or not they held a value. The value of a field whose class was
+        erased is an instance of `Erased`, and its paths are not among those returned. Raises `Erased` for the whole.
+        """
+        if record.status == "erased":
+            raise Erased
+        masked = frozenset(BY_PATH[path].name for path in view.masked)
+        names = masked.union(BY_PATH[path].name for path in view.clear)
+        beside = self._watcher.beside(record, names)
+        values = opening.reveal(self._keys, record, names | beside, self.today)
+        note = self._notebook.of(record, values, names | beside)
+        for name in beside & values.keys():
+            del values[name]
+        for name in masked & values.keys():
+            values[name] = BY_NAME[name].mask(values[name])
+        if "provenance" in values:
+            values["provenance"] = [entry for entry in values["provenance"] if entry["group"] in view.groups]
+        note.returned |= view.clear | view.masked
+        note.masked |= view.masked | view.withheld
+        note.broken = note.broken or view.broken
+        for name in opening.erased(record, names):
+            values[name] = note.erased(name)
+        return {"id": record.id, "version": record.version, **values}
+
+    def judge(
+        self,
+        record: Record,
+        names: frozenset[str],
+        decide: Callable[[Mapping[str, Any]], J],
+        broken: str | None = None,
+    ) -> J:
+        """What `decide` makes of the values of `names`: only what it says that it discloses may be answered.
+
+        Values are by catalogue name; absent is what nobody filled in and what was erased. `broken` is the id of the
+        break-glass grant under which the record is opened.
+        """
+        names |= self._watcher.beside(record, names)
+        values = opening.reveal(self._keys, record, names, self.today)
+        note = self._notebook.of(record, values, names)
+        judged = decide(values)
+        note.returned |= judged.disclosed
+        note.out, note.why = Outcome.DENIED if judged.refused else Outcome.OK, judged.why
+        note.circumstances = (*note.circumstances, *judged.flags)
+        note.broken, note.about = note.broken or broken, judged.id
+        return judged
+
+    async def holders(self, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
+        """For each normalised term the ids that may hold it; see `compare`."""
+        return await search.holders(self._fetch, self._keys, self.context.org, index, terms)
+
+    async def slots(self, slots: Iterable[bytes]) -> dict[bytes, tuple[str, bytes]]:
+        """For each slot of imported records that is known: the patient's id and the digest of its last report."""
+        return await imported.load(self._fetch, self.context.org, set(slots))
+
+    def current(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
+        """Values that a decision or change of the service itself needs; none of them may be answered to anyone."""
+        return opening.reveal(self._keys, record, names, self.today)
+
+    async def erasures(self, patient_id: str) -> list[Erasure]:
+        """What was erased of a patient, in order; see `touch`."""
+        return await ledger.entries_of(self._fetch, self.context.org, patient_id)
+
+    def origins(self, record: Record) -> dict[str, Origin]:
+        """For each field group somebody filled in: who did so last."""
+        return {
+            note["group"]: Origin(note.get("channel", "api"), note["source"]) for note in opening.provenance(record)
+        }
+
+    async def holds(self, record: Record) -> list[Hold]:
+        """The legal holds on the record, also those that were lifted; looking at them is noted."""
+        self.touch(record)
+        return await holds.all_of(self._fetch, self.context.org, record.id)
+
+    async def grants(self, found: Iterable[Record]) -> dict[str, str]:
+        """The caller's active break-glass grants for these records: by patient id, the grant's id. One statement."""
+        named = {record.audit_subject: record.id for record in found if record.audit_subject}
+        active = await break_glass.active(self._fetch, self.context, named.keys(), self.now)
+        return {named[subject]: grant_id for subject, grant_id in active.items()}
+
+    async def grant(self, grant_id: str) -> tuple[Grant, str | None]:
+        """A break-glass grant, and the patient's id unless the patient was erased. Raises `NotFound`."""
+        found = await break_glass.find(self._fetch, self.context.org, grant_id)
+        if found is None:
+            raise NotFound
+        return found, (await patients_of(self._fetch, self.context.org, [found.subject])).get(found.subject)
+
+    async def openings(self, ids: Sequence[str]) -> dict[str, int]:
+        """How often the record was opened under each of these grants; see `break_glass.openings`."""
+        return await break_glass.openings(self._fetch, self.context.org, ids)
+
+    async def words(self, kinds: Collection[Act], patients: Mapping[str, str]) -> dict[Detail, str | CrmError]:
+        """Words beside events of these kinds, see `details.read`; whoever asks notes that they were opened."""
+        asked = [kind.value for kind in kinds]
+        return await details.read(self._fetch, self._keys, self._renew, self.context, asked, patients)
+
+    def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
+        return matches(opening.reveal(self._keys, record, names, self.today))
+
+    def touch(self, record: Record) -> None:
+        """Gives the patient an event although nothing of the record is answered."""
+        self._notebook.of(record)
+
+    def remark(self, **facts: Any) -> None:
+        """Adds one event of its own, such as the count of a search."""
+        self._notebook.remark(facts)
+
+    async def refuse(self, ids: Sequence[str], why: str) -> None:
+        """Adds the events of ids that this unit refuses while it answers others."""
+        denied = {"out": Outcome.DENIED, "why": why, "flg": self._watcher.always}
+        for facts in await refused(self._fetch, self.context, ids, denied):
+            self._notebook.remark(facts)
+
+    def events(self) -> list[Event]:
+        """One event per patient touched, in the order of touching, then the unit's own remarks."""
+        return self._notebook.events()
