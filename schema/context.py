@@ -14,6 +14,7 @@ from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from crm.services.questions import Answered
 from crm.services.request import Request
+from schema.contact_services import ContactServices
 from schema.plan import Plan, RootField
 from schema.settings import Limits
 
@@ -235,7 +236,7 @@ class OwnLog(Protocol):
     async def events(self, actor: Actor, request: Request, first: int, after: str | None) -> Page: ...
 
 
-class Services(Protocol):
+class Services(ContactServices, Protocol):
     """All that this room may ask of the service: the only way to patient data."""
 
     @property

@@ -51,13 +51,13 @@ class ContactWindow(Shape):
     from_: Annotated[str, Strict(), AfterValidator(_clock)] = Field(alias="from")
     to: Annotated[str, Strict(), AfterValidator(_clock_or_end_of_day)]
     time_zone: TimeZone
-    quiet: Annotated[bool, Strict()] = False
+    quiet: Annotated[bool, Strict()] | None = None
 
     @model_validator(mode="after")
     def _lasts(self) -> Self:
         if self.from_ == self.to:
             raise broken("window_empty")
-        return self
+        return self if self.quiet else self.model_copy(update={"quiet": None})  # as it was stored before there were any
 
 
 class AppointmentPreferences(Shape):

@@ -1,0 +1,5 @@
+"""The contact decision: may this person be contacted, for this purpose, where, in which language and format, now."""
+
+from crm.domain.decision.verdict import ContactDecision, Copy, Outcome, Reason
+
+__all__ = ["ContactDecision", "Copy", "Outcome", "Reason"]
