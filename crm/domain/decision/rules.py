@@ -72,7 +72,7 @@ PURPOSES: Final[Mapping[CommunicationPurpose, PurposeRule]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """What a caller can send, as registered. Empty `languages` or `formats` mean that nobody said: then any.
+    """What a caller can send, as registered. Empty `languages`, and no `formats`, mean that nobody said: then any.
 
     `languages` are BCP 47 tags, the first being the one to fall back on; `formats` accessible formats besides STANDARD.
     `clients` are the applications (claim `client_id`) that are this sender when they name none; empty: by name only.
@@ -82,7 +82,7 @@ class Sender:
     id: str
     channels: tuple[Channel, ...]
     languages: tuple[str, ...] = ()
-    formats: frozenset[str] = frozenset()
+    formats: frozenset[str] | None = None
     clients: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
     programme: CommunicationPurpose | None = None
