@@ -236,6 +236,7 @@ GRANTS: tuple[Grant, ...] = (
         frozenset({Purpose.PATADMIN}),
         _MOVING,
         read=_WITHOUT_CONFIDENTIAL,
+        masked=_USED_UNSEEN,
         write=_WITHOUT_CONFIDENTIAL,
     ),
     Grant(  # copies of record must be whole: an export that left restricted addresses out would lose them
