@@ -6,22 +6,19 @@ from typing import Any
 from auth import policy
 from auth.actor import Actor
 from auth.errors import AuthError
-from auth.policy import Action, ReadGrant
+from auth.policy import Action
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME
 from crm.domain import values
-from crm.errors import Erased, Invalid, NotFound, RestrictedRecord, VersionConflict, VersionRequired
+from crm.errors import Invalid
+from crm.services.editing import Admitted, Editor, system_of
 from crm.services.held_keys import require_to_change
 from crm.services.profiles import Profile, Profiles, groups, view
 from crm.services.request import Request
-from crm.store.context import Context
 from crm.store.record import Record
 from crm.store.unit import Store, WritingUnit
 
 __all__ = ["Changes", "canonical"]
-
-Edit = Callable[[WritingUnit, Record], Mapping[str, Any]]
-"""Computes the values to store from the locked record."""
 
 Points = list[dict[str, Any]]
 
@@ -32,6 +29,7 @@ class Changes:
     def __init__(self, store: Store, profiles: Profiles, *, region: str | None = None) -> None:
         self._store = store
         self._profiles = profiles
+        self._editor = Editor(store, profiles)
         self._region = region
 
     async def register(
@@ -44,7 +42,7 @@ class Changes:
             require_to_change(self._store.keys, _paths(submitted))
             values = canonical(submitted, region=self._region)
         async with self._store.writing(request.context(actor, *{grant.rule, rule}), Act.CREATE) as unit:
-            record = unit.create(values, _system(actor))
+            record = unit.create(values, system_of(actor))
             return unit.open(record, view(grant, actor, restricted=record.restricted))
 
     async def update(
@@ -72,7 +70,8 @@ class Changes:
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
             return _with_kept_reasons(unit, record, values, forget=may_forget)
 
-        return await self._edit(actor, context, patient_id, expected_version, grant, frozenset(values), change)
+        admitted = Admitted(actor, context, patient_id, frozenset(values), grant)
+        return await self._editor.edit(admitted, expected_version, change)
 
     async def add_contact_point(
         self,
@@ -148,11 +147,7 @@ class Changes:
         asked: frozenset[str],
         edit: Callable[[Points, str], Points],
     ) -> Profile:
-        grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.UPDATE)
-        async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
-            rule = _may_write(actor, ["contactPoints"], Action.UPDATE)
-            require_to_change(self._store.keys, ["contactPoints"])
-        context = request.context(actor, *{grant.rule, rule})
+        admitted = await self._editor.admit(actor, request, patient_id, ["contact_points"], asked)
 
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
             stored = unit.current(record, ["contact_points"]).get("contact_points") or []
@@ -163,44 +158,13 @@ class Changes:
             kind = BY_NAME["contact_points"].kind
             return {"contact_points": values.parse(kind, points, "input.contactPoints", lenient=True)}
 
-        names = frozenset({"contact_points"})
-        return await self._edit(actor, context, patient_id, expected_version, grant, names, change)
+        return await self._editor.edit(admitted, expected_version, change)
 
     def _entered(self, point: Mapping[str, Any], *, lenient: bool = False) -> dict[str, Any]:
         """One contact point in its canonical form. Raises `Invalid`, unless `lenient`, for a value without one."""
         path = "input.contactPoint"
         entered: dict[str, Any] = values.parse(values.ContactPoint, point, path, region=self._region, lenient=lenient)
         return entered
-
-    async def _edit(
-        self,
-        actor: Actor,
-        context: Context,
-        patient_id: str,
-        expected_version: int | None,
-        grant: ReadGrant,
-        names: frozenset[str],
-        edit: Edit,
-    ) -> Profile:
-        """The one path of every update: lock, check the version, change `names`, and answer from what is now stored."""
-        async with self._store.writing(context, Act.UPDATE, [patient_id]) as unit:
-            if expected_version is None:
-                raise VersionRequired
-            own = policy.scope(actor)
-            found = await unit.load_for_change([patient_id]) if own in (None, patient_id) else {}
-            record = found.get(patient_id)
-            if record is None:
-                raise NotFound
-            if record.status == "erased":
-                raise Erased
-            if record.version != expected_version:
-                raise VersionConflict(record.version)
-            # On a restricted record, who may not see a value may not replace it either.
-            hidden = policy.withheld_when_restricted(actor) if record.restricted else frozenset()
-            if any(BY_NAME[name].group in hidden for name in names):
-                raise RestrictedRecord
-            unit.change(record, edit(unit, record), _system(actor))
-            return unit.open(record, view(grant, actor, restricted=record.restricted))
 
 
 def canonical(submitted: Mapping[str, Any], *, region: str | None = None) -> dict[str, Any]:
@@ -292,8 +256,3 @@ def _one(points: Points, contact_point_id: str) -> dict[str, Any]:
         if point["id"] == contact_point_id:
             return point
     raise Invalid("input.contactPointId", "unknown_contact_point")
-
-
-def _system(actor: Actor) -> str:
-    """The source system of a change made through the API: the calling application."""
-    return actor.client_id or "api"

@@ -41,6 +41,12 @@ _ACTS = {
     Action.HOLD: Act.HOLD,
     Action.BREAK_GLASS: Act.BREAKGLASS,
     Action.REVIEW: Act.REVIEW,
+    Action.DECIDE: Act.DECIDE,
+    Action.CONSENT: Act.UPDATE,
+    Action.CONFIDE: Act.UPDATE,
+    Action.RESTRICT: Act.UPDATE,
+    Action.INBOUND: Act.UPDATE,
+    Action.RESOLVE: Act.UPDATE,
 }
 """What is written into the log about an action that was refused, where nothing more special is known."""
 
