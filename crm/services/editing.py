@@ -81,6 +81,14 @@ class Editor:
         """
         if expected_version is None:
             raise VersionRequired
+        record = await self.present(unit, admitted)
+        if record.version != expected_version:
+            raise VersionConflict(record.version)
+        self.require_seen(record, admitted)
+        return record
+
+    async def present(self, unit: WritingUnit, admitted: Admitted) -> Record:
+        """The record, locked until `unit` ends, whatever its version. Raises `NotFound`, `Erased`."""
         actor, patient_id = admitted.actor, admitted.patient_id
         found = await unit.load_for_change([patient_id]) if policy.scope(actor) in (None, patient_id) else {}
         record = found.get(patient_id)
@@ -88,12 +96,13 @@ class Editor:
             raise NotFound
         if record.status == "erased":
             raise Erased
-        if record.version != expected_version:
-            raise VersionConflict(record.version)
-        hidden = policy.withheld_when_restricted(actor) if record.restricted else frozenset()
+        return record
+
+    def require_seen(self, record: Record, admitted: Admitted) -> None:
+        """Raises `RestrictedRecord` where the record withholds from the actor what they would change."""
+        hidden = policy.withheld_when_restricted(admitted.actor) if record.restricted else frozenset()
         if any(BY_NAME[name].group in hidden for name in admitted.names):
             raise RestrictedRecord
-        return record
 
     def answer(self, unit: WritingUnit, record: Record, admitted: Admitted) -> Profile:
         """The profile as it is now, as far as the actor asked for it and may read it."""
