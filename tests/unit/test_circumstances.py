@@ -252,6 +252,7 @@ def test_everything_at_once_is_made_of_known_words() -> None:
         caller, names=[{"family": "Okafor"}], addresses=[{"postal_code": "LS1 1AA", "lines": ["17 Quay Street"]}],
         birth_date="2020", deceased=True, sensitivity=["CELEBRITY", "EMPLOYEE"], care_team=["u-9"],
     )  # fmt: skip
-    assert found == set(FLAGS) - {"break_glass", "after_hours", "bulk", "clock_skew", "restricted"}
+    of_the_act = {"break_glass", "after_hours", "bulk", "clock_skew", "restricted", "need_unmet"}
+    assert found == set(FLAGS) - of_the_act
     assert Onlooker(caller).fields <= BY_NAME.keys()
     assert not any(word in repr(caller) for word in ("Okafor", "LS1", "Quay"))

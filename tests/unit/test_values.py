@@ -63,7 +63,26 @@ SAMPLES: dict[str, Any] = {
     "administrative_gender": "OTHER",
     "religion": "Quaker",
     "religion_code": "1071",
-}
+    "related_persons": [
+        {"name": "Ada Ng", "relationship": "CARER", "contact": "INSTEAD", "rank": 1, "purposes": ["BILLING"],
+         "contact_points": [point("SMS", "+44 7700 900123")], "access_needs": [{"kind": "HEARING_LOOP"}]},
+    ],
+    "consents": [
+        {"seq": 1, "decision": "DENY", "scope": {"channel": "SMS"}, "capture": {"at": "2026-11-01T09:00:00+01:00"},
+         "effective_from": "2026-11-01T08:00:00Z", "effective_to": "2027", "received_at": "2026-11-01T08:00:01Z"},
+    ],
+    "confidential_communication": {
+        "channel": "EMAIL", "value": "Jo@Example.ORG", "purposes": ["TEST_RESULT"], "set_at": "2026-11-01T09:00:00Z",
+    },
+    "restrictions": [
+        {"kind": "CONTACT", "basis": "COURT_ORDER", "channels": ["VOICE"], "until": "2027-01", "placed_by": "dpo",
+         "placed_at": "2026-11-01T09:00:00Z"},
+    ],
+    "suspensions": [
+        {"kind": "UNCLEAR", "message_id": "SM1", "gateway": "main", "channel": "SMS", "text": "please stop",
+         "received_at": "2026-11-01T09:00:00Z"},
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SAMPLES)
