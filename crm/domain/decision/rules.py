@@ -136,7 +136,7 @@ class ContactRules:
     """
 
     version: str
-    purposes: Mapping[CommunicationPurpose, PurposeRule] = PURPOSES
+    purposes: Mapping[CommunicationPurpose, PurposeRule] = field(default_factory=lambda: PURPOSES)
     senders: Mapping[str, Sender] = field(default_factory=lambda: MappingProxyType({}))
     zones: tuple[str, ...] = ("UTC",)
     jurisdictions: tuple[str, ...] = ()
