@@ -23,6 +23,7 @@ __all__ = [
     "PlaceLegalHoldInput",
     "RegisterPatientInput",
     "RetireContactPointInput",
+    "Target",
     "UpdateContactPointInput",
     "UpdateIdentityInput",
     "UpdatePreferencesInput",
@@ -219,7 +220,7 @@ class CaseManagerInput(graphene.InputObjectType):
     since = PartialDateTime(description="Since when.")
 
 
-class _Target:
+class Target:
     """The record to change, and the version the change is based on."""
 
     patient_id = graphene.ID(description="The record to change.", required=True)
@@ -286,37 +287,37 @@ class RegisterPatientInput(_Identity, _Preferences, graphene.InputObjectType):
     contact_points = _list(ContactPointInput, _written_by("Ways to reach the person.", Group.CONTACT))
 
 
-class UpdatePreferencesInput(_Target, _Preferences, graphene.InputObjectType):
+class UpdatePreferencesInput(Target, _Preferences, graphene.InputObjectType):
     """New preferences and needs. Omitted stays, null clears, a list replaces the whole list."""
 
 
-class UpdateIdentityInput(_Target, _Identity, graphene.InputObjectType):
+class UpdateIdentityInput(Target, _Identity, graphene.InputObjectType):
     """New facts about who the person is. Omitted stays, null clears, a list replaces the whole list."""
 
     preferred_name = _text(_written_by("The name the person wants to be called by.", Group.ADDRESSING))
     pronouns = _text(_written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
 
 
-class AddContactPointInput(_Target, graphene.InputObjectType):
+class AddContactPointInput(Target, graphene.InputObjectType):
     """One more way to reach the person."""
 
     contact_point = ContactPointInput(description="The new contact point.", required=True)
 
 
-class UpdateContactPointInput(_Target, graphene.InputObjectType):
+class UpdateContactPointInput(Target, graphene.InputObjectType):
     """A change of one contact point."""
 
     contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)
     contact_point = ContactPointChangeInput(description="What changes.", required=True)
 
 
-class RetireContactPointInput(_Target, graphene.InputObjectType):
+class RetireContactPointInput(Target, graphene.InputObjectType):
     """A contact point that is no longer in use; it stays in the record as a fact."""
 
     contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)
 
 
-class ErasePatientInput(_Target, graphene.InputObjectType):
+class ErasePatientInput(Target, graphene.InputObjectType):
     """What to erase of a record: all of it, or some classes of its fields."""
 
     classes = _list(KeyClassEnum, "Only these classes; the whole patient if omitted. Not an empty list.")

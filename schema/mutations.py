@@ -13,61 +13,47 @@ from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from schema import inputs
 from schema.break_glass import BreakGlassGrant, RequestBreakGlassInput, ReviewBreakGlassInput
+from schema.changing import VERSIONED, change, mutation, target
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.selection import selected
-from schema.types import Patient
 
 __all__ = ["Mutation"]
-
-_VERSIONED = "VERSION_CONFLICT if it has changed since `expectedVersion`; nothing is changed then."
-
-
-def _mutation(of: type[graphene.ObjectType], kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
-    return graphene.Field(
-        of,  # nullable, so that an error does not take the answers of earlier changes along
-        input=graphene.Argument(kind, required=True, description="What to change."),
-        description=text,
-    )
-
-
-def _change(kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
-    return _mutation(Patient, kind, f"{text} Answers the record as it is now stored.")
 
 
 class Mutation(graphene.ObjectType):
     """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""
 
-    register_patient = _change(inputs.RegisterPatientInput, "Makes a new record, version 1.")
-    update_preferences = _change(inputs.UpdatePreferencesInput, f"Changes preferences and needs. {_VERSIONED}")
-    update_identity = _change(inputs.UpdateIdentityInput, f"Changes who the person is. {_VERSIONED}")
-    add_contact_point = _change(inputs.AddContactPointInput, f"Adds a contact point, unverified. {_VERSIONED}")
-    update_contact_point = _change(
-        inputs.UpdateContactPointInput, f"Changes a contact point; a new value has to be verified anew. {_VERSIONED}"
+    register_patient = change(inputs.RegisterPatientInput, "Makes a new record, version 1.")
+    update_preferences = change(inputs.UpdatePreferencesInput, f"Changes preferences and needs. {VERSIONED}")
+    update_identity = change(inputs.UpdateIdentityInput, f"Changes who the person is. {VERSIONED}")
+    add_contact_point = change(inputs.AddContactPointInput, f"Adds a contact point, unverified. {VERSIONED}")
+    update_contact_point = change(
+        inputs.UpdateContactPointInput, f"Changes a contact point; a new value has to be verified anew. {VERSIONED}"
     )
-    retire_contact_point = _change(
-        inputs.RetireContactPointInput, f"Ends the use of a contact point, which stays in the record. {_VERSIONED}"
+    retire_contact_point = change(
+        inputs.RetireContactPointInput, f"Ends the use of a contact point, which stays in the record. {VERSIONED}"
     )
-    erase_patient = _mutation(
+    erase_patient = mutation(
         ErasureReceipt,
         inputs.ErasePatientInput,
         "Destroys the data keys of a patient, or of some classes of their fields, on every replica at once and for "
         "good. What was erased answers ERASED: a whole patient altogether and for ever, a class field by field, until "
-        f"somebody fills it anew. LEGAL_HOLD while a legal hold is active; {_VERSIONED} {allowed_to(Action.ERASE)}",
+        f"somebody fills it anew. LEGAL_HOLD while a legal hold is active; {VERSIONED} {allowed_to(Action.ERASE)}",
     )
-    place_legal_hold = _mutation(
+    place_legal_hold = mutation(
         LegalHold,
         inputs.PlaceLegalHoldInput,
         "Keeps a record from erasure until the hold is lifted; the record itself stays as it is, and in use. "
         f"Several holds stand side by side. ERASED if it came too late. {allowed_to(Action.HOLD)}",
     )
-    lift_legal_hold = _mutation(
+    lift_legal_hold = mutation(
         LegalHold,
         inputs.LiftLegalHoldInput,
         "Ends one hold; who lifts it need not be who placed it. VALIDATION_FAILED for a hold that is not one of this "
         f"record's (`unknown_hold`) or has ended (`already_lifted`). {allowed_to(Action.HOLD)}",
     )
-    request_break_glass = _mutation(
+    request_break_glass = mutation(
         BreakGlassGrant,
         RequestBreakGlassInput,
         "Leave to read one record with the purpose of use BTG, at once and for a while; restricted parts are then "
@@ -76,7 +62,7 @@ class Mutation(graphene.ObjectType):
         f"{UNREVIEWED} wait for a review. "
         f"{allowed_to(Action.BREAK_GLASS)}",
     )
-    review_break_glass = _mutation(
+    review_break_glass = mutation(
         BreakGlassGrant,
         ReviewBreakGlassInput,
         "The verdict on one grant, by which it leaves the queue. FORBIDDEN for whoever asked for it; VALIDATION_FAILED "
@@ -103,7 +89,7 @@ class Mutation(graphene.ObjectType):
     async def resolve_add_contact_point(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
         """The profile with one more contact point."""
         here: Context = info.context
-        patient_id, version, values = _target(input)
+        patient_id, version, values = target(input)
         return await here.services.changes.add_contact_point(
             here.actor, here.request, patient_id, version, values["contact_point"], here.asked(info)
         )
@@ -112,7 +98,7 @@ class Mutation(graphene.ObjectType):
     async def resolve_update_contact_point(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
         """The profile with a changed contact point."""
         here: Context = info.context
-        patient_id, version, values = _target(input)
+        patient_id, version, values = target(input)
         point_id, point = values["contact_point_id"], values["contact_point"]
         return await here.services.changes.update_contact_point(
             here.actor, here.request, patient_id, version, point_id, point, here.asked(info)
@@ -122,7 +108,7 @@ class Mutation(graphene.ObjectType):
     async def resolve_retire_contact_point(_root: Any, info: Any, input: dict[str, Any]) -> Profile:
         """The profile with a retired contact point."""
         here: Context = info.context
-        patient_id, version, values = _target(input)
+        patient_id, version, values = target(input)
         return await here.services.changes.retire_contact_point(
             here.actor, here.request, patient_id, version, values["contact_point_id"], here.asked(info)
         )
@@ -131,7 +117,7 @@ class Mutation(graphene.ObjectType):
     async def resolve_erase_patient(_root: Any, info: Any, input: dict[str, Any]) -> Receipt:
         """The receipt of what was erased."""
         here: Context = info.context
-        patient_id, version, values = _target(input)
+        patient_id, version, values = target(input)
         chosen = values.get("classes")
         classes = None if chosen is None else frozenset(map(KeyClass, chosen))
         reason = ErasureReason(values["reason"])
@@ -175,13 +161,7 @@ class Mutation(graphene.ObjectType):
         )
 
 
-def _target(submitted: dict[str, Any]) -> tuple[str, int | None, dict[str, Any]]:
-    """The record, the version the change is based on, and the rest as plain values."""
-    values: dict[str, Any] = inputs.plain(submitted)
-    return values.pop("patient_id"), values.pop("expected_version", None), values
-
-
 async def _update(info: Any, submitted: dict[str, Any]) -> Profile:
     here: Context = info.context
-    patient_id, version, values = _target(submitted)
+    patient_id, version, values = target(submitted)
     return await here.services.changes.update(here.actor, here.request, patient_id, version, values, here.asked(info))
