@@ -66,6 +66,7 @@ class Field:
     `key_class` is None for clear columns and for fields computed from others (`derived_from`, by `derive(values, on)`).
     `block` is the padding block of the plaintext in octets (ISO 7816-4), chosen so that lengths tell little.
     `kind` is the pydantic type of the value; `fhir` the place in a FHIR R4 Patient.
+    `append_only`: a list of which the store lets nobody change or remove an entry.
     """
 
     number: int
@@ -82,6 +83,7 @@ class Field:
     mask: Callable[[Any], Any] = masks.hide
     derived_from: tuple[str, ...] = ()
     derive: Callable[[Mapping[str, Any], str], Any] | None = None
+    append_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ FIELDS: tuple[Field, ...] = (
     # --- what they permit, and what binds us --------------------------------------------------------------------------
     _preference(53, "consents", "consents", Group.CONSENT, Label.NONE,
                 "Consent directives about contact, the oldest first: permissions and prohibitions, never overwritten.",
-                "Consent", kind=values.ConsentDirectives, block=64),
+                "Consent", kind=values.ConsentDirectives, block=64, append_only=True),
     _preference(54, "suspensions", "suspensions", Group.MESSAGES, Label.NONE,
                 "Messages of the person that staff have to read, or have read; while one is unclear, sending rests.",
                 _ours("suspensions"), kind=values.Suspensions, block=64),

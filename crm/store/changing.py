@@ -130,7 +130,8 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
 
     `values` maps catalogue names to canonical values (None clears). Fields whose value stays the same are left alone;
     when nothing changes, nothing is written and the version stays. A person who confirms what an import said speaks for
-    it from then on: that is a change of `provenance`.
+    it from then on: that is a change of `provenance`. Raises `ValueError` where less than was there would be left of a
+    field that is only appended to, whoever asks for it.
     """
     keys.check_age()
     on = rfc3339(source.recorded_at)[:10]
@@ -138,6 +139,7 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     needed = set(values) | {name for index in affected for name in index.fields}
     before = reveal(keys, record, needed, on)
     changed = [name for name, value in values.items() if before.get(name) != value]
+    _require_appended(before, values, changed)
     confirmed = [] if source.origin.channel == "import" else _imported(record, values.keys() - set(changed))
     if not (changed or confirmed) and record.version:
         return []
@@ -153,6 +155,14 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     changed += ["provenance"] if confirmed else []
     announce(writes, record, changed)
     return changed
+
+
+def _require_appended(before: Mapping[str, Any], values: Mapping[str, Any], changed: Iterable[str]) -> None:
+    for name in changed:
+        if BY_NAME[name].append_only:
+            old = before.get(name) or []
+            if (values[name] or [])[: len(old)] != old:
+                raise ValueError(f"{name} is only appended to")
 
 
 def announce(writes: Writes, record: Record, changed: Iterable[str]) -> None:
