@@ -43,7 +43,9 @@ class KeySet(Secret):
     knows is too old to change records by.
     """
 
-    __slots__ = ("_active", "_gone", "_keys", "_missed", "_signers", "_states", "_templates", "good_until", "held")
+    __slots__ = (
+        "_active", "_gone", "_keys", "_lasting", "_missed", "_signers", "_states", "_templates", "good_until", "held"
+    )  # fmt: skip
 
     def __init__(self, rows: Sequence[StoredKey], keys: Mapping[Name, Any], held: frozenset[KeyClass]) -> None:
         self._keys = dict(keys)
@@ -53,6 +55,7 @@ class KeySet(Secret):
         self._active = {name[0]: name[1] for name, state in self._states.items() if state == "active"}
         self._templates: dict[tuple[int, bytes], index.HMAC] = {}
         self._signers: dict[tuple[int, str], Signer] = {}
+        self._lasting: dict[tuple[str, str], index.HMAC] = {}
         self.held = held
         self.good_until = math.inf
 
@@ -226,6 +229,23 @@ class KeySet(Secret):
         if signer is None:
             signer = self._signers[no, origin] = Signer(origin, derived(seed, b"heed/log/1" + lp(origin)))
         return signer
+
+    def lasting_digest(self, org: str, purpose: str, data: bytes) -> bytes:
+        """A keyed digest, 32 octets, that is the same for ever: for what must be recognised and cannot be made anew.
+
+        The key is derived from the first signing key, HKDF-SHA256 with the info "heed/digest/1" || lp(org) ||
+        lp(purpose): like those of the logs it is not rotated, and every process has it. Raises KeyUnavailable.
+        """
+        template = self._lasting.get((org, purpose))
+        if template is None:
+            first = min((no for use, no in self._keys if use == "log"), default=None)
+            if first is None:
+                raise KeyUnavailable("no signing key")
+            if len(self._lasting) >= _TEMPLATES:
+                self._lasting.clear()
+            info = b"heed/digest/1" + lp(org) + lp(purpose)
+            template = self._lasting[org, purpose] = index.started(self._keys["log", first], info)
+        return index.value(template, data)
 
     def _started(self, version: int, info: bytes) -> index.HMAC:
         template = self._templates.get((version, info))

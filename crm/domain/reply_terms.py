@@ -3,11 +3,23 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crm.domain.search_terms import emails, phones
+from crm.domain.search_terms import email, emails, phone, phones
+from crm.errors import Invalid
 
-__all__ = ["replies", "review_months"]
+__all__ = ["endpoint", "replies", "review_months"]
 
 Values = Mapping[str, Any]
+
+
+def endpoint(channel: str, value: str, region: str | None = None) -> bytes | None:
+    """The term of where messages of `channel` come from or go to, as `replies` and searches have it; None without one.
+
+    EMAIL has mailboxes, every other channel numbers, which are read in `region` where they have no `+`.
+    """
+    try:
+        return email(value) if channel == "EMAIL" else phone(value, region)
+    except Invalid:
+        return None
 
 
 def replies(values: Values) -> set[bytes]:

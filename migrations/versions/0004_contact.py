@@ -11,7 +11,7 @@ ROLE = "heed_app"
 RIGHTS = {
     "inbound_message": "SELECT, INSERT",
     "waiting_message": "SELECT, INSERT, UPDATE, DELETE",
-    "suppression": "SELECT, INSERT",
+    "suppression": "SELECT, INSERT, DELETE",
     "contact_verification": "SELECT, INSERT, UPDATE, DELETE",
 }
 
