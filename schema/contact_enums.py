@@ -50,6 +50,7 @@ RestrictionBasis = enum_type(
         "SAFEGUARDING": "The person would be in danger.",
         "COURT_ORDER": "A court ordered it.",
         "LAW": "The law requires it.",
+        "SOURCE_SYSTEM": "Another system marks the record as restricted, and does not say why.",
     },
     about="Why a restriction binds.",
 )

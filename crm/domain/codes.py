@@ -287,7 +287,7 @@ class RestrictionKind(StrEnum):
 
 
 class RestrictionBasis(StrEnum):
-    """Why a restriction binds (Heed's own list)."""
+    """Why a restriction binds (Heed's own list). SOURCE_SYSTEM: another system says so, and not why."""
 
     AGREED_REQUEST = "AGREED_REQUEST"
     SELF_PAID = "SELF_PAID"
@@ -295,6 +295,7 @@ class RestrictionBasis(StrEnum):
     SAFEGUARDING = "SAFEGUARDING"
     COURT_ORDER = "COURT_ORDER"
     LAW = "LAW"
+    SOURCE_SYSTEM = "SOURCE_SYSTEM"
 
 
 class Relationship(StrEnum):

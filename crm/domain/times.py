@@ -2,6 +2,7 @@
 
 import re
 from calendar import monthrange
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Final, Self
@@ -11,7 +12,18 @@ from pydantic import AfterValidator, Strict, ValidationInfo, model_validator
 
 from crm.domain.shape import Shape, broken, entry_of
 
-__all__ = ["Instant", "PartialDate", "PartialDateTime", "Period", "TimeZone", "holds_on", "instant", "micros"]
+__all__ = [
+    "Instant",
+    "PartialDate",
+    "PartialDateTime",
+    "Period",
+    "TimeZone",
+    "day_after",
+    "ended",
+    "holds_on",
+    "instant",
+    "micros",
+]
 
 FIRST_YEAR: Final = 1800
 LAST_YEAR: Final = 2200
@@ -92,6 +104,13 @@ def holds_on(start: str | None, end: str | None, on: str) -> bool:
     return (start is None or start[:10] <= on) and (end is None or end[:10] >= on[: len(end)])
 
 
+def ended(period: Mapping[str, str], on: str) -> dict[str, str]:
+    """`period` with an end on the day `on` (`YYYY-MM-DD`) at the latest, and a start that is not behind it."""
+    end, start = period.get("end"), period.get("start")
+    stays = end is not None and end[:10] <= on and not on.startswith(end)
+    return {**period, "end": end if stays and end else on} | ({"start": on} if start and start[:10] > on else {})
+
+
 @cache
 def _zones() -> frozenset[str]:
     # Some systems keep files beside the database that are no zones of it.
@@ -127,3 +146,8 @@ def instant(at: int) -> str:
 def micros(text: str) -> int:
     """The first moment that a valid `PartialDateTime` may mean, in microseconds since 1970, UTC."""
     return (_earliest(text) - _EPOCH) // _MICROSECOND
+
+
+def day_after(end: str) -> int:
+    """The first moment at which `holds_on` says no because of the bound `end`, in microseconds since 1970, UTC."""
+    return (_latest(end[:10]) - _EPOCH) // _MICROSECOND + 1

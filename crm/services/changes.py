@@ -10,6 +10,7 @@ from auth.policy import Action
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME
 from crm.domain import values
+from crm.domain.times import ended
 from crm.errors import Invalid
 from crm.services.editing import Admitted, Editor, system_of
 from crm.services.held_keys import require_to_change
@@ -127,12 +128,7 @@ class Changes:
 
         def edit(points: Points, today: str) -> Points:
             old = _one(points, contact_point_id)
-            period = dict(old.get("period", {}))
-            end: str | None = period.get("end")
-            if end is None or end[:10] > today or today.startswith(end):
-                period["end"] = today
-            if period.get("start", "")[:10] > today:
-                period["start"] = today
+            period = ended(old.get("period", {}), today)
             retired = {key: value for key, value in old.items() if key != "rank"} | {"use": "OLD", "period": period}
             return [retired if point["id"] == contact_point_id else point for point in points]
 

@@ -24,9 +24,14 @@ def require(keys: KeySet, paths: Iterable[str]) -> None:
 
 
 def require_to_change(keys: KeySet, paths: Iterable[str]) -> None:
-    """The same for a change: what can be searched by also needs the index key, or nobody would find it again."""
+    """The same for a change: what can be searched by also needs the index key, or nobody would find it again.
+
+    The restriction needs the keys of all classes: every row vouches for it, and is sealed anew when it changes.
+    """
     changed = frozenset(paths)
     require(keys, changed)
+    if "restricted" in changed and not keys.held >= frozenset(KeyClass):
+        raise KeyUnavailable("this process was not given every class", ["restricted"])
     searched = [path for path in changed if BY_PATH[path].name in _SEARCHED]
     if searched and not keys.index_versions():
         raise KeyUnavailable("this process was given no index key", searched)

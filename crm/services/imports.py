@@ -16,6 +16,8 @@ from crm.audit.event import Act
 from crm.audit.event import Outcome as Ending
 from crm.catalogue import FIELDS, INDEXES, KeyClass
 from crm.domain import source_records
+from crm.domain.restrictions import said_by_source
+from crm.domain.times import instant
 from crm.errors import Tampered, VersionConflict
 from crm.services.profiles import groups
 from crm.services.recognition import Candidate, Incoming, Known, Obstacle, Person, named, recognise
@@ -158,12 +160,16 @@ def _store_one(unit: WritingUnit, draft: Draft, record: Record | None, known: Kn
     values = {**draft.values, "restricted": draft.restricted}
     if known is None:
         values["source_records"] = [incoming.source_record]
+        if draft.restricted:
+            stated = values.get("restrictions") or []
+            values["restrictions"] = said_by_source(stated, incoming.source, instant(unit.now))
         return unit.create(values, incoming.source), Outcome.CREATED
     if record is None or record.version != known.version or record.status != "active":
         raise VersionConflict(record.version if record else 0)
     unit.touch(record)
     current = unit.current(record, _SEALED | {"restricted"})
     changes = _differences(current, values, unit.origins(record), incoming.source, record.erased)
+    changes |= _restriction(current, draft, record.erased, instant(unit.now))
     changed = unit.change(record, changes, incoming.source) if changes else []
     return record, Outcome.UPDATED if changed else Outcome.UNCHANGED
 
@@ -177,16 +183,14 @@ def _differences(
 ) -> dict[str, Any]:
     """The values to change: this source speaks only for groups that it filled itself, or that nobody filled yet.
 
-    An import can restrict a record, and never lift a restriction: somebody else may have had a reason for it. Nor does
-    it fill what was erased: that is for a person to decide, not for a file that comes every night.
+    It does not fill what was erased: that is for a person to decide, not for a file that comes every night.
     """
     ours = Origin("import", source)
     changes: dict[str, Any] = {}
-    if incoming["restricted"] and not current.get("restricted", True):
-        changes["restricted"] = True
     for row in FIELDS:
         if (
             row.key_class is None
+            or row.name == "restrictions"  # see `_restriction`
             or row.key_class in erased
             or not row.paths
             or origins.get(row.group.value, ours) != ours
@@ -198,6 +202,20 @@ def _differences(
         if new != old:
             changes[row.name] = new
     return changes
+
+
+def _restriction(current: Mapping[str, Any], draft: Draft, erased: frozenset[KeyClass], at: str) -> dict[str, Any]:
+    """An import can restrict a record, and never lift a restriction: somebody else may have had a reason for it.
+
+    A source that marks the record has a restriction of its own in force, also beside others. The officer who lifts it
+    has to see to the source too, or the next import that says more places it again.
+    """
+    if not draft.restricted:
+        return {}
+    old = current.get("restrictions") or []
+    new = old if KeyClass.PREFERENCE in erased else said_by_source(old, draft.incoming.source, at)
+    marks = {} if new == old else {"restrictions": new}
+    return marks if current.get("restricted", True) else {**marks, "restricted": True}
 
 
 _OURS = ("id", "verification", "undeliverable", "capabilities", "text_permitted", "voicemail_ok", "detailed_message_ok")
