@@ -116,5 +116,9 @@ class StoreUnavailable(Overloaded):
     """The database does not answer; the caller may try again."""
 
 
+class SenderUnavailable(Overloaded):
+    """What brings messages to people does not take any now; the caller may try again."""
+
+
 class Unsafe(CrmError):
     """A setting, file or database state under which the service must not start; the text says which, and what to do."""

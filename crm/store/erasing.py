@@ -21,7 +21,7 @@ from crm.store.database import Connection
 from crm.store.ledger import Erasure
 from crm.store.record import LIVE, SHREDDED, Record
 from crm.store.statements import any_of, prepare
-from crm.store.tables import blind_index, patient, patient_key, sealed_row, source_record
+from crm.store.tables import blind_index, contact_verification, patient, patient_key, sealed_row, source_record
 
 __all__ = ["erase", "erase_again"]
 
@@ -55,6 +55,11 @@ _UNINDEX = prepare(delete(blind_index).where(_TERMS))
 _REPORTED: Final = (source_record.c.org == bindparam("org")) & (source_record.c.patient_id == bindparam("id_"))
 _REPORT_VERSIONS = prepare(select(source_record.c.key_ver).distinct().where(_REPORTED))
 _UNREPORT = prepare(delete(source_record).where(_REPORTED))
+_UNSEND = prepare(
+    delete(contact_verification).where(
+        contact_verification.c.org == bindparam("org"), contact_verification.c.patient_id == bindparam("id_")
+    )
+)
 
 
 def _patient(**values: Any) -> Update:
@@ -140,6 +145,8 @@ async def _destroy(
     reported = {row["key_ver"] for row in await connection.fetch(_REPORT_VERSIONS, **of)}
     await connection.execute(_UNREPORT, **of)
     await connection.execute(_UNINDEX, **of, codes=codes)
+    if KeyClass.CONTACT in chosen:
+        await connection.execute(_UNSEND, **of)
     record.version += 1
     record.updated_at = now
     if classes is None:

@@ -11,7 +11,7 @@ from crm.catalogue import BY_NAME, BY_PATH, Index
 from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Watch
 from crm.errors import CrmError, Erased, NotFound
-from crm.store import break_glass, details, holds, imported, ledger, opening, search
+from crm.store import break_glass, details, holds, imported, ledger, opening, search, unmet
 from crm.store import record as records
 from crm.store.break_glass import Grant
 from crm.store.changing import Origin
@@ -90,6 +90,14 @@ class Unit:
     async def _known(self, found: dict[str, Record]) -> dict[str, Record]:
         """The same records, once this process has looked for an epoch that one of them names and it does not know."""
         for record in found.values():
+    async def any_candidates(self, index: Index, terms: Iterable[bytes], after: str, limit: int) -> list[str]:
+        """At most `limit` ids after `after` that a blind index gives for any of these terms; see `compare`."""
+        return await search.any_candidates(self._fetch, self._keys, self.context.org, index, terms, after, limit)
+
+    async def unmet(self, since: int, until: int, after: str, limit: int) -> list[unmet.Unmet]:
+        """Patients of whom a need was not met in this time; see `unmet.patients`. Whoever asks remarks on it."""
+        return await unmet.patients(self._fetch, self.context.org, since, until, after, limit)
+
             for key_class, row in record.rows.items():
                 if row.wrapped is not None and not self._keys.knows(key_class, row.wrapped):
                     await self._renew()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import BigInteger, bindparam, select
 
 from crm.catalogue import Index
 from crm.crypto.keyset import KeySet
@@ -36,6 +36,33 @@ async def candidates(fetch: Fetch, keys: KeySet, org: str, index: Index, term: b
     versions = _versions(keys)
     hashes = [keys.index_value(org, index.name, index.bits, term, version) for version in versions]
     rows = await fetch(_CANDIDATES, org=org, code=index.code, versions=versions, hashes=hashes, after=after)
+    return [row["patient_id"] for row in rows]
+
+
+_ANY = prepare(
+    select(blind_index.c.patient_id)
+    .where(
+        blind_index.c.org == bindparam("org"),
+        blind_index.c.index_code == bindparam("code"),
+        any_of(blind_index.c.key_ver, "versions"),
+        any_of(blind_index.c.value, "hashes"),
+        blind_index.c.patient_id > bindparam("after"),
+    )
+    .distinct()
+    .order_by(blind_index.c.patient_id)
+    .limit(bindparam("limit", type_=BigInteger))
+)
+
+
+async def any_candidates(
+    fetch: Fetch, keys: KeySet, org: str, index: Index, terms: Iterable[bytes], after: str, limit: int
+) -> list[str]:
+    """The first `limit` ids greater than `after`, ascending, that the index gives for any of many terms."""
+    versions = _versions(keys)
+    hashes = {keys.index_value(org, index.name, index.bits, term, version) for term in terms for version in versions}
+    rows = await fetch(
+        _ANY, org=org, code=index.code, versions=versions, hashes=sorted(hashes), after=after, limit=limit
+    )
     return [row["patient_id"] for row in rows]
 
 

@@ -24,7 +24,7 @@ from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
 from crm.errors import AuditUnavailable, Invalid
-from crm.store import break_glass, changing, details, erasing, holds, imported, ledger
+from crm.store import break_glass, changing, contact_codes, details, erasing, holds, imported, ledger
 from crm.store import record as records
 from crm.store.break_glass import Grant
 from crm.store.changing import Origin, Source, Writes
@@ -109,6 +109,29 @@ class WritingUnit(Unit):
 
     async def _seal(self, patient_id: str, detail: Detail, words: str) -> str:
         return await details.seal(self._connection, self._keys, self.context, patient_id, detail, words, self.now)
+
+    async def add_code(self, record: Record, point: Mapping[str, Any], code: str) -> None:
+        """Stores a one-time code for a contact point of a locked record. Raises `RateLimited`, `KeyUnavailable`."""
+        about = await contact_codes.add(
+            self._connection, self._keys, self.context.org, record.id, point, code, self.now
+        )
+        note = self._notebook.of(record)
+        note.about, note.why, note.returned = about, "CODE_SENT", {"contactPoints"}
+
+    async def try_code(self, record: Record, point: Mapping[str, Any], code: str) -> bool | None:
+        """See `contact_codes.tried`: nothing may be raised in this unit afterwards, or the try would not be counted."""
+        return await contact_codes.tried(
+            self._connection, self._keys, self.context.org, record.id, point, code, self.now
+        )
+
+    async def end_codes(self, record: Record, point_id: str) -> None:
+        """No code that was sent to the contact point serves any more."""
+        await contact_codes.end(self._connection, self.context.org, record.id, point_id, self.now)
+
+    def flag(self, record: Record, flag: str) -> None:
+        """Adds a word of `FLAGS` to the patient's event."""
+        note = self._notebook.of(record)
+        note.circumstances = (*note.circumstances, flag)
 
     def create(self, values: Mapping[str, Any], system: str) -> Record:
         """A new record with these canonical values, under a fresh UUIDv7."""
