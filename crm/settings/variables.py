@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from auth.issuers import Issuer
 from crm.crypto.provider import USES
 from crm.domain.circumstances import BULK, office_hours
+from crm.settings.contact import ContactSettings
 from crm.settings.witnesses import Witness
 
 __all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown"]
@@ -61,7 +62,7 @@ def _root_key(use: str) -> Any:
     return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
-class Settings(BaseSettings):
+class Settings(ContactSettings):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(

@@ -29,7 +29,7 @@ _OF_THE_CALLER = frozenset({"after_hours", "self_access"})
 class Note:
     """`returned` and `masked` are public paths, `changed` catalogue names; `broken` is a break-glass grant's id.
 
-    `about` is the id of a contact decision, which the event names where no grant was used.
+    `about` is the id of a contact decision, which the event names where no grant was used; `found` are its flags.
 
     `count` are the minutes for which one was given; `sealed` is the digest of words that were stored beside the event;
     `circumstances` are flags, decided at the first touch.
@@ -45,6 +45,7 @@ class Note:
     why: str = ""
     broken: str | None = None
     about: str | None = None
+    found: tuple[str, ...] = ()
     sealed: str | None = None
     count: int | None = None
 
@@ -74,7 +75,7 @@ class Note:
         }
 
     def _flags(self) -> tuple[str, ...]:
-        known = self.circumstances
+        known = (*self.circumstances, *self.found)
         if self.record.status == "erased":  # nothing about the person shall stand under the name that still leads here
             known = tuple(flag for flag in known if flag in _OF_THE_CALLER)
         flags = ("restricted",) if self.record.restricted else ()

@@ -35,12 +35,15 @@ Renew = Callable[[], Awaitable[None]]
 class Judged(Protocol):
     """What a decision about a patient came to, and what of it tells something of them.
 
-    `disclosed` are the public paths that the answer shows; `refused` says that it is recorded as a denial, `why` is its
-    first reason code, `flags` are words of `FLAGS`, and `id` names the decision in the event.
+    `disclosed` are the public paths that the answer shows, `masked` those of which it tells only that there is
+    something; `refused` says that it is recorded as a denial, `why` is its first reason code, `flags` are words of
+    `FLAGS`, and `id` names the decision in the event.
     """
 
     @property
     def disclosed(self) -> frozenset[str]: ...
+    @property
+    def masked(self) -> frozenset[str]: ...
     @property
     def refused(self) -> bool: ...
     @property
@@ -48,7 +51,7 @@ class Judged(Protocol):
     @property
     def flags(self) -> tuple[str, ...]: ...
     @property
-    def id(self) -> str: ...
+    def id(self) -> str | None: ...
 
 
 J = TypeVar("J", bound=Judged)
@@ -87,9 +90,6 @@ class Unit:
         """Ids after `after` that a blind index gives for a normalised term; see `compare`."""
         return await search.candidates(self._fetch, self._keys, self.context.org, index, term, after)
 
-    async def _known(self, found: dict[str, Record]) -> dict[str, Record]:
-        """The same records, once this process has looked for an epoch that one of them names and it does not know."""
-        for record in found.values():
     async def any_candidates(self, index: Index, terms: Iterable[bytes], after: str, limit: int) -> list[str]:
         """At most `limit` ids after `after` that a blind index gives for any of these terms; see `compare`."""
         return await search.any_candidates(self._fetch, self._keys, self.context.org, index, terms, after, limit)
@@ -98,6 +98,9 @@ class Unit:
         """Patients of whom a need was not met in this time; see `unmet.patients`. Whoever asks remarks on it."""
         return await unmet.patients(self._fetch, self.context.org, since, until, after, limit)
 
+    async def _known(self, found: dict[str, Record]) -> dict[str, Record]:
+        """The same records, once this process has looked for an epoch that one of them names and it does not know."""
+        for record in found.values():
             for key_class, row in record.rows.items():
                 if row.wrapped is not None and not self._keys.knows(key_class, row.wrapped):
                     await self._renew()
@@ -140,16 +143,15 @@ class Unit:
         """What `decide` makes of the values of `names`: only what it says that it discloses may be answered.
 
         Values are by catalogue name; absent is what nobody filled in and what was erased. `broken` is the id of the
-        break-glass grant under which the record is opened.
+        break-glass grant under which the record is opened. A record may be judged again: the event tells of the last.
         """
         names |= self._watcher.beside(record, names)
         values = opening.reveal(self._keys, record, names, self.today)
         note = self._notebook.of(record, values, names)
         judged = decide(values)
-        note.returned |= judged.disclosed
+        note.returned, note.masked = set(judged.disclosed), set(judged.masked)
         note.out, note.why = Outcome.DENIED if judged.refused else Outcome.OK, judged.why
-        note.circumstances = (*note.circumstances, *judged.flags)
-        note.broken, note.about = note.broken or broken, judged.id
+        note.broken, note.about, note.found = broken, judged.id, judged.flags
         return judged
 
     async def holders(self, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
