@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from crm.services.access_log import AccessLog
 from crm.services.break_glass import BreakGlass, Rules
 from crm.services.changes import Changes
+from crm.services.contact_verification import ContactVerification
+from crm.services.delivery_reports import DeliveryReports
+from crm.services.editing import Editor
 from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
 from crm.services.holds import Holds
+from crm.services.needs import Needs
 from crm.services.own_log import OwnLog
 from crm.services.profiles import Profiles
 from crm.services.questions import Questions
+from crm.services.senders import NoSender, Sender
 from crm.store.ledger_copies import LedgerCopies
 from crm.store.unit import Store
 
@@ -32,6 +37,9 @@ class Services:
     questions: Questions
     evidence: Evidence
     own_log: OwnLog
+    contact_verification: ContactVerification
+    delivery_reports: DeliveryReports
+    needs: Needs
 
 
 def services(
@@ -43,17 +51,20 @@ def services(
     verifier_key: VerifierKey | None = None,
     witnesses: Sequence[str] = (),
     staff_names: bool = False,
+    sender: Sender | None = None,
 ) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
     Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside. Without
     `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
-    shown. With `staff_names` patients are told who looked at their record, and not only in which role.
+    shown. With `staff_names` patients are told who looked at their record, and not only in which role. Without `sender`
+    no one-time codes are sent.
     """
     profiles = Profiles(store, region=region)
     log = AccessLog(store)
     key_of = verifier_key or (lambda origin: store.keys.log_signer(origin).verifier_key)
     evidence = Evidence(store, log, key_of, witnesses)
+    editor = Editor(store, profiles)
     return Services(
         store,
         profiles,
@@ -65,4 +76,7 @@ def services(
         Questions(store, log),
         evidence,
         OwnLog(store, log, evidence, names=staff_names),
+        ContactVerification(store, editor, sender or NoSender()),
+        DeliveryReports(store),
+        Needs(store, profiles, editor),
     )
