@@ -1,0 +1,197 @@
+"""Owns the ways in which somebody could be contacted: which contact point carries which channel, what rules one out.
+
+A candidate is one channel with one contact point or address, judged. Which of those that are left is best stands in
+their order.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any, Final, NamedTuple
+
+from crm.domain.codes import (
+    AddressType,
+    AddressUse,
+    Capability,
+    Channel,
+    CommunicationPurpose,
+    ContactPointSystem,
+    ContactPointUse,
+    TriState,
+    VerificationStatus,
+)
+from crm.domain.decision import consent
+from crm.domain.decision.question import Question
+from crm.domain.decision.verdict import Reason
+from crm.domain.times import holds_on
+
+__all__ = ["Candidate", "best_first", "candidates", "confidential_candidate"]
+
+Point = Mapping[str, Any]
+
+WITHOUT_POINT: Final = frozenset({Channel.PORTAL, Channel.IN_PERSON})
+"""Channels that end at no contact point."""
+
+_UNPROVEN: Final = WITHOUT_POINT | {Channel.LETTER}
+"""Channels whose end nobody can verify, or need not."""
+
+
+class Candidate(NamedTuple):
+    """One way of contact. `id` and `point` are of a `ContactPoint` or an `Address`, None where there is none.
+
+    `refusal` is why this way is ruled out, None where nothing does.
+    """
+
+    channel: Channel
+    id: str | None
+    point: Point | None
+    refusal: Reason | None
+
+
+def best_first(values: Mapping[str, Any], purpose: CommunicationPurpose, channels: Sequence[Channel]) -> list[Channel]:
+    """`channels` as the person ranks them for `purpose`; those not mentioned come last, in the order they had."""
+    for preference in values.get("channel_preferences", ()):
+        if preference["purpose"] == purpose:
+            wanted = preference["channels"]
+            return sorted(channels, key=lambda channel: wanted.index(channel) if channel in wanted else len(wanted))
+    return list(channels)
+
+
+def candidates(question: Question, party: Mapping[str, Any]) -> list[Candidate]:
+    """Every way to reach `party` (a profile, or a `RelatedPerson`) by the channels in question, in order, each judged.
+
+    Of one channel the better contact point comes first. A channel without any has one candidate without contact point.
+    """
+    found: list[Candidate] = []
+    points: Sequence[Point] = party.get("contact_points", ())
+    for channel in question.channels:
+        if channel in WITHOUT_POINT:
+            ends = []
+        elif channel is Channel.LETTER:
+            ends = _letter_ends(party.get("addresses", ()), question.purpose)
+        else:
+            carries = _CARRIES[channel]
+            ends = [point for point in points if carries(point)]
+            if len(ends) > 1:
+                ends.sort(key=_by_use if channel in _TELEPHONED else _by_rank)
+        if ends:
+            found += [_judged(question, channel, point) for point in ends]
+        else:
+            found.append(_judged(question, channel, None))
+    return found
+
+
+def confidential_candidate(question: Question, channel: Channel, communication: Mapping[str, Any]) -> Candidate:
+    """The one way of a confidential communication: the person named it, so nobody asks whether it is verified."""
+    address = communication.get("address")
+    refusal = _forbidden(question, channel, communication["id"])
+    if refusal is None and address is not None and _over(address, question.today):
+        refusal = Reason.CONTACT_POINT_EXPIRED
+    if refusal is None and communication.get("value") in question.suppressed:
+        refusal = Reason.OPTED_OUT
+    return Candidate(channel, communication["id"], address or communication, refusal)
+
+
+def _judged(question: Question, channel: Channel, point: Point | None) -> Candidate:
+    if point is None:
+        refusal = _forbidden(question, channel, None)
+        if refusal is None and channel not in WITHOUT_POINT:
+            refusal = Reason.NO_USABLE_CONTACT_POINT
+        return Candidate(channel, None, None, refusal)
+    return Candidate(
+        channel, point["id"], point, _forbidden(question, channel, point["id"]) or _unusable(question, channel, point)
+    )
+
+
+def _forbidden(question: Question, channel: Channel, point: str | None) -> Reason | None:
+    if channel in question.barred:
+        return Reason.LEGAL_RESTRICTION
+    return consent.refusal(question.directives, channel, point, opt_in=question.rule.opt_in)
+
+
+def _unusable(question: Question, channel: Channel, point: Point) -> Reason | None:
+    if _over(point, question.today):
+        return Reason.CONTACT_POINT_EXPIRED
+    if channel is Channel.SMS and point.get("text_permitted") == TriState.NO:
+        return Reason.OPTED_OUT
+    if point.get("undeliverable") is not None:
+        return Reason.CONTACT_POINT_UNDELIVERABLE
+    if question.rule.verified and channel not in _UNPROVEN and not _verified(point):
+        return Reason.CONTACT_POINT_UNVERIFIED
+    return Reason.OPTED_OUT if point.get("value") in question.suppressed else None
+
+
+def _over(point: Point, today: str) -> bool:
+    period = point.get("period")
+    return point.get("use") == ContactPointUse.OLD or (
+        period is not None and not holds_on(period.get("start"), period.get("end"), today)
+    )
+
+
+def _verified(point: Point) -> bool:
+    verification = point.get("verification")
+    return verification is not None and verification["status"] == VerificationStatus.VERIFIED
+
+
+# --- which contact points carry which channel ------------------------------------------------------------------------
+
+
+def _phone_that(can: Capability) -> Callable[[Point], bool]:
+    return lambda point: point["system"] == ContactPointSystem.PHONE and can in point.get("capabilities", ())
+
+
+def _speaks(point: Point) -> bool:
+    """A telephone of which nobody said what it can do is one to speak into."""
+    if point["system"] != ContactPointSystem.PHONE:
+        return False
+    capabilities = point.get("capabilities")
+    return not capabilities or Capability.VOICE in capabilities
+
+
+def _types(point: Point) -> bool:
+    return point["system"] in _TYPED and Capability.TTY in point.get("capabilities", ())
+
+
+def _is_digital(point: Point) -> bool:
+    return point["system"] in _DIGITAL
+
+
+_texts, _faxes = _phone_that(Capability.SMS), _phone_that(Capability.FAX)
+_TYPED: Final = frozenset({ContactPointSystem.PHONE, ContactPointSystem.OTHER})
+_DIGITAL: Final = frozenset({ContactPointSystem.OTHER, ContactPointSystem.URL})
+
+_CARRIES: Final[Mapping[Channel, Callable[[Point], bool]]] = {
+    Channel.SMS: lambda point: point["system"] == ContactPointSystem.SMS or _texts(point),
+    Channel.VOICE: _speaks,
+    Channel.EMAIL: lambda point: point["system"] == ContactPointSystem.EMAIL,
+    Channel.FAX: lambda point: point["system"] == ContactPointSystem.FAX or _faxes(point),
+    Channel.TEXTPHONE: _types,
+    Channel.PUSH: _is_digital,
+    Channel.CHAT: _is_digital,
+}
+
+# --- which of several is best ----------------------------------------------------------------------------------------
+
+_TELEPHONED: Final = frozenset({Channel.SMS, Channel.VOICE})
+_NEAREST: Final[Mapping[Any, int]] = {ContactPointUse.MOBILE: 0, ContactPointUse.HOME: 1}
+_AT_HAND: Final[Mapping[Any, int]] = {
+    AddressUse.TEMP: 1, AddressUse.HOME: 2, AddressUse.WORK: 3, None: 4, AddressUse.BILLING: 5, AddressUse.OLD: 6,
+}  # fmt: skip
+
+
+def _by_rank(point: Point) -> tuple[float, bool, str]:
+    return point.get("rank") or inf, not _verified(point), point["id"]
+
+
+def _by_use(point: Point) -> tuple[float, bool, int, str]:
+    return point.get("rank") or inf, not _verified(point), _NEAREST.get(point.get("use"), 2), point["id"]
+
+
+def _letter_ends(addresses: Sequence[Point], purpose: CommunicationPurpose) -> list[Point]:
+    """The addresses that take letters, the best first; where bills go comes first for bills, and late otherwise."""
+
+    def place(address: Point) -> tuple[int, str]:
+        use = address.get("use")
+        billed = purpose == CommunicationPurpose.BILLING and use == AddressUse.BILLING
+        return 0 if billed else _AT_HAND.get(use, 4), address["id"]
+
+    return sorted((row for row in addresses if row.get("type") != AddressType.PHYSICAL), key=place)

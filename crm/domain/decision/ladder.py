@@ -1,0 +1,141 @@
+"""The ladder: the rungs of the contact decision in their order. docs/contact-decisions.md has each with an example.
+
+Pure: no clock, no database. Nothing here prefers one order of rows over another; ties are broken by ids.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from crm.domain.codes import Channel, CommunicationPurpose
+from crm.domain.decision import consent, methods, record
+from crm.domain.decision.answer import Recipient, allowed, considered, in_order, refused
+from crm.domain.decision.candidates import Candidate, best_first, candidates, confidential_candidate
+from crm.domain.decision.hours import Hours, hours
+from crm.domain.decision.question import Question
+from crm.domain.decision.recipient import stand_in
+from crm.domain.decision.rules import ContactRules, LegalClass, Sender
+from crm.domain.decision.verdict import ContactDecision, Outcome, Reason
+from crm.domain.need_codes import AccessNeedKind
+from crm.domain.times import instant
+
+__all__ = ["decide"]
+
+
+def decide(
+    values: Mapping[str, Any],
+    purpose: CommunicationPurpose,
+    sender: Sender,
+    rules: ContactRules,
+    now: int,
+    *,
+    use: str,
+    reach: bool,
+    status: str = "active",
+    restricted: bool = False,
+    erased: bool = False,
+    channels: Collection[Channel] | None = None,
+    suppressed: frozenset[str] = frozenset(),
+) -> ContactDecision:
+    """Whether, how, where and in which words `sender` may contact the patient about `purpose` at `now`.
+
+    `values` are the patient's cells by their names in the catalogue, canonical as `values.parse` gives them; what is
+    absent nobody said. `now` is microseconds since 1970, UTC. `use` is the HL7 purpose of use of the caller, `reach`
+    whether they may reach restricted records. `erased` says that a class of keys this needs was destroyed. `channels`
+    narrows those of the sender. `suppressed` are values of contact points from which somebody unknown said stop.
+
+    Raises `KeyError` for a purpose without a rule.
+    """
+    rule = rules.purposes[purpose]
+    communication = values.get("confidential_communication")
+    confidential = communication if communication is not None and record.covers(communication, purpose) else None
+    closed = record.closed(values, status, erased)
+    if closed is None and communication is not None and rule.legal_class is LegalClass.TELEMARKETING:
+        closed = Reason.CONFIDENTIAL_OVERRIDE_APPLIED
+    if closed is None and restricted and not reach and confidential is None:
+        closed = Reason.RESTRICTED_RECORD
+    if closed is not None:
+        return refused(now + rules.lasting, closed)
+    moment = instant(now)
+    barred = record.barred(values, purpose, moment)
+    if barred is None:
+        return refused(now + rules.lasting, Reason.LEGAL_RESTRICTION)
+    possible = [channel for channel in sender.channels if channels is None or channel in channels]
+    if not possible:
+        return refused(now + rules.lasting, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER)
+    stated = consent.directives(values.get("consents", ()), purpose, sender.id, moment, confidential)
+    question = Question(
+        values,
+        purpose,
+        rule,
+        sender,
+        best_first(values, purpose, possible),
+        rules,
+        now,
+        moment,
+        moment[:10],
+        barred,
+        stated,
+        suppressed,
+    )
+    if confidential is not None:
+        channel = next((channel for channel in possible if channel == confidential["channel"]), None)
+        if channel is None:
+            out_of_reach = (Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
+            return refused(now + rules.lasting, *out_of_reach)
+        recipient = Recipient(values, confidential=confidential)
+        return _judged(question, use, recipient, [confidential_candidate(question, channel, confidential)])
+    other = stand_in(values, purpose, question.today)
+    recipient = Recipient(values) if other is None else Recipient(other, stand_in=other)
+    tried = candidates(question, recipient.party)
+    return _judged(question, use, recipient, tried)
+
+
+def _judged(question: Question, use: str, recipient: Recipient, tried: Sequence[Candidate]) -> ContactDecision:
+    """Rungs 9 to 12: what is left of the ways that were tried, and whether it is the time for the best of them."""
+    left = [candidate for candidate in tried if candidate.refusal is None]
+    ends = question.now + question.rules.lasting
+    if left and use not in question.rule.uses:
+        return refused(ends, Reason.PURPOSE_OF_USE_MISMATCH)
+    emergency = question.purpose == CommunicationPurpose.EMERGENCY
+    if left and not emergency and record.review_pending(question.values):
+        return refused(ends, Reason.REVIEW_PENDING, outcome=Outcome.MANUAL)
+    needs = methods.methods(recipient.party, has_carer=recipient.stand_in is not None)
+    lacking = methods.unmet(needs, left) if needs else ()
+    if lacking and recipient.confidential is None:
+        return _needs_a_person(question, recipient, lacking, tried)
+    if not left:
+        outcome = Outcome.DENY if recipient.stand_in is None else Outcome.MANUAL
+        return refused(ends, *in_order(_refusals(tried)), outcome=outcome, considered=considered(tried, None))
+    if needs and recipient.confidential is None:
+        left = methods.meeting(needs, left)
+    chosen = left[0]
+    clock = None
+    if emergency or question.rule.quiet_hours:
+        clock = hours(question.values, question.purpose, chosen.channel, question.rules, question.now)
+        if not clock.permitted and not emergency:
+            return _deferred(chosen, clock, tried, ends)
+    return allowed(question, recipient, chosen, tried, clock, lacking)
+
+
+def _needs_a_person(
+    question: Question, recipient: Recipient, lacking: tuple[AccessNeedKind, ...], tried: Sequence[Candidate]
+) -> ContactDecision:
+    reasons = (methods.shortfall(lacking, tried), *in_order(_refusals(tried)))
+    return ContactDecision(
+        Outcome.MANUAL, reasons, expires_at=question.now + question.rules.lasting, unmet=lacking,
+        considered=considered(tried, None),
+        disclosed=frozenset({"accessNeeds" if recipient.stand_in is None else "relatedPersons"}),
+    )  # fmt: skip
+
+
+def _deferred(chosen: Candidate, clock: Hours, tried: Sequence[Candidate], ends: int) -> ContactDecision:
+    """DEFER. What waits for its time stands first among what was considered, with the reason that it waits for."""
+    waiting = (chosen.channel, chosen.id, clock.reasons[0])
+    return ContactDecision(
+        Outcome.DEFER, clock.reasons, next_permitted_at=clock.next, expires_at=clock.next or ends,
+        considered=(waiting, *considered(tried, chosen)),
+    )  # fmt: skip
+
+
+def _refusals(tried: Sequence[Candidate]) -> set[Reason]:
+    return {candidate.refusal for candidate in tried if candidate.refusal is not None}
