@@ -28,6 +28,7 @@ __all__ = [
     "UpdateIdentityInput",
     "UpdatePreferencesInput",
     "plain",
+    "written_by",
 ]
 
 
@@ -48,7 +49,8 @@ def _list(of: Any, text: str) -> graphene.List:
     return graphene.List(graphene.NonNull(of), description=text)
 
 
-def _written_by(text: str, group: Group) -> str:
+def written_by(text: str, group: Group) -> str:
+    """`text`, and which roles the policy lets change a group of fields, for some purpose of use."""
     roles = sorted({grant.role.value for grant in GRANTS if group in grant.write})
     return f"{text} Writable by: {', '.join(roles) or 'nobody'}."
 
@@ -133,11 +135,11 @@ class CulturalNeedInput(graphene.InputObjectType):
     """A cultural need: what staff should do and, kept apart from it, what it is about."""
 
     id = graphene.ID(description="The id of a need that the record already has; omit it for a new one.")
-    kind = enums.CulturalNeedKind(description=_written_by("What the need is about.", Group.CULTURE))
+    kind = enums.CulturalNeedKind(description=written_by("What the need is about.", Group.CULTURE))
     handling = _text(
-        _written_by("What staff should do, without the reason, up to 4,000 characters.", Group.HANDLING), required=True
+        written_by("What staff should do, without the reason, up to 4,000 characters.", Group.HANDLING), required=True
     )
-    detail = _text(_written_by("The background of the need, up to 4,000 characters; needs a `kind`.", Group.CULTURE))
+    detail = _text(written_by("The background of the need, up to 4,000 characters; needs a `kind`.", Group.CULTURE))
 
 
 class ContactPointInput(graphene.InputObjectType):
@@ -233,58 +235,58 @@ class Target:
 class _Preferences:
     """Fields shared by every input that sets preferences."""
 
-    preferred_name = _text(_written_by("The name the person wants to be called by.", Group.ADDRESSING))
-    pronouns = _text(_written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
-    languages = _list(LanguageInput, _written_by("All languages of the person.", Group.LANGUAGE))
-    interpreter_needed = enums.TriState(description=_written_by("Whether an interpreter is needed.", Group.LANGUAGE))
+    preferred_name = _text(written_by("The name the person wants to be called by.", Group.ADDRESSING))
+    pronouns = _text(written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
+    languages = _list(LanguageInput, written_by("All languages of the person.", Group.LANGUAGE))
+    interpreter_needed = enums.TriState(description=written_by("Whether an interpreter is needed.", Group.LANGUAGE))
     accessible_formats = _list(
-        enums.AccessibleFormat, _written_by("Formats in which written information must be given.", Group.ACCESS)
+        enums.AccessibleFormat, written_by("Formats in which written information must be given.", Group.ACCESS)
     )
-    access_needs = _list(AccessNeedInput, _written_by("All access needs.", Group.ACCESS))
-    cultural_needs = _list(CulturalNeedInput, _written_by("All cultural needs.", Group.HANDLING))
-    religion = _text(_written_by("Religion or belief, in the person's words.", Group.CULTURE))
+    access_needs = _list(AccessNeedInput, written_by("All access needs.", Group.ACCESS))
+    cultural_needs = _list(CulturalNeedInput, written_by("All cultural needs.", Group.HANDLING))
+    religion = _text(written_by("Religion or belief, in the person's words.", Group.CULTURE))
     religion_code = _text(
-        _written_by("Code of the religion in HL7 v3-ReligiousAffiliation, four digits.", Group.CULTURE)
+        written_by("Code of the religion in HL7 v3-ReligiousAffiliation, four digits.", Group.CULTURE)
     )
     channel_preferences = _list(
-        ChannelPreferenceInput, _written_by("Preferred channels for each purpose.", Group.CHANNEL)
+        ChannelPreferenceInput, written_by("Preferred channels for each purpose.", Group.CHANNEL)
     )
-    contact_windows = _list(ContactWindowInput, _written_by("When the person wants to be contacted.", Group.CHANNEL))
-    time_zone = TimeZone(description=_written_by("The person's time zone.", Group.CHANNEL))
+    contact_windows = _list(ContactWindowInput, written_by("When the person wants to be contacted.", Group.CHANNEL))
+    time_zone = TimeZone(description=written_by("The person's time zone.", Group.CHANNEL))
     communication_style = enums.CommunicationStyle(
-        description=_written_by("How the person likes to be spoken and written to.", Group.STYLE)
+        description=written_by("How the person likes to be spoken and written to.", Group.STYLE)
     )
-    instructions = _text(_written_by("Free text for whoever meets the person, up to 4,000 characters.", Group.STYLE))
+    instructions = _text(written_by("Free text for whoever meets the person, up to 4,000 characters.", Group.STYLE))
     appointment_preferences = AppointmentPreferencesInput(
-        description=_written_by("What the person would like for appointments.", Group.APPOINTMENT)
+        description=written_by("What the person would like for appointments.", Group.APPOINTMENT)
     )
-    case_manager = CaseManagerInput(description=_written_by("The responsible case manager.", Group.CASE_MANAGER))
+    case_manager = CaseManagerInput(description=written_by("The responsible case manager.", Group.CASE_MANAGER))
     care_team = _list(
-        graphene.String, _written_by("Everybody who cares for the person: the subjects of tokens.", Group.CASE_MANAGER)
+        graphene.String, written_by("Everybody who cares for the person: the subjects of tokens.", Group.CASE_MANAGER)
     )
 
 
 class _Identity:
     """Fields shared by every input that says who the person is and where they live."""
 
-    names = _list(HumanNameInput, _written_by("All names.", Group.LEGAL_NAME))
-    birth_date = PartialDate(description=_written_by("Date of birth as far as it is known.", Group.BIRTH))
-    administrative_gender = enums.AdministrativeGender(description=_written_by("Administrative gender.", Group.GENDER))
-    deceased = graphene.Boolean(description=_written_by("Whether the person has died.", Group.VITAL))
-    deceased_at = PartialDateTime(description=_written_by("When the person died.", Group.VITAL))
-    active = graphene.Boolean(description=_written_by("Whether this record is in use.", Group.VITAL))
-    identifiers = _list(IdentifierInput, _written_by("All business identifiers.", Group.IDENTIFIERS))
-    links = _list(LinkInput, _written_by("All links to other records about the person.", Group.IDENTIFIERS))
-    addresses = _list(AddressInput, _written_by("All addresses.", Group.ADDRESS))
+    names = _list(HumanNameInput, written_by("All names.", Group.LEGAL_NAME))
+    birth_date = PartialDate(description=written_by("Date of birth as far as it is known.", Group.BIRTH))
+    administrative_gender = enums.AdministrativeGender(description=written_by("Administrative gender.", Group.GENDER))
+    deceased = graphene.Boolean(description=written_by("Whether the person has died.", Group.VITAL))
+    deceased_at = PartialDateTime(description=written_by("When the person died.", Group.VITAL))
+    active = graphene.Boolean(description=written_by("Whether this record is in use.", Group.VITAL))
+    identifiers = _list(IdentifierInput, written_by("All business identifiers.", Group.IDENTIFIERS))
+    links = _list(LinkInput, written_by("All links to other records about the person.", Group.IDENTIFIERS))
+    addresses = _list(AddressInput, written_by("All addresses.", Group.ADDRESS))
     sensitivity = _list(
-        enums.Sensitivity, _written_by("Why more people than usual may be curious about the record.", Group.GOVERNANCE)
+        enums.Sensitivity, written_by("Why more people than usual may be curious about the record.", Group.GOVERNANCE)
     )
 
 
 class RegisterPatientInput(_Identity, _Preferences, graphene.InputObjectType):
     """A new patient: whatever is known."""
 
-    contact_points = _list(ContactPointInput, _written_by("Ways to reach the person.", Group.CONTACT))
+    contact_points = _list(ContactPointInput, written_by("Ways to reach the person.", Group.CONTACT))
 
 
 class UpdatePreferencesInput(Target, _Preferences, graphene.InputObjectType):
@@ -294,8 +296,8 @@ class UpdatePreferencesInput(Target, _Preferences, graphene.InputObjectType):
 class UpdateIdentityInput(Target, _Identity, graphene.InputObjectType):
     """New facts about who the person is. Omitted stays, null clears, a list replaces the whole list."""
 
-    preferred_name = _text(_written_by("The name the person wants to be called by.", Group.ADDRESSING))
-    pronouns = _text(_written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
+    preferred_name = _text(written_by("The name the person wants to be called by.", Group.ADDRESSING))
+    pronouns = _text(written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
 
 
 class AddContactPointInput(Target, graphene.InputObjectType):

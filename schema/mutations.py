@@ -16,12 +16,13 @@ from schema.break_glass import BreakGlassGrant, RequestBreakGlassInput, ReviewBr
 from schema.changing import VERSIONED, change, mutation, target
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
+from schema.guarded import GuardedMutations
 from schema.selection import selected
 
 __all__ = ["Mutation"]
 
 
-class Mutation(graphene.ObjectType):
+class Mutation(GuardedMutations, graphene.ObjectType):
     """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""
 
     register_patient = change(inputs.RegisterPatientInput, "Makes a new record, version 1.")

@@ -125,6 +125,21 @@ class FakeServices:
         return self
 
     @property
+    def confidential(self) -> Any:
+        """The use cases of confidential communications."""
+        return self
+
+    @property
+    def restrictions(self) -> Any:
+        """The use cases of restrictions."""
+        return self
+
+    @property
+    def related_persons(self) -> Any:
+        """The use cases around related persons."""
+        return self
+
+    @property
     def own_log(self) -> Any:
         """What patients see of the log."""
         return self

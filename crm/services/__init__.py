@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from crm.services.access_log import AccessLog
 from crm.services.break_glass import BreakGlass, Rules
 from crm.services.changes import Changes
+from crm.services.confidential import ConfidentialCommunications
 from crm.services.contact_verification import ContactVerification
 from crm.services.delivery_reports import DeliveryReports
 from crm.services.editing import Editor
@@ -16,6 +17,8 @@ from crm.services.needs import Needs
 from crm.services.own_log import OwnLog
 from crm.services.profiles import Profiles
 from crm.services.questions import Questions
+from crm.services.related_persons import RelatedPersons
+from crm.services.restrictions import Restrictions
 from crm.services.senders import NoSender, Sender
 from crm.store.ledger_copies import LedgerCopies
 from crm.store.unit import Store
@@ -37,6 +40,9 @@ class Services:
     questions: Questions
     evidence: Evidence
     own_log: OwnLog
+    confidential: ConfidentialCommunications
+    restrictions: Restrictions
+    related_persons: RelatedPersons
     contact_verification: ContactVerification
     delivery_reports: DeliveryReports
     needs: Needs
@@ -76,6 +82,9 @@ def services(
         Questions(store, log),
         evidence,
         OwnLog(store, log, evidence, names=staff_names),
+        ConfidentialCommunications(store, profiles, region=region),
+        Restrictions(store, profiles),
+        RelatedPersons(store, profiles, region=region),
         ContactVerification(store, editor, sender or NoSender()),
         DeliveryReports(store),
         Needs(store, profiles, editor),
