@@ -23,7 +23,7 @@ from crm.errors import Unsafe
 from crm.interchange import samples
 from crm.services.changes import canonical
 from crm.services.imports import Draft, Imports, Incoming
-from crm.settings import Environment, KeyProvider, Settings, load
+from crm.settings import CodeSender, Environment, KeyProvider, Settings, load
 from crm.store import migrations
 
 SOURCE = "demo"
@@ -76,6 +76,7 @@ def _settings(folder: Path, port: int) -> Settings:
         key_provider=KeyProvider.KEYRING,
         keyring=folder / "keyring.json",
         issuers=(),
+        code_sender=CodeSender.LOG,
         host="127.0.0.1",
         port=port,
         default_region="GB",

@@ -15,6 +15,8 @@ from crm.audit.writer import LogWriter
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import new_signing_key
+from crm.delivery.log_sender import LogSender
+from crm.delivery.smtp import SmtpSender
 from crm.domain.circumstances import Watch, office_hours
 from crm.errors import Unsafe
 from crm.services import Services, services
@@ -23,8 +25,9 @@ from crm.services.erasures import Erasures
 from crm.services.outside import Outside, Trouble
 from crm.services.publishing import Publisher
 from crm.services.rounds import Chore, Rounds
+from crm.services.senders import Sender
 from crm.services.witnesses import Witness
-from crm.settings import Environment, Settings, StaffShown
+from crm.settings import CodeSender, Environment, Settings, StaffShown
 from crm.store import migrations, organisations
 from crm.store.checkpoint_journal import CheckpointJournal
 from crm.store.database import Database, connect
@@ -140,7 +143,19 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services
         break_glass=Rules(settings.break_glass_minutes, settings.break_glass_review_hours),
         witnesses=[each.key for each in settings.witnesses],
         staff_names=settings.patients_see_staff is StaffShown.NAMES,
+        sender=_sender(settings),
     )
+
+
+def _sender(settings: Settings) -> Sender | None:
+    """What brings one-time codes to people, if anything does."""
+    match settings.code_sender:
+        case CodeSender.SMTP:
+            return SmtpSender(settings.smtp())
+        case CodeSender.LOG:
+            return LogSender()
+        case _:
+            return None
 
 
 def _publishing(settings: Settings, database: Database, keys: KeySet) -> tuple[Publisher, Outside]:

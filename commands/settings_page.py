@@ -18,7 +18,9 @@ def settings_page() -> str:
         "| variable | default | meaning |",
         "|---|---|---|",
     ]
-    for name, field in Settings.model_fields.items():
+    # Pydantic names inherited fields first; here they come last.
+    for name in sorted(Settings.model_fields, key=lambda each: each not in Settings.__annotations__):
+        field = Settings.model_fields[name]
         extra = field.json_schema_extra
         shown = extra["shown"] if isinstance(extra, dict) else f"`{_plain(field.default)}`"
         lines.append(f"| `{PREFIX}{name.upper()}` | {shown} | {_cell(field.description or '')} |")
@@ -32,7 +34,8 @@ def settings_page() -> str:
         "- `HEED_LOG_LEVEL` is `debug`;",
         "- a database URL leads to another machine without TLS (`sslmode=require`, `verify-ca` or `verify-full`);",
         "- `HEED_KEY_PROVIDER` is `env`, or a `HEED_ROOT_KEY_…` is set;",
-        "- `HEED_VAULT_ADDR`, `HEED_KMS_ENDPOINT` or a witness leads to another machine over plain `http://`.",
+        "- `HEED_VAULT_ADDR`, `HEED_KMS_ENDPOINT` or a witness leads to another machine over plain `http://`;",
+        "- `HEED_CODE_SENDER` is `log`, or is `smtp` to another machine with `HEED_SMTP_TLS=none`.",
         "",
         "SQLite is allowed in production: one process on one machine with an encrypted disk is a sound way to run a",
         "small practice. Several processes or machines need PostgreSQL. Listening on every address (`0.0.0.0`) is",

@@ -14,7 +14,9 @@ from pydantic_settings import SettingsError
 
 from auth import development
 from auth.issuers import UnsafeIssuer
+from crm.delivery.smtp import Tls
 from crm.errors import Unsafe
+from crm.settings.codes import CodeSender
 from crm.settings.variables import PREFIX, Environment, KeyProvider, LogLevel, Settings
 
 __all__ = ["load"]
@@ -70,6 +72,10 @@ def _refuse_incomplete(settings: Settings) -> None:
             raise Unsafe("HEED_VAULT_ADDR is empty: HEED_KEY_PROVIDER=vault needs the address of the vault")
         if bool(settings.vault_token.get_secret_value()) == (settings.vault_token_file is not None):
             raise Unsafe("HEED_KEY_PROVIDER=vault needs either HEED_VAULT_TOKEN_FILE or HEED_VAULT_TOKEN, and not both")
+    if settings.code_sender is CodeSender.SMTP:
+        for name in ("smtp_host", "smtp_from"):
+            if not getattr(settings, name):
+                raise Unsafe(f"{PREFIX}{name.upper()} is empty: HEED_CODE_SENDER=smtp needs it")
 
 
 def _refuse_unsafe(settings: Settings) -> None:
@@ -84,6 +90,13 @@ def _refuse_unsafe(settings: Settings) -> None:
             raise Unsafe(f"{name}.jwks_url is not https: whoever sits on the network could replace the keys")
     if settings.log_level is LogLevel.DEBUG:
         raise Unsafe("HEED_LOG_LEVEL is debug: libraries may then log what they handle; use info or less in production")
+    if settings.code_sender is CodeSender.LOG:
+        raise Unsafe("HEED_CODE_SENDER is log: whoever reads the log could verify contact points; use smtp or none")
+    open_mail = settings.code_sender is CodeSender.SMTP and settings.smtp_tls is Tls.NONE
+    if open_mail and settings.smtp_host not in _LOOPBACK:
+        raise Unsafe(
+            "HEED_SMTP_TLS is none: whoever sits on the network could read the codes; use starttls or implicit"
+        )
     if settings.key_provider is KeyProvider.ENV:
         raise Unsafe("HEED_KEY_PROVIDER is env: whoever may look at the process may read its environment; use another")
     for name, value in settings:

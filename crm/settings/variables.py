@@ -16,6 +16,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from auth.issuers import Issuer
 from crm.crypto.provider import USES
 from crm.domain.circumstances import BULK, office_hours
+from crm.settings.codes import CodeSettings
 from crm.settings.contact import ContactSettings
 from crm.settings.witnesses import Witness
 
@@ -62,7 +63,7 @@ def _root_key(use: str) -> Any:
     return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
-class Settings(ContactSettings):
+class Settings(CodeSettings, ContactSettings):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(
