@@ -1,9 +1,10 @@
 """What the services around contact offer to this room, as protocols; `context.Services` takes them in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from auth.actor import Actor
+from crm.domain.codes import UndeliverableReason
 from crm.services.request import Request
 
 __all__ = ["ContactServices"]
@@ -23,6 +24,20 @@ class Confidential(Protocol):
     ) -> dict[str, Any]: ...
     async def clear(
         self, actor: Actor, request: Request, patient_id: str, expected_version: int | None, asked: frozenset[str]
+    ) -> dict[str, Any]: ...
+
+
+class Consents(Protocol):
+    """What people permit and forbid (`crm.services.consents`)."""
+
+    async def record(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        directive: Mapping[str, Any],
+        asked: frozenset[str],
     ) -> dict[str, Any]: ...
 
 
@@ -82,12 +97,122 @@ class RelatedPersons(Protocol):
     ) -> dict[str, Any]: ...
 
 
+class ContactVerification(Protocol):
+    """Whether a contact point is the person's (`crm.services.contact_verification`)."""
+
+    async def start(
+        self, actor: Actor, request: Request, patient_id: str, contact_point_id: str
+    ) -> Mapping[str, Any]: ...
+    async def confirm(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        contact_point_id: str,
+        code: str,
+        asked: frozenset[str],
+    ) -> dict[str, Any]: ...
+    async def attest(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        contact_point_id: str,
+        verified: bool,
+        asked: frozenset[str],
+    ) -> dict[str, Any]: ...
+
+
+class DeliveryReports(Protocol):
+    """What became of messages (`crm.services.delivery_reports`)."""
+
+    async def report(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        contact_point_id: str,
+        delivered: bool,
+        reason: UndeliverableReason | None,
+    ) -> Mapping[str, Any]: ...
+
+
+class NeedsPage(Protocol):
+    """One page of patients, in step with their cursors."""
+
+    @property
+    def nodes(self) -> Sequence[Any]: ...
+    @property
+    def cursors(self) -> Sequence[str]: ...
+    @property
+    def has_next_page(self) -> bool: ...
+    @property
+    def has_previous_page(self) -> bool: ...
+
+
+class UnmetPage(NeedsPage, Protocol):
+    """The same with when a need of each was last not met, and how often."""
+
+    @property
+    def last(self) -> Sequence[str]: ...
+    @property
+    def times(self) -> Sequence[int]: ...
+
+
+class Needs(Protocol):
+    """The life of access needs (`crm.services.needs`)."""
+
+    async def review(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        need_id: str,
+        due: str | None,
+        asked: frozenset[str],
+    ) -> dict[str, Any]: ...
+    async def outcome(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        need_id: str,
+        met: bool,
+        asked: frozenset[str],
+    ) -> dict[str, Any]: ...
+    async def overdue(
+        self, actor: Actor, request: Request, as_of: str | None, first: int, after: str | None, asked: frozenset[str]
+    ) -> NeedsPage: ...
+    async def unmet(
+        self,
+        actor: Actor,
+        request: Request,
+        from_: str,
+        to: str | None,
+        first: int,
+        after: str | None,
+        asked: frozenset[str],
+    ) -> UnmetPage: ...
+
+
 class ContactServices(Protocol):
     """The use cases around contact, each a property that is named like its module in `crm.services`."""
 
     @property
     def confidential(self) -> Confidential: ...
     @property
+    def consents(self) -> Consents: ...
+    @property
     def restrictions(self) -> Restrictions: ...
     @property
     def related_persons(self) -> RelatedPersons: ...
+    @property
+    def contact_verification(self) -> ContactVerification: ...
+    @property
+    def delivery_reports(self) -> DeliveryReports: ...
+    @property
+    def needs(self) -> Needs: ...

@@ -14,15 +14,18 @@ from crm.services.holds import Hold, HoldReason
 from schema import inputs
 from schema.break_glass import BreakGlassGrant, RequestBreakGlassInput, ReviewBreakGlassInput
 from schema.changing import VERSIONED, change, mutation, target
+from schema.consents import ConsentMutations
+from schema.contact_verification import ContactVerificationMutations
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.guarded import GuardedMutations
+from schema.needs import NeedsMutations
 from schema.selection import selected
 
 __all__ = ["Mutation"]
 
 
-class Mutation(GuardedMutations, graphene.ObjectType):
+class Mutation(ConsentMutations, GuardedMutations, ContactVerificationMutations, NeedsMutations, graphene.ObjectType):
     """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""
 
     register_patient = change(inputs.RegisterPatientInput, "Makes a new record, version 1.")

@@ -102,6 +102,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "addContactPoint": {"contactPoint": {"system": "PHONE", "value": "+447700900999"}},
     "updateContactPoint": {"contactPoint": {"rank": 7}},
     "retireContactPoint": {},
+    "recordConsent": {"decision": "DENY", "scope": {"channel": "VOICE"}},
 }
 """A small good input for every mutation, without the patient, the version and the contact point it is about."""
 

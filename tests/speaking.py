@@ -145,6 +145,11 @@ class FakeServices:
         return self
 
     @property
+    def consents(self) -> Any:
+        """The use case of recording a directive."""
+        return self
+
+    @property
     def waiting(self) -> Waiting:
         """Grants that wait for a review: none."""
         return Waiting(0, None)
@@ -246,6 +251,13 @@ class FakeServices:
     ) -> dict[str, Any]:
         """The one known patient."""
         await self._note("retire_contact_point", asked, (patient_id, version, point_id))
+        return ANN
+
+    async def record(
+        self, actor: Actor, request: Request, patient_id: str, version: int | None, directive: Any, asked: frozenset[str]
+    ) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("record", asked, (patient_id, version, directive))
         return ANN
 
     async def erase(

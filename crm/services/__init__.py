@@ -7,6 +7,7 @@ from crm.services.access_log import AccessLog
 from crm.services.break_glass import BreakGlass, Rules
 from crm.services.changes import Changes
 from crm.services.confidential import ConfidentialCommunications
+from crm.services.consents import Consents
 from crm.services.contact_verification import ContactVerification
 from crm.services.delivery_reports import DeliveryReports
 from crm.services.editing import Editor
@@ -40,6 +41,7 @@ class Services:
     questions: Questions
     evidence: Evidence
     own_log: OwnLog
+    consents: Consents
     confidential: ConfidentialCommunications
     restrictions: Restrictions
     related_persons: RelatedPersons
@@ -82,6 +84,7 @@ def services(
         Questions(store, log),
         evidence,
         OwnLog(store, log, evidence, names=staff_names),
+        Consents(editor),
         ConfidentialCommunications(store, profiles, region=region),
         Restrictions(store, profiles),
         RelatedPersons(store, profiles, region=region),

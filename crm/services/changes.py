@@ -64,6 +64,7 @@ class Changes:
         async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
             rule = _may_write(actor, _paths(submitted), Action.UPDATE)
             require_to_change(self._store.keys, _paths(submitted))
+            _require_replaceable(submitted)
             values = canonical(submitted, region=self._region)
             may_forget = _may_forget_reasons(actor)
         context = request.context(actor, *{grant.rule, rule})
@@ -221,6 +222,13 @@ def _with_kept_reasons(
         return changes
     kept = [reasons[need["id"]] for need in changes["cultural_need_handling"] or [] if need["id"] in reasons]
     return {**changes, "cultural_need_detail": kept or None}
+
+
+def _require_replaceable(submitted: Mapping[str, Any]) -> None:
+    """Raises `Invalid` for a field that is only appended to, by a use case of its own."""
+    for name in submitted:
+        if name in BY_NAME and BY_NAME[name].append_only:
+            raise Invalid(f"input.{BY_NAME[name].paths[0]}", "append_only")
 
 
 def _paths(submitted: Mapping[str, Any]) -> list[str]:

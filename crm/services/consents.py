@@ -55,7 +55,8 @@ class Consents:
         `not_your_right` for a giver in whose name the actor may not speak, `unknown_related_person`,
         `unknown_contact_point`, and what `appended_values` raises.
         """
-        admitted = await self._editor.admit(actor, request, patient_id, ["consents"], asked, Action.CONSENT)
+        # The action is the right to append. Who may write the field besides, could replace it if that were possible.
+        admitted = await self._editor.admit(actor, request, patient_id, (), asked, Action.CONSENT)
 
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
             capture = {**(directive.get("capture") or {}), "by": actor.subject, "system": system_of(actor)}

@@ -191,6 +191,7 @@ def _differences(
         if (
             row.key_class is None
             or row.name == "restrictions"  # see `_restriction`
+            or row.append_only  # no record of a patient speaks for it
             or row.key_class in erased
             or not row.paths
             or origins.get(row.group.value, ours) != ours
