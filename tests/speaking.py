@@ -150,6 +150,21 @@ class FakeServices:
         return self
 
     @property
+    def contact_verification(self) -> Any:
+        """The use cases of verification."""
+        return self
+
+    @property
+    def delivery_reports(self) -> Any:
+        """The use case of a delivery report."""
+        return self
+
+    @property
+    def needs(self) -> Any:
+        """The life of needs."""
+        return self
+
+    @property
     def waiting(self) -> Waiting:
         """Grants that wait for a review: none."""
         return Waiting(0, None)
