@@ -4,7 +4,7 @@ from typing import Any
 
 from crm.catalogue import FIELDS
 
-__all__ = ["INPUTS", "WHOLE", "camel"]
+__all__ = ["ENTRIES", "INPUTS", "RIGHTS", "WHOLE", "camel"]
 
 WHOLE: dict[str, Any] = {
     "preferred_name": "Zoe",
@@ -103,8 +103,42 @@ INPUTS: dict[str, dict[str, Any]] = {
     "updateContactPoint": {"contactPoint": {"rank": 7}},
     "retireContactPoint": {},
     "recordConsent": {"decision": "DENY", "scope": {"channel": "VOICE"}},
+    "setConfidentialCommunication": {"channel": "EMAIL", "value": "ada@example.test"},
+    "clearConfidentialCommunication": {},
+    "restrictRecord": {"kind": "CONTACT", "basis": "OBJECTION"},
+    "liftRestriction": {},
+    "addRelatedPerson": {"relatedPerson": {"name": "Ada", "relationship": "FRIEND_OR_NEIGHBOUR"}},
+    "updateRelatedPerson": {"relatedPerson": {"rank": 7}},
+    "endRelatedPerson": {},
 }
-"""A small good input for every mutation, without the patient, the version and the contact point it is about."""
+"""A small good input for every mutation, without the patient, the version and the entry it is about."""
+
+ENTRIES: dict[str, tuple[str, str]] = {
+    "updateContactPoint": ("contactPointId", "contactPoints"),
+    "retireContactPoint": ("contactPointId", "contactPoints"),
+    "liftRestriction": ("restrictionId", "restrictions"),
+    "updateRelatedPerson": ("relatedPersonId", "relatedPersons"),
+    "endRelatedPerson": ("relatedPersonId", "relatedPersons"),
+}
+"""For mutations about one entry of a list: the member of the input that names it, and the field of `Patient`."""
+
+RIGHTS: dict[str, tuple[str, str]] = {
+    "registerPatient": ("patient:register", "ADDRESSING"),
+    "updatePreferences": ("patient:update", "ADDRESSING"),
+    "updateIdentity": ("patient:update", "ADDRESSING"),
+    "addContactPoint": ("patient:update", "CONTACT"),
+    "updateContactPoint": ("patient:update", "CONTACT"),
+    "retireContactPoint": ("patient:update", "CONTACT"),
+    "recordConsent": ("consent:record", "CONSENT"),
+    "setConfidentialCommunication": ("confidential:set", "CONFIDENTIAL"),
+    "clearConfidentialCommunication": ("confidential:set", "CONFIDENTIAL"),
+    "restrictRecord": ("patient:restrict", "RESTRICTION"),
+    "liftRestriction": ("patient:restrict", "RESTRICTION"),
+    "addRelatedPerson": ("patient:update", "RELATED"),
+    "updateRelatedPerson": ("patient:update", "RELATED"),
+    "endRelatedPerson": ("patient:update", "RELATED"),
+}
+"""The action and the group of fields by which the policy judges each input of `INPUTS`."""
 
 
 def camel(value: Any) -> Any:

@@ -21,7 +21,7 @@ from tests.asking import FIELDS_OF_PATIENT, MUTATIONS, PARTS, READABLE, paths_of
 from tests.client import Client, client
 from tests.counting import CountingDatabase, CountingKeys
 from tests.house import ORG, OTHER_ORG
-from tests.people import INPUTS, WHOLE, camel
+from tests.people import ENTRIES, INPUTS, RIGHTS, WHOLE, camel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -211,13 +211,14 @@ async def test_a_restricted_record_withholds(served: Client) -> None:
 # --- changing --------------------------------------------------------------------------------------------------------
 
 
-def submitted(mutation: str, patient_id: str, point_id: str, version: int = 1) -> dict[str, Any]:
-    """A good input of a mutation."""
+def submitted(mutation: str, patient_id: str, entries: dict[str, str], version: int = 1) -> dict[str, Any]:
+    """A good input of a mutation; `entries` has the id of an entry of each list, as `someone` gives them."""
     values = dict(INPUTS[mutation])
     if mutation != "registerPatient":
         values |= {"patientId": patient_id, "expectedVersion": version}
-    if mutation in {"updateContactPoint", "retireContactPoint"}:
-        values["contactPointId"] = point_id
+    if mutation in ENTRIES:
+        member, field = ENTRIES[mutation]
+        values[member] = entries[field]
     return values
 
 
@@ -230,31 +231,33 @@ def change(mutation: str, selection: str = "version") -> str:
 def may(role: Role, mutation: str) -> bool:
     """Whether the printed policy lets a role make the change of `INPUTS`, for its ordinary purpose."""
     row = MATRIX[role.value, DEFAULT_PURPOSES[role].value]
-    action = "patient:register" if mutation == "registerPatient" else "patient:update"
-    group = "CONTACT" if "ContactPoint" in mutation else "ADDRESSING"
+    action, group = RIGHTS[mutation]
     return {action, "patient:read"} <= set(row.actions.split()) and group in row.write.split()
 
 
-async def someone(served: Client, org: str = ORG) -> tuple[str, str]:
-    """A fresh patient with one contact point: both ids."""
-    patient = await served.house.register(org=org)
-    asked = question("contactPoints { id }")
+_LISTS = sorted({field for _, field in ENTRIES.values()})
+
+
+async def someone(served: Client, org: str = ORG) -> tuple[str, dict[str, str]]:
+    """A fresh patient with something in every list: the id, and that of the first entry of each list."""
+    patient = await served.house.register({**WHOLE, "identifiers": []}, org=org)
+    asked = question(" ".join(f"{field} {{ id }}" for field in _LISTS))
     found = await served.data(asked, Role.PRIVACY_OFFICER, variables={"id": patient["id"]}, org=org)
-    return patient["id"], found["patient"]["contactPoints"][0]["id"]
+    return patient["id"], {field: found["patient"][field][0]["id"] for field in _LISTS}
 
 
 async def test_every_mutation_is_covered() -> None:
     """A new mutation needs an input here before anything else."""
-    assert set(MUTATIONS) == set(INPUTS)
+    assert set(MUTATIONS) == set(INPUTS) == set(RIGHTS)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 async def test_every_mutation_for_every_role(served: Client, mutation: str) -> None:
     """Ten roles try: whom the printed policy lets, changes; nobody else does, and every attempt is recorded once."""
     for role in Role:
-        patient_id, point_id = await someone(served)
+        patient_id, entries = await someone(served)
         before = await state(served, patient_id)
-        variables = {"input": submitted(mutation, patient_id, point_id)}
+        variables = {"input": submitted(mutation, patient_id, entries)}
         bound = patient_id if role in PERSONAL else None
         answer, [leaf] = await served.watched(change(mutation), role, variables=variables, patient=bound)
         after = await state(served, patient_id)
@@ -273,9 +276,9 @@ async def test_every_mutation_for_every_role(served: Client, mutation: str) -> N
 @pytest.mark.parametrize("mutation", MUTATIONS)
 async def test_nobody_changes_anything(served: Client, mutation: str) -> None:
     """Without a token: 401, nothing changed, one event."""
-    patient_id, point_id = await someone(served)
+    patient_id, entries = await someone(served)
     before = await state(served, patient_id)
-    variables = {"input": submitted(mutation, patient_id, point_id)}
+    variables = {"input": submitted(mutation, patient_id, entries)}
     answer, [leaf] = await served.watched(change(mutation), None, variables=variables, log="_")
     assert (answer.status_code, code_of(answer), leaf["out"]) == (401, "UNAUTHENTICATED", "denied")
     assert await state(served, patient_id) == before
@@ -284,17 +287,18 @@ async def test_nobody_changes_anything(served: Client, mutation: str) -> None:
 @pytest.mark.parametrize("mutation", [name for name in MUTATIONS if name != "registerPatient"])
 async def test_other_organisations_and_other_patients(served: Client, mutation: str) -> None:
     """A record of another organisation, or of another person, cannot be changed, nor told from one that is absent."""
-    patient_id, point_id = await someone(served)
+    patient_id, entries = await someone(served)
     mine, _ = await someone(served)
     before = await state(served, patient_id)
-    for role, who in (
-        (Role.INTEGRATION, {"org": OTHER_ORG, "log": OTHER_ORG}),
-        (Role.PATIENT, {"patient": mine}),
-    ):
+    abroad = {"org": OTHER_ORG, "log": OTHER_ORG}
+    tries = ((Role.INTEGRATION, abroad), (Role.PRIVACY_OFFICER, abroad), (Role.PATIENT, {"patient": mine}))
+    able = [(role, who) for role, who in tries if may(role, mutation)]
+    assert able
+    for role, who in able:
         answers = []
         for target in (patient_id, UNKNOWN):
             for version in (1, 99):
-                variables = {"input": submitted(mutation, target, point_id, version)}
+                variables = {"input": submitted(mutation, target, entries, version)}
                 answer, [leaf] = await served.watched(change(mutation), role, variables=variables, **who)
                 assert (leaf["act"], leaf["out"], leaf["why"]) == ("update", "denied", "NOT_FOUND")
                 answers.append(answer)

@@ -27,7 +27,7 @@ from schema.sdl import build_schema
 from tests.asking import EVERYTHING, MUTATIONS, OTHER_MUTATIONS
 from tests.client import Client
 from tests.house import actor
-from tests.people import INPUTS, WHOLE
+from tests.people import ENTRIES, INPUTS, RIGHTS, WHOLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -199,13 +199,15 @@ async def test_every_change_records_what_it_answers(served: Client, mutation: st
     if mutation != "registerPatient":
         patient_id = str((await served.house.register({**WHOLE, "identifiers": []}))["id"])
         given |= {"patientId": patient_id, "expectedVersion": 1}
-        if mutation in ("updateContactPoint", "retireContactPoint"):
-            query = f'{{ patient(id: "{patient_id}") {{ contactPoints {{ id }} }} }}'
-            points = (await served.data(query, Role.CLINICIAN))["patient"]["contactPoints"]
-            given["contactPointId"] = points[0]["id"]
+        if mutation in ENTRIES:
+            member, field = ENTRIES[mutation]
+            query = f'{{ patient(id: "{patient_id}") {{ {field} {{ id }} }} }}'
+            given[member] = (await served.data(query, Role.PRIVACY_OFFICER))["patient"][field][0]["id"]
     kind = mutation[0].upper() + mutation[1:] + "Input"
     query = f"mutation M($input: {kind}!) {{ {mutation}(input: $input) {{ {EVERYTHING} }} }}"
-    answer, [leaf] = await served.watched(query, Role.INTEGRATION, variables={"input": given})
+    officers = RIGHTS[mutation][0] in {"confidential:set", "patient:restrict"}
+    role = Role.PRIVACY_OFFICER if officers else Role.INTEGRATION
+    answer, [leaf] = await served.watched(query, role, variables={"input": given})
     assert "errors" not in answer.json(), answer.json()
     assert set(leaf["fld"]) == set(BY_PATH) & set(_everything())
     assert (leaf["out"], "pat" in leaf, bool(leaf["chg"])) == ("ok", True, True)
