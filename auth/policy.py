@@ -57,7 +57,8 @@ class Grant:
 class ReadGrant(NamedTuple):
     """A yes to a read: the `rule` that said so, and which of the asked paths come in `clear` and which `masked`.
 
-    `groups` are all that the actor may read this way, asked or not: what is said *about* other groups is not for them.
+    `groups` are all of which the actor may be told, asked or not: what is said *about* other groups is not for them. Of
+    what is used unseen, nothing but that it is there is told: not by whom it was entered, nor when.
     With `needs_grant` none of it is a yes for a record for which the actor holds no active break-glass grant.
     """
 
@@ -274,12 +275,13 @@ def decide_read(actor: Actor, groups: Mapping[str, Group], action: Action = Acti
     """
     ruling = _ruling(actor, action)
     clear = frozenset(path for path, group in groups.items() if group in ruling.read)
+    told = ruling.read | (ruling.masked - _USED_UNSEEN)
     if len(clear) == len(groups):
-        return ReadGrant(ruling.rule, clear, frozenset(), ruling.read | ruling.masked, ruling.needs_grant)
+        return ReadGrant(ruling.rule, clear, frozenset(), told, ruling.needs_grant)
     masked = frozenset(path for path, group in groups.items() if group in ruling.masked)
     if refused := groups.keys() - clear - masked:
         raise ForbiddenField(refused)
-    return ReadGrant(ruling.rule, clear, masked, ruling.read | ruling.masked, ruling.needs_grant)
+    return ReadGrant(ruling.rule, clear, masked, told, ruling.needs_grant)
 
 
 def decide_write(actor: Actor, groups: Mapping[str, Group], action: Action) -> WriteGrant:
