@@ -96,11 +96,8 @@ def _stated(members: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _repeats(new: Directive, history: Sequence[Directive]) -> bool:
-    """Whether `new` says what an earlier one says already, and nothing said since puts that in question."""
-    for old in reversed(history):
-        if _covers(old, new):
-            return not any(_answers(other, old, new) for other in history)
-    return False
+    """Whether an earlier one says all that `new` says, and nothing has been said in between that `new` would beat."""
+    return any(_covers(old, new) and not any(_between(other, old, new) for other in history) for old in history)
 
 
 def _covers(old: Directive, new: Directive) -> bool:
@@ -118,11 +115,15 @@ def _covers(old: Directive, new: Directive) -> bool:
     return same_words and ("confirmed_at" in old or "confirmed_at" not in new)
 
 
-def _answers(other: Directive, old: Directive, new: Directive) -> bool:
-    """Whether `other` says the opposite of something in `old`, later than `old` did."""
+def _between(other: Directive, old: Directive, new: Directive) -> bool:
+    """Whether `other` says the opposite of something that both say, so that `new` beats it and `old` does not.
+
+    The later beats the earlier; at the same moment a DENY beats a PERMIT.
+    """
     if other["decision"] == new["decision"]:
         return False
-    if other["seq"] < old["seq"] and other["effective_from"] < old["effective_from"]:
+    since, then, now = old["effective_from"], other["effective_from"], new["effective_from"]
+    if not (since < then <= now if new["decision"] == "DENY" else since <= then < now):
         return False
     scope, ours = other["scope"], new["scope"]
     return all(scope[member] == ours[member] for member in scope.keys() & ours.keys())
