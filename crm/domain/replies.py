@@ -1,0 +1,187 @@
+"""Owns whose a message is, and the directives that follow when it says stop or is taken for an opt-in. Pure.
+
+Law: 47 CFR 64.1200(a)(10). A revocation, whatever medium brought it, ends robocalls and robotexts alike (FCC 24-24, 30
+and 31), so SMS and VOICE always go together. That it ends messages about unrelated matters as well binds from
+`REVOKE_ALL_FROM` on, when the waiver of that part ends.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from crm.domain.codes import Channel, CommunicationPurpose
+from crm.domain.decision.rules import ContactRules, RevokeScope
+from crm.domain.reply_terms import replies
+from crm.domain.search_terms import emails, phones
+from crm.domain.times import holds_on, instant
+
+__all__ = [
+    "CHANNELS", "NEEDED", "REVOKE_ALL_FROM", "Incoming", "Origin", "Whose", "opted_in", "origin_of", "point_of",
+    "stopped", "together",
+]  # fmt: skip
+
+REVOKE_ALL_FROM: Final = "2027-01-31"
+"""The day (UTC) from which a STOP has to end all that its sender sends, whatever it was about."""
+
+CHANNELS: Final = frozenset({Channel.SMS, Channel.VOICE, Channel.EMAIL, Channel.FAX, Channel.TEXTPHONE, Channel.CHAT})
+"""Channels on which messages come from a number or a mailbox."""
+
+NEEDED: Final = frozenset({"contact_points", "related_persons", "confidential_communication"})
+"""The fields that tell whose a message is."""
+
+_CALLS_AND_TEXTS: Final = (Channel.SMS, Channel.VOICE)
+
+Values = Mapping[str, Any]
+
+
+class Whose(StrEnum):
+    """Whose number or mailbox it is: the patient's, one they no longer use, a related person's, or the confidential."""
+
+    OWN = "OWN"
+    FORMER = "FORMER"
+    RELATED = "RELATED"
+    CONFIDENTIAL = "CONFIDENTIAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a message came from, within one record; `related` is the id of the related person, if it is theirs."""
+
+    whose: Whose
+    point_id: str
+    related: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as it was brought; times in microseconds since 1970, UTC. Nothing of the person is shown in a repr."""
+
+    gateway: str
+    message_id: str
+    channel: Channel
+    received_at: int
+    term: bytes = field(repr=False)
+    value: str = field(repr=False)
+    text: str = field(repr=False)
+    sender: str | None = None
+    purpose: CommunicationPurpose | None = None
+
+
+def together(channel: Channel) -> tuple[Channel, ...]:
+    """The channels that a revocation on `channel` ends."""
+    return _CALLS_AND_TEXTS if channel in _CALLS_AND_TEXTS else (channel,)
+
+
+def origin_of(values: Values, term: bytes, today: str) -> Origin | None:
+    """Whose the number or mailbox of `term` is in a record with these values of `NEEDED`; None if nobody's.
+
+    The patient's own comes before all others. `today` is YYYY-MM-DD.
+    """
+    found = [point for point in values.get("contact_points") or () if _is(point, term)]
+    current = [point for point in found if _in_use(point, today)]
+    if current:
+        return Origin(Whose.OWN, current[0]["id"])
+    if term in replies({"confidential_communication": values.get("confidential_communication")}):
+        return Origin(Whose.CONFIDENTIAL, values["confidential_communication"]["id"])
+    for person in values.get("related_persons") or ():
+        for point in person.get("contact_points") or ():
+            if _is(point, term):
+                return Origin(Whose.RELATED, point["id"], person["id"])
+    return Origin(Whose.FORMER, found[0]["id"]) if found else None
+
+
+def point_of(values: Values, point_id: str, today: str) -> tuple[Origin, str] | None:
+    """Whose the contact point with this id is, and its number or mailbox; None if the record has it no more."""
+    for point in values.get("contact_points") or ():
+        if point["id"] == point_id:
+            return Origin(Whose.OWN if _in_use(point, today) else Whose.FORMER, point_id), point["value"]
+    confidential = values.get("confidential_communication") or {}
+    if confidential.get("id") == point_id:
+        return Origin(Whose.CONFIDENTIAL, point_id), confidential.get("value", "")
+    for person in values.get("related_persons") or ():
+        for point in person.get("contact_points") or ():
+            if point["id"] == point_id:
+                return Origin(Whose.RELATED, point_id, person["id"]), point["value"]
+    return None
+
+
+def _is(point: Values, term: bytes) -> bool:
+    one = {"contact_points": [point]}
+    return term in phones(one) or term in emails(one)
+
+
+def _in_use(point: Values, today: str) -> bool:
+    period = point.get("period") or {}
+    return point.get("use") != "OLD" and holds_on(period.get("start"), period.get("end"), today)
+
+
+def stopped(rules: ContactRules, message: Incoming, origin: Origin, by: str) -> list[dict[str, Any]]:
+    """The prohibitions that follow from a message that says stop; `by` is who brought it, or who read it.
+
+    They bind from when it was received. Under ALL the person, where the number is their own, is left alone on these
+    channels altogether; who shares or used a number speaks for that number only. Under LEGAL_MINIMUM the day of receipt
+    decides: before `REVOKE_ALL_FROM` the programme that was answered, from then on all that the sender sends.
+    """
+    scope: dict[str, Any] = {}
+    personal = origin.whose is Whose.OWN
+    if rules.revoke_scope is RevokeScope.LEGAL_MINIMUM:
+        if instant(message.received_at)[:10] < REVOKE_ALL_FROM:
+            personal, scope = False, {"purpose": message.purpose}
+        else:
+            scope = {"sender": message.sender}
+    if not personal:
+        scope["contact_point_id"] = origin.point_id
+    received = instant(message.received_at)
+    return [
+        {
+            "decision": "DENY",
+            "scope": {"channel": channel, **{name: value for name, value in scope.items() if value}},
+            "giver": _giver(origin),
+            "capture": {**_capture(rules, message, origin), "at": received, "by": by},
+            "effective_from": received,
+            "received_at": received,
+        }
+        for channel in together(message.channel)
+    ]
+
+
+def opted_in(
+    rules: ContactRules, message: Incoming, origin: Origin, history: Sequence[Values], by: str, now: int
+) -> list[dict[str, Any]]:
+    """The permissions by which `by`, of staff, confirms that the person wants messages there again, from `now` on.
+
+    For the channel and contact point of the message alone: one without more, and one for each programme or sender that
+    a prohibition of these channels names, since only what is as specific beats it.
+    """
+    scopes: list[dict[str, Any]] = [{}]
+    for old in history:
+        narrower = {name: old["scope"][name] for name in ("purpose", "sender") if name in old["scope"]}
+        same = old["scope"].get("channel", message.channel) == message.channel
+        if old["decision"] == "DENY" and same and narrower not in scopes:
+            scopes.append(narrower)
+    return [
+        {
+            "decision": "PERMIT",
+            "scope": {"channel": message.channel, "contact_point_id": origin.point_id, **scope},
+            "giver": _giver(origin),
+            "capture": {**_capture(rules, message, origin), "at": instant(now), "by": by},
+            "confirmed_at": instant(now),
+            "effective_from": instant(now),
+        }
+        for scope in scopes
+    ]
+
+
+def _giver(origin: Origin) -> dict[str, Any]:
+    return {"role": "PATIENT"} if origin.related is None else {"role": "OTHER", "related_person_id": origin.related}
+
+
+def _capture(rules: ContactRules, message: Incoming, origin: Origin) -> dict[str, Any]:
+    return {
+        "channel": message.channel,
+        "system": message.gateway,
+        "message_id": message.message_id,
+        "contact_point_id": origin.point_id,
+        "evidence": rules.version,
+    }
