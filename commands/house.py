@@ -142,6 +142,7 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services
         erasures=erasures,
         break_glass=Rules(settings.break_glass_minutes, settings.break_glass_review_hours),
         witnesses=[each.key for each in settings.witnesses],
+        contact=settings.contact_policy.rules,
         staff_names=settings.patients_see_staff is StaffShown.NAMES,
         sender=_sender(settings),
     )

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from auth.actor import Actor
 from crm.domain.codes import UndeliverableReason
+from crm.services.contact import Inquiry
 from crm.services.request import Request
 
 __all__ = ["ContactServices"]
@@ -39,6 +40,16 @@ class Consents(Protocol):
         directive: Mapping[str, Any],
         asked: frozenset[str],
     ) -> dict[str, Any]: ...
+
+
+class Contact(Protocol):
+    """Whether, how and why not somebody may be contacted (`crm.services.contact`)."""
+
+    async def decide(self, actor: Actor, request: Request, patient_id: str, inquiry: Inquiry) -> Mapping[str, Any]: ...
+    async def decide_many(
+        self, actor: Actor, request: Request, ids: Sequence[str], inquiry: Inquiry
+    ) -> Sequence[Any]: ...
+    async def explain(self, actor: Actor, request: Request, patient_id: str, inquiry: Inquiry) -> Mapping[str, Any]: ...
 
 
 class Restrictions(Protocol):
@@ -206,6 +217,8 @@ class ContactServices(Protocol):
     def confidential(self) -> Confidential: ...
     @property
     def consents(self) -> Consents: ...
+    @property
+    def contact(self) -> Contact: ...
     @property
     def restrictions(self) -> Restrictions: ...
     @property

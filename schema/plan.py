@@ -118,8 +118,17 @@ def _page(arguments: Arguments, limits: Limits) -> int:
 
 _CHANGE = _Rule(Action.UPDATE, _target)
 _LOG = _Rule(Action.AUDIT_READ)
+_DECIDE = _Rule(Action.DECIDE, _of_patient, act=Act.DECIDE)
 _RULES: Mapping[str, _Rule] = {
     "viewer": _Rule(records=lambda _, __: 0),
+    "contactDecision": _DECIDE,
+    "contactDecisions": _Rule(
+        Action.DECIDE,
+        lambda arguments: arguments["patient_ids"],
+        lambda arguments, _: len(arguments["patient_ids"]),
+        act=Act.DECIDE,
+    ),
+    "explainContact": _DECIDE,
     "me": _Rule(Action.SELF_READ),
     "patient": _Rule(Action.READ, _one),
     "patientByIdentifier": _Rule(Action.SEARCH, sought=("system", "value")),

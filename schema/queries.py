@@ -12,6 +12,7 @@ from crm.services.erasures import Receipt
 from crm.services.holds import Hold
 from schema import enums
 from schema.break_glass import BreakGlassGrantConnection
+from schema.contact import ContactQueries
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
@@ -48,7 +49,7 @@ _FIRST = "How many at most: 1 to 100, 25 if omitted."
 _AFTER = graphene.String(description="The cursor after which to go on; from the first if omitted.")
 
 
-class Query(EvidenceQuestions, OfficersQuestions, NeedsQueries, graphene.ObjectType):
+class Query(ContactQueries, EvidenceQuestions, OfficersQuestions, NeedsQueries, graphene.ObjectType):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""
 
     viewer = graphene.Field(Viewer, required=True, description="The caller. Touches no patient.")

@@ -18,11 +18,13 @@ from crm.audit.writer import LogWriter, Sink
 from crm.catalogue import BY_NAME
 from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Watch
+from crm.domain.decision.rules import ContactRules
 from crm.domain.values import parse
 from crm.services import Services, services
 from crm.services.access_log import AccessLog
 from crm.services.changes import canonical
 from crm.services.request import Request
+from crm.services.senders import Sender
 from crm.store.database import Database, connect
 from crm.store.log import LogSink
 from crm.store.log_reading import EventFilter
@@ -171,12 +173,15 @@ async def house(
     deadline: float = 2.0,
     queue: int = 4096,
     watch: Watch = Watch(),  # noqa: B008 - frozen
+    sender: Sender | None = None,
+    contact: ContactRules | None = None,
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.
 
     `database`, `keys` and `sink` may put something of their own in front of the real parts, such as a counter; the log
     writes past what stands in front of the database. `renew` looks for new keys. `deadline` (in seconds) and `queue`
-    (in events) are the log's. `watch` says what is remarkable of staff; by default no hour is.
+    (in events) are the log's. `watch` says what is remarkable of staff; by default no hour is. `sender` brings one-time
+    codes to people. `contact` are the rules of contact decisions, by default the safe ones.
     """
     real = connect(url, durable=False)
     await real.open()
@@ -186,7 +191,8 @@ async def house(
         store = Store(database(real), keys(key_set(folder)), log, now, renew, watch)
         # Tests ask faster than honest callers do, and look for the event of each attempt.
         opened = replace(
-            services(store, region="GB", verifier_key=verifier_key), access_log=AccessLog(store, each_second=1_000_000)
+            services(store, region="GB", verifier_key=verifier_key, sender=sender, contact=contact),
+            access_log=AccessLog(store, each_second=1_000_000),
         )
         yield House(real, opened, log)
         await opened.access_log.close()

@@ -19,6 +19,8 @@ from crm.audit.event import Act
 from crm.catalogue import BY_PATH
 from crm.domain.erasure import ErasureReason
 from crm.errors import NotFound
+from crm.services.contact import Inquiry
+from crm.services.contact_answers import not_found
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
 from crm.services.profiles import Page, Refused
@@ -145,6 +147,11 @@ class FakeServices:
         return self
 
     @property
+    def contact(self) -> Any:
+        """The contact decisions."""
+        return self
+
+    @property
     def consents(self) -> Any:
         """The use case of recording a directive."""
         return self
@@ -228,6 +235,24 @@ class FakeServices:
         await self._note("search", asked, (by, first, after))
         return Page([ANN], ["cursor"], has_next_page=True)
 
+    async def decide(self, actor: Actor, request: Request, patient_id: str, inquiry: Inquiry) -> dict[str, Any]:
+        """That nobody is known."""
+        await self._note("decide", inquiry.asked, patient_id)
+        return not_found(patient_id, "contact:test", simulated=False)
+
+    async def decide_many(
+        self, actor: Actor, request: Request, ids: Sequence[str], inquiry: Inquiry
+    ) -> list[dict[str, Any]]:
+        """The same of each."""
+        await self._note("decide_many", inquiry.asked, list(ids))
+        return [not_found(each, "contact:test", simulated=False) for each in ids]
+
+    async def explain(self, actor: Actor, request: Request, patient_id: str, inquiry: Inquiry) -> dict[str, Any]:
+        """The same with its sentences."""
+        await self._note("explain", inquiry.asked, patient_id)
+        decision = not_found(patient_id, "contact:test", simulated=False)
+        return {"decision": decision, "sentences": [], "considered": []}
+
     async def register(self, actor: Actor, request: Request, values: Any, asked: frozenset[str]) -> dict[str, Any]:
         """The one known patient."""
         await self._note("register", asked, values)
@@ -269,7 +294,13 @@ class FakeServices:
         return ANN
 
     async def record(
-        self, actor: Actor, request: Request, patient_id: str, version: int | None, directive: Any, asked: frozenset[str]
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        version: int | None,
+        directive: Any,
+        asked: frozenset[str],
     ) -> dict[str, Any]:
         """The one known patient."""
         await self._note("record", asked, (patient_id, version, directive))

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crm.domain.decision.rules import ContactRules
 from crm.services.access_log import AccessLog
 from crm.services.break_glass import BreakGlass, Rules
 from crm.services.changes import Changes
 from crm.services.confidential import ConfidentialCommunications
 from crm.services.consents import Consents
+from crm.services.contact import Contact
 from crm.services.contact_verification import ContactVerification
 from crm.services.delivery_reports import DeliveryReports
 from crm.services.editing import Editor
@@ -41,6 +43,7 @@ class Services:
     questions: Questions
     evidence: Evidence
     own_log: OwnLog
+    contact: Contact
     consents: Consents
     confidential: ConfidentialCommunications
     restrictions: Restrictions
@@ -60,13 +63,14 @@ def services(
     witnesses: Sequence[str] = (),
     staff_names: bool = False,
     sender: Sender | None = None,
+    contact: ContactRules | None = None,
 ) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
     Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside. Without
     `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
     shown. With `staff_names` patients are told who looked at their record, and not only in which role. Without `sender`
-    no one-time codes are sent.
+    no one-time codes are sent. `contact` are the rules of contact decisions, by default the safe ones.
     """
     profiles = Profiles(store, region=region)
     log = AccessLog(store)
@@ -84,6 +88,7 @@ def services(
         Questions(store, log),
         evidence,
         OwnLog(store, log, evidence, names=staff_names),
+        Contact(store, contact),
         Consents(editor),
         ConfidentialCommunications(store, profiles, region=region),
         Restrictions(store, profiles),

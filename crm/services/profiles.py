@@ -119,7 +119,7 @@ class Profiles:
         """
         grant = await self.admit(actor, request, asked, [patient_id])
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
-            records = await unit.load(_visible(actor, [patient_id]), _names(asked))
+            records = await unit.load(visible(actor, [patient_id]), _names(asked))
             broken = await unit.grants(records.values()) if grant.needs_grant else {}
             return self._profile(unit, records.get(patient_id), grant, actor, broken)
 
@@ -133,7 +133,7 @@ class Profiles:
         grant = await self.admit(actor, request, asked, ids)
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, ids) as unit:
             distinct = list(dict.fromkeys(ids))
-            records = await unit.load(_visible(actor, distinct), _names(asked)) if distinct else {}
+            records = await unit.load(visible(actor, distinct), _names(asked)) if distinct else {}
             broken = await unit.grants(records.values()) if grant.needs_grant else {}
             answers: dict[str, Profile | Refused] = {}
             for patient_id in distinct:
@@ -205,7 +205,7 @@ class Profiles:
     ) -> list[Record]:
         """The first records that truly match, with the sealed rows that `names` need."""
         index = query.index
-        ids = _visible(actor, await unit.candidates(index, query.term, after))
+        ids = visible(actor, await unit.candidates(index, query.term, after))
         records = await unit.load(ids, names | set(index.fields)) if ids else {}
         hidden = policy.withheld_when_restricted(actor)
         found: list[Record] = []
@@ -253,7 +253,7 @@ def decode_cursor(cursor: str) -> str:
     return position
 
 
-def _visible(actor: Actor, ids: Sequence[str]) -> list[str]:
+def visible(actor: Actor, ids: Sequence[str]) -> list[str]:
     """Those of the ids that the actor may know of at all: everything in the organisation, or just the own record."""
     own = policy.scope(actor)
     return list(ids) if own is None else [patient_id for patient_id in ids if patient_id == own]

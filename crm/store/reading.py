@@ -11,7 +11,7 @@ from crm.catalogue import BY_NAME, BY_PATH, Index
 from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Watch
 from crm.errors import CrmError, Erased, NotFound
-from crm.store import break_glass, details, holds, imported, ledger, opening, search, unmet
+from crm.store import break_glass, details, holds, imported, ledger, messages, opening, search, unmet
 from crm.store import record as records
 from crm.store.break_glass import Grant
 from crm.store.changing import Origin
@@ -153,6 +153,10 @@ class Unit:
         note.out, note.why = Outcome.DENIED if judged.refused else Outcome.OK, judged.why
         note.broken, note.about, note.found = broken, judged.id, judged.flags
         return judged
+
+    async def suppressed(self, values: Collection[tuple[str, str]]) -> frozenset[str]:
+        """Those of the values (channel, number or mailbox) from which somebody said stop; see `messages.suppressed`."""
+        return await messages.suppressed(self._fetch, self._keys, self.context.org, values)
 
     async def holders(self, index: Index, terms: Iterable[bytes]) -> dict[bytes, list[str]]:
         """For each normalised term the ids that may hold it; see `compare`."""
