@@ -85,6 +85,8 @@ _SHAPED: dict[str, Any] = {
     "identifiers": [{"system": _word("raw"), "value": _word("raw")}],
     "contact_points": [{"id": "1", "system": "EMAIL", "value": f"{MARK}@raw.test"}],
     "source_records": [{"source": _word("raw"), "id": _word("raw")}],
+    "confidential_communication": {"channel": "EMAIL", "value": f"{MARK}@hidden.test"},
+    "related_persons": [{"contact_points": [{"id": "2", "system": "EMAIL", "value": f"{MARK}@near.test"}]}],
 }
 
 

@@ -39,6 +39,8 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("sealed_row", "patient_id"): ID,
     ("blind_index", "patient_id"): ID,
     ("source_record", "patient_id"): ID,
+    ("waiting_message", "patient_id"): ID,
+    ("contact_verification", "patient_id"): ID,
 }
 _ALL = [table for table in tables.metadata.sorted_tables if "org" in table.c]
 ORDER = sorted(_ALL, key=lambda table: table is tables.sealed_row)  # its rows need a live key
