@@ -24,7 +24,7 @@ from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
 from crm.errors import AuditUnavailable, Invalid
-from crm.store import break_glass, changing, contact_codes, details, erasing, holds, imported, ledger
+from crm.store import break_glass, changing, contact_codes, details, erasing, holds, imported, ledger, messages
 from crm.store import record as records
 from crm.store.break_glass import Grant
 from crm.store.changing import Origin, Source, Writes
@@ -34,6 +34,7 @@ from crm.store.details import Detail
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
+from crm.store.messages import Answered, Waiting
 from crm.store.reading import Renew, Unit
 from crm.store.record import Record
 from crm.store.refusing import DENIALS, reason, refusals
@@ -132,6 +133,35 @@ class WritingUnit(Unit):
         """Adds a word of `FLAGS` to the patient's event."""
         note = self._notebook.of(record)
         note.circumstances = (*note.circumstances, flag)
+
+    async def take_in(self, gateway: str, message_id: str, said: Answered, received_at: int) -> Answered | None:
+        """Takes a message in; what it said and was answered before, where it was taken in before: then nothing is done.
+
+        Who takes the same one at this moment goes first or waits here.
+        """
+        if await messages.claim(self._connection, self.context.org, gateway, message_id, said, received_at):
+            return None
+        return await messages.known(self._fetch, self.context.org, gateway, message_id)
+
+    async def let_wait(self, waiting: Iterable[Waiting]) -> None:
+        """Puts messages into the queue of those that staff have to read."""
+        await messages.wait(self._connection, self.context.org, waiting)
+
+    async def settle(self, waiting_id: str) -> None:
+        """Takes a message out of that queue."""
+        await messages.close(self._connection, self.context.org, waiting_id, self.now)
+
+    async def suppress(self, values: Iterable[tuple[str, str]], why: str) -> None:
+        """Leaves these (channel, number or mailbox) alone from now on, whoever they belong to; `why` is a code."""
+        await messages.suppress(self._connection, self._keys, self.context.org, values, self.now, why)
+
+    async def release(self, values: Sequence[tuple[str, str]]) -> None:
+        """Ends that."""
+        await messages.release(self._connection, self._keys, self.context.org, values)
+
+    def hear(self, record: Record, why: str) -> None:
+        """Gives the patient an event of a message, with `why`, a code; also where it changes nothing of the record."""
+        self._notebook.of(record).why = why
 
     def create(self, values: Mapping[str, Any], system: str) -> Record:
         """A new record with these canonical values, under a fresh UUIDv7."""
