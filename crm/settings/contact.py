@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode
 from auth.purposes import Purpose
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision.fingerprint import named
+from crm.domain.decision.legal_hours import JURISDICTIONS, LEGAL_HOURS, with_countries
 from crm.domain.decision.rules import (
     PURPOSES,
     ContactRules,
@@ -36,6 +37,7 @@ __all__ = ["ContactPolicy", "ContactSettings"]
 
 _DEFAULTS: Final = ContactRules("")
 _MINUTE: Final = 60 * 1_000_000
+_KNOWN_LAWS: Final = ", ".join(sorted(JURISDICTIONS))
 _CLOCK: Final = r"^(?:[01]\d|2[0-3]):[0-5]\d$"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _CODE: Final = r"^[a-z][a-z0-9-]{0,63}$"
@@ -134,6 +136,13 @@ class ContactPolicy(_Table):
     def _known_zones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _each(_ZONE, value, "a key of the IANA time zone database, such as `Europe/London`")
 
+    @field_validator("jurisdictions")
+    @classmethod
+    def _known_jurisdictions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if strangers := set(value) - JURISDICTIONS:
+            raise ValueError(f"no hours are known of {', '.join(sorted(strangers))}, but of {_KNOWN_LAWS}")
+        return with_countries(value)
+
     @field_validator("senders")
     @classmethod
     def _told_apart(cls, value: Mapping[str, _Sender]) -> Mapping[str, _Sender]:
@@ -168,6 +177,7 @@ class ContactPolicy(_Table):
                 senders=MappingProxyType({name: _registered(name, sender) for name, sender in self.senders.items()}),
                 zones=self.zones,
                 jurisdictions=self.jurisdictions,
+                legal_hours=tuple(law for law in LEGAL_HOURS if law.jurisdiction in self.jurisdictions),
                 quiet_from=_minutes(self.quiet_hours.from_),
                 quiet_to=_minutes(self.quiet_hours.to),
                 audible=self.quiet_hours.channels,

@@ -41,6 +41,8 @@ class Trace(Enum):
     """The same, and one for the search itself, with the count."""
     ABOUT = auto()
     """One event that names the patient asked about, and no field of the profile."""
+    DECIDED = auto()
+    """One event for each patient asked about, with no other field than the answer shows."""
     LOG = auto()
     """Exactly one event: that the log was read."""
     NOTHING = auto()
@@ -58,9 +60,17 @@ class Root:
 
 
 _NAME = "Kit Completeness"
+_MAY_SHOW = {"displayName", "contactPoints", "relatedPersons", "confidentialCommunication", "languages",
+             "accessibleFormats", "accessNeeds", "consents"}  # fmt: skip
+"""What a contact decision may show; tests/api/test_contact_decisions.py counts exactly."""
 
 ROOTS: dict[str, Root] = {
     "viewer": Root(Role.CLINICIAN, "", Trace.NOTHING),
+    "contactDecision": Root(Role.MESSAGING, '(patientId: "{zoe}", purpose: APPOINTMENT_REMINDER)', Trace.DECIDED),
+    "contactDecisions": Root(
+        Role.MESSAGING, '(patientIds: ["{zoe}", "{yan}"], purpose: TEST_RESULT)', Trace.DECIDED, patients=2
+    ),
+    "explainContact": Root(Role.CLINICIAN, '(patientId: "{zoe}", purpose: APPOINTMENT_REMINDER)', Trace.DECIDED),
     "patient": Root(Role.CLINICIAN, '(id: "{zoe}")', Trace.PATIENTS),
     "patientByIdentifier": Root(Role.CLINICIAN, '(system: "urn:example:whole", value: "C-1")', Trace.FOUND),
     "patients": Root(Role.CLINICIAN, '(ids: ["{zoe}", "{yan}"])', Trace.PATIENTS, patients=2),
@@ -168,6 +178,9 @@ async def test_every_field_of_every_type(served: Client, people: People, root: s
             case Trace.LOG:
                 assert acts == [("audit.read", "ok")], selection
                 assert fields in ([], [frozenset()]), selection
+            case Trace.DECIDED:
+                assert (named, set(acts)) == (subjects, {("decide", "ok")}), selection
+                assert all(each <= _MAY_SHOW for each in fields), selection
             case Trace.ABOUT:
                 assert (named, fields, acts) == (subjects, [frozenset()], [("read", "ok")]), selection
             case Trace.PATIENTS | Trace.FOUND:
