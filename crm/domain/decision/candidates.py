@@ -80,9 +80,9 @@ def candidates(question: Question, party: Mapping[str, Any]) -> list[Candidate]:
     return found
 
 
-def confidential_candidate(question: Question, channel: Channel, communication: Mapping[str, Any]) -> Candidate:
+def confidential_candidate(question: Question, communication: Mapping[str, Any]) -> Candidate:
     """The one way of a confidential communication: the person named it, so nobody asks whether it is verified."""
-    address = communication.get("address")
+    channel, address = Channel(communication["channel"]), communication.get("address")
     refusal = _forbidden(question, channel, communication["id"])
     if refusal is None and address is not None and _over(address, question.today):
         refusal = Reason.CONTACT_POINT_EXPIRED

@@ -1,6 +1,6 @@
 """Owns who is told beside the patient, and how: the same rungs as for the patient, for each of them alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from crm.domain.codes import CommunicationPurpose
@@ -24,33 +24,36 @@ class Copying(NamedTuple):
 
 def copies(question: Question) -> list[Copying]:
     """Whoever is contacted as well, in their order; who cannot be reached now, as they need, is left out."""
-    found = []
-    for person in beside(question.values, question.purpose, question.today):
-        way = _way(question, person)
-        if way is not None and way.point is not None:
-            copy = Copy(
-                person["id"], way.channel, way.point, language_for(person, way.channel, question.sender).language,
-                format_for(person, way.channel, question.sender).format, person["name"],
-            )  # fmt: skip
-            ends = (
-                *consent.ends(question.directives, way.channel, way.id), *period_ends(way.point), *period_ends(person)
-            )  # fmt: skip
-            found.append(Copying(copy, ends))
-    return found
+    return [
+        copying
+        for person in beside(question.values, question.purpose, question.today)
+        if (copying := _copied(question, person)) is not None
+    ]
 
 
-def _way(question: Question, person: Mapping[str, Any]) -> Candidate | None:
-    """The best way to reach `person` now by a contact point of their own; None where there is none."""
+def _copied(question: Question, person: Mapping[str, Any]) -> Copying | None:
     left = [way for way in candidates(question, person) if way.refusal is None and way.point is not None]
     needs = methods.methods(person, has_carer=True)
     for way in methods.meeting(needs, left):
-        if _is_time_for(question, way):
-            return way
+        permitted, until = _hours(question, way)
+        if permitted and way.point is not None:
+            language = language_for(person, way.channel, question.sender).language
+            form = format_for(person, way.channel, question.sender).format
+            ends = (*until, *_ends(question, person, way))
+            return Copying(Copy(person["id"], way.channel, way.point, language, form, person["name"]), ends)
     return None
 
 
-def _is_time_for(question: Question, way: Candidate) -> bool:
-    """Nobody's telephone rings at night because the patient is told by letter."""
+def _hours(question: Question, way: Candidate) -> tuple[bool, tuple[int, ...]]:
+    """Whether it is the time for a copy by this way, and until when: no telephone rings at night beside a letter."""
     if question.purpose == CommunicationPurpose.EMERGENCY or not question.rule.quiet_hours:
-        return True
-    return hours(question.values, question.purpose, way.channel, question.rules, question.now).permitted
+        return True, ()
+    clock = hours(question.values, question.purpose, way.channel, question.rules, question.now)
+    return clock.permitted, () if clock.until is None else (clock.until,)
+
+
+def _ends(question: Question, person: Mapping[str, Any], way: Candidate) -> Iterator[int]:
+    yield from consent.ends(question.directives, way.channel, way.id)
+    yield from period_ends(person)
+    if way.point is not None:
+        yield from period_ends(way.point)

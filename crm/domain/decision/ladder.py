@@ -48,50 +48,49 @@ def decide(
     rule = rules.purposes[purpose]
     communication = values.get("confidential_communication")
     confidential = communication if communication is not None and record.covers(communication, purpose) else None
+    ends = now + rules.lasting
     closed = record.closed(values, status, erased)
     if closed is None and communication is not None and rule.legal_class is LegalClass.TELEMARKETING:
         closed = Reason.CONFIDENTIAL_OVERRIDE_APPLIED
     if closed is None and restricted and not reach and confidential is None:
         closed = Reason.RESTRICTED_RECORD
     if closed is not None:
-        return refused(now + rules.lasting, closed)
+        return refused(ends, closed)
     moment = instant(now)
     barred = record.barred(values, purpose, moment)
     if barred is None:
-        return refused(now + rules.lasting, Reason.LEGAL_RESTRICTION)
-    possible = [channel for channel in sender.channels if channels is None or channel in channels]
-    if not possible:
-        return refused(now + rules.lasting, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER)
+        return refused(ends, Reason.LEGAL_RESTRICTION)
+    able = [channel for channel in sender.channels if channels is None or channel in channels]
+    if not able:
+        return refused(ends, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER)
+    if confidential is not None and confidential["channel"] not in able:
+        return refused(ends, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
     stated = consent.directives(values.get("consents", ()), purpose, sender.id, moment, confidential)
+    able = best_first(values, purpose, able)
     question = Question(
-        values,
-        purpose,
-        rule,
-        sender,
-        best_first(values, purpose, possible),
-        rules,
-        now,
-        moment,
-        moment[:10],
-        barred,
-        stated,
-        suppressed,
+        values, purpose, rule, sender, able, rules, now, moment, moment[:10], barred, stated, suppressed
     )
+    return _judged(question, use, _recipient(question, confidential))
+
+
+def _recipient(question: Question, confidential: Mapping[str, Any] | None) -> Recipient:
+    """Rung 5: the patient, in confidence or not, or whoever stands in for them."""
     if confidential is not None:
-        channel = next((channel for channel in possible if channel == confidential["channel"]), None)
-        if channel is None:
-            out_of_reach = (Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
-            return refused(now + rules.lasting, *out_of_reach)
-        recipient = Recipient(values, confidential=confidential)
-        return _judged(question, use, recipient, [confidential_candidate(question, channel, confidential)])
-    other = stand_in(values, purpose, question.today)
-    recipient = Recipient(values) if other is None else Recipient(other, stand_in=other)
-    tried = candidates(question, recipient.party)
-    return _judged(question, use, recipient, tried)
+        return Recipient(question.values, confidential=confidential)
+    other = stand_in(question.values, question.purpose, question.today)
+    return Recipient(question.values) if other is None else Recipient(other, stand_in=other)
 
 
-def _judged(question: Question, use: str, recipient: Recipient, tried: Sequence[Candidate]) -> ContactDecision:
+def _tried(question: Question, recipient: Recipient) -> list[Candidate]:
+    """Rungs 7 and 8, of one way or of all."""
+    if recipient.confidential is not None:
+        return [confidential_candidate(question, recipient.confidential)]
+    return candidates(question, recipient.party)
+
+
+def _judged(question: Question, use: str, recipient: Recipient) -> ContactDecision:
     """Rungs 9 to 12: what is left of the ways that were tried, and whether it is the time for the best of them."""
+    tried = _tried(question, recipient)
     left = [candidate for candidate in tried if candidate.refusal is None]
     ends = question.now + question.rules.lasting
     if left and use not in question.rule.uses:
