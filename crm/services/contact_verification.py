@@ -136,6 +136,8 @@ class ContactVerification:
             at, by = rfc3339(unit.now), admitted.context.who.sub
             said = {"status": status.value, "method": method.value, "at": at, "by": by}
             new = {**_point(unit, record, point_id), "verification": said}
+            if method is VerificationMethod.OTP:
+                new.pop("undeliverable", None)  # the code arrived
             points = [new if each["id"] == point_id else each for each in _points(unit, record)]
             kept = values.parse(values.ContactPoints, points, "input.contactPoints", lenient=True)
             unit.change(record, {"contact_points": kept}, system_of(admitted.actor))

@@ -1,0 +1,35 @@
+"""A sender that keeps what it is given, where nothing has to leave; and one-time codes read out of it."""
+
+import re
+from dataclasses import dataclass, field
+
+from crm.domain.codes import Channel
+from crm.errors import CrmError
+from crm.services.senders import Message
+
+__all__ = ["Postbox"]
+
+
+@dataclass
+class Postbox:
+    """Takes messages over, the newest last; while there is a `failure`, it raises that instead."""
+
+    sent: list[Message] = field(default_factory=list)
+    failure: CrmError | None = None
+    channels: frozenset[Channel] = frozenset({Channel.EMAIL, Channel.SMS})
+
+    async def send(self, message: Message) -> None:
+        """As a real one: the message is gone, or an error of its kind is raised."""
+        if self.failure:
+            raise self.failure
+        self.sent.append(message)
+
+    def code(self) -> str:
+        """The code of the newest message."""
+        [code] = re.findall(r"\b\d{6}\b", self.sent[-1].text)
+        return str(code)
+
+    @staticmethod
+    def other(code: str) -> str:
+        """A code that is surely another."""
+        return f"{(int(code) + 1) % 1_000_000:06}"
