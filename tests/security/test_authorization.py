@@ -86,7 +86,7 @@ def same(one: httpx.Response, other: httpx.Response) -> bool:
 @pytest.mark.parametrize("field", FIELDS_OF_PATIENT)
 async def test_every_field_for_every_role(served: Client, zoe: str, field: str) -> None:
     """Ten roles ask for the field: answered, masked or refused as the printed policy has it, and recorded once."""
-    truth = (await served.data(question(whole(field)), Role.INTEGRATION, variables={"id": zoe}))["patient"][field]
+    truth = (await served.data(question(whole(field)), Role.PRIVACY_OFFICER, variables={"id": zoe}))["patient"][field]
     assert truth is not None
     paths = paths_of(field)
     for role in Role:
@@ -307,7 +307,26 @@ async def test_other_organisations_and_other_patients(served: Client, mutation: 
     assert await state(served, patient_id) == before
 
 
-@pytest.mark.parametrize("field", sorted(WHOLE))
+OF_THEIR_OWN = {"confidential_communication", "consents", "related_persons", "restrictions", "suspensions"}
+"""Fields that only mutations of their own write; no other input has a place for them."""
+
+
+@pytest.mark.parametrize("field", sorted(OF_THEIR_OWN))
+async def test_no_input_has_room_for_what_has_mutations_of_its_own(served: Client, field: str) -> None:
+    """Directives, restrictions and the like cannot be smuggled in with a registration or a change of preferences."""
+    before = len(await served.house.outbox())
+    for mutation, kind in (
+        ("registerPatient", "RegisterPatientInput"),
+        ("updatePreferences", "UpdatePreferencesInput"),
+        ("updateIdentity", "UpdateIdentityInput"),
+    ):
+        query = f"mutation Add($input: {kind}!) {{ {mutation}(input: $input) {{ version }} }}"
+        answer = await served.ask(query, Role.INTEGRATION, variables={"input": camel({field: WHOLE[field]})})
+        assert code_of(answer) == "VALIDATION_FAILED"
+    assert len(await served.house.outbox()) == before
+
+
+@pytest.mark.parametrize("field", sorted(WHOLE.keys() - OF_THEIR_OWN))
 async def test_every_field_is_written_by_whom_the_policy_names(served: Client, field: str) -> None:
     """Each field that can be submitted, by a role that may register and by one that may only read."""
     path = {"cultural_needs": "culturalNeeds.detail"}.get(field) or next(
