@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from auth.actor import Actor
-from crm.domain.codes import UndeliverableReason
+from crm.domain.codes import SuspensionVerdict, UndeliverableReason
 from crm.services.contact import Inquiry
 from crm.services.request import Request
 
@@ -210,6 +210,49 @@ class Needs(Protocol):
     ) -> UnmetPage: ...
 
 
+class Reply(Protocol):
+    """What a message came to (`crm.services.message_reading`)."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def honour_by(self) -> str | None: ...
+    @property
+    def confirmation(self) -> Mapping[str, Any] | None: ...
+
+
+class MessagesPage(Protocol):
+    """A page of messages that wait, each with its patient."""
+
+    @property
+    def nodes(self) -> Sequence[Any]: ...
+    @property
+    def cursors(self) -> Sequence[str]: ...
+    @property
+    def has_next_page(self) -> bool: ...
+    @property
+    def has_previous_page(self) -> bool: ...
+
+
+class Messages(Protocol):
+    """Messages that patients send (`crm.services.messages`)."""
+
+    async def take(self, actor: Actor, request: Request, message: Mapping[str, Any]) -> Reply: ...
+    async def queue(
+        self, actor: Actor, request: Request, first: int, after: str | None, asked: frozenset[str]
+    ) -> MessagesPage: ...
+    async def resolve(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        expected_version: int | None,
+        suspension_id: str,
+        verdict: SuspensionVerdict,
+        asked: frozenset[str],
+    ) -> dict[str, Any]: ...
+
+
 class ContactServices(Protocol):
     """The use cases around contact, each a property that is named like its module in `crm.services`."""
 
@@ -229,3 +272,5 @@ class ContactServices(Protocol):
     def delivery_reports(self) -> DeliveryReports: ...
     @property
     def needs(self) -> Needs: ...
+    @property
+    def messages(self) -> Messages: ...

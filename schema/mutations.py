@@ -19,13 +19,21 @@ from schema.contact_verification import ContactVerificationMutations
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.guarded import GuardedMutations
+from schema.messages import MessageMutations
 from schema.needs import NeedsMutations
 from schema.selection import selected
 
 __all__ = ["Mutation"]
 
 
-class Mutation(ConsentMutations, GuardedMutations, ContactVerificationMutations, NeedsMutations, graphene.ObjectType):
+class Mutation(
+    ConsentMutations,
+    GuardedMutations,
+    ContactVerificationMutations,
+    MessageMutations,
+    NeedsMutations,
+    graphene.ObjectType,
+):
     """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""
 
     register_patient = change(inputs.RegisterPatientInput, "Makes a new record, version 1.")

@@ -110,6 +110,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "addRelatedPerson": {"relatedPerson": {"name": "Ada", "relationship": "FRIEND_OR_NEIGHBOUR"}},
     "updateRelatedPerson": {"relatedPerson": {"rank": 7}},
     "endRelatedPerson": {},
+    "resolveMessage": {"verdict": "DISMISSED"},
 }
 """A small good input for every mutation, without the patient, the version and the entry it is about."""
 
@@ -119,6 +120,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "liftRestriction": ("restrictionId", "restrictions"),
     "updateRelatedPerson": ("relatedPersonId", "relatedPersons"),
     "endRelatedPerson": ("relatedPersonId", "relatedPersons"),
+    "resolveMessage": ("suspensionId", "suspensions"),
 }
 """For mutations about one entry of a list: the member of the input that names it, and the field of `Patient`."""
 
@@ -137,6 +139,7 @@ RIGHTS: dict[str, tuple[str, str]] = {
     "addRelatedPerson": ("patient:update", "RELATED"),
     "updateRelatedPerson": ("patient:update", "RELATED"),
     "endRelatedPerson": ("patient:update", "RELATED"),
+    "resolveMessage": ("message:resolve", "MESSAGES"),
 }
 """The action and the group of fields by which the policy judges each input of `INPUTS`."""
 

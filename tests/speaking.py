@@ -23,6 +23,7 @@ from crm.services.contact import Inquiry
 from crm.services.contact_answers import not_found
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold, HoldReason
+from crm.services.message_reading import Reply
 from crm.services.profiles import Page, Refused
 from crm.services.request import Request
 from crm.store.break_glass import Waiting
@@ -172,6 +173,11 @@ class FakeServices:
         return self
 
     @property
+    def messages(self) -> Any:
+        """Messages of patients."""
+        return self
+
+    @property
     def waiting(self) -> Waiting:
         """Grants that wait for a review: none."""
         return Waiting(0, None)
@@ -304,6 +310,30 @@ class FakeServices:
     ) -> dict[str, Any]:
         """The one known patient."""
         await self._note("record", asked, (patient_id, version, directive))
+        return ANN
+
+    async def take(self, actor: Actor, request: Request, message: Any) -> Reply:
+        """That it is about something else."""
+        await self._note("take", values=message)
+        return Reply("OTHER", None, None)
+
+    async def queue(self, actor: Actor, request: Request, first: int, after: str | None, asked: frozenset[str]) -> Page:
+        """An empty queue."""
+        await self._note("queue", asked, (first, after))
+        return Page([], [], has_next_page=False)
+
+    async def resolve(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        version: int | None,
+        suspension_id: str,
+        verdict: str,
+        asked: frozenset[str],
+    ) -> dict[str, Any]:
+        """The one known patient."""
+        await self._note("resolve", asked, (patient_id, version, suspension_id, verdict))
         return ANN
 
     async def erase(

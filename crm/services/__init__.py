@@ -16,6 +16,7 @@ from crm.services.editing import Editor
 from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
 from crm.services.holds import Holds
+from crm.services.messages import Messages
 from crm.services.needs import Needs
 from crm.services.own_log import OwnLog
 from crm.services.profiles import Profiles
@@ -51,6 +52,7 @@ class Services:
     contact_verification: ContactVerification
     delivery_reports: DeliveryReports
     needs: Needs
+    messages: Messages
 
 
 def services(
@@ -96,4 +98,5 @@ def services(
         ContactVerification(store, editor, sender or NoSender()),
         DeliveryReports(store),
         Needs(store, profiles, editor),
+        Messages(store, profiles, editor, contact, region=region),
     )
