@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 class CountingDatabase:
-    """Counts records read outside transactions, and transactions; looking up names for the log reads no record."""
+    """Counts statements and records read outside transactions, and transactions.
+
+    Looking up names for the log reads no record.
+    """
 
     dialect: Dialect
 
@@ -25,6 +28,7 @@ class CountingDatabase:
 
     def forget(self) -> None:
         """Begin to count anew."""
+        self.statements = 0
         self.records = 0
         self.transactions = 0
 
@@ -46,6 +50,7 @@ class CountingDatabase:
         return await self._inner.scrub()
 
     async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Row]:
+        self.statements += 1
         rows = await self._inner.fetch(org, statement, **params)
         text = statement.sqlite().sql
         if "sealed_row" in text or "blind_index" in text or "patient.version" in text:

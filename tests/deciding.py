@@ -1,76 +1,76 @@
-"""Somebody to be contacted, a sender, and the shortest way to ask what the ladder says about the two."""
+"""Contact decisions as a client asks for them: the queries, people to ask about, and senders that are registered."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from crm.catalogue import BY_NAME
-from crm.domain import values
-from crm.domain.codes import Channel, CommunicationPurpose
-from crm.domain.decision import ContactDecision, decide
+from crm.domain.codes import Channel
+from crm.domain.decision.fingerprint import named
 from crm.domain.decision.rules import ContactRules, Sender
-from crm.domain.times import micros
 
-__all__ = [
-    "AT",
-    "HOME",
-    "MAILBOX",
-    "MOBILE",
-    "NOON",
-    "RULES",
-    "TEXTS_AND_MAIL",
-    "asked",
-    "canonical",
-    "directive",
-    "somebody",
-]
+__all__ = ["ANN", "CONFIDED", "EXPLAIN", "MANY", "ONE", "RULES", "WHOLE_DECISION", "directive"]
 
-NOON = "2026-11-18T12:00:00Z"
-"""A Wednesday at noon where the person lives."""
+WHOLE_DECISION = """patientId outcome reasons channel contactPoint { id system value extension voicemailOk
+  detailedMessageOk } address { id lines city } confidential recipient standIn copies { relatedPersonId channel
+  contactPoint { id value } language format salutation } language format salutation nextPermittedAt policyVersion
+  decisionId expiresAt unmetNeeds explanation simulated"""
+_ASKED = "$purpose: CommunicationPurpose!, $sender: String, $at: DateTime, $channels: [Channel!]"
+_GIVEN = "purpose: $purpose, sender: $sender, at: $at, channels: $channels"
 
-AT = micros(NOON)
-RULES = ContactRules("contact:test")
-TEXTS_AND_MAIL = Sender("reminders", (Channel.SMS, Channel.EMAIL), ("en",), frozenset())
 
-MOBILE = "00000000-0000-7000-8000-000000000001"
-MAILBOX = "00000000-0000-7000-8000-000000000002"
-HOME = "00000000-0000-7000-8000-000000000003"
+def one(selection: str = WHOLE_DECISION) -> str:
+    """A query about one patient, with a selection of the decision's members."""
+    return f"query D($id: ID!, {_ASKED}) {{ contactDecision(patientId: $id, {_GIVEN}) {{ {selection} }} }}"
 
-_SOMEBODY: dict[str, Any] = {
-    "preferred_name": "Ada",
+
+ONE = one()
+MANY = f"query D($ids: [ID!]!, {_ASKED}) {{ contactDecisions(patientIds: $ids, {_GIVEN}) {{ {WHOLE_DECISION} }} }}"
+EXPLAIN = f"""query E($id: ID!, {_ASKED}, $what: [SupposedConsent!]) {{
+  explainContact(patientId: $id, {_GIVEN}, whatIf: $what) {{
+    decision {{ {WHOLE_DECISION} }} sentences considered {{ channel contactPointId reason }} }} }}"""
+
+ANN: dict[str, Any] = {
+    "preferred_name": "Annelore",
+    "names": [{"use": "OFFICIAL", "family": "Vandermeer", "given": ["Anna"]}],
     "contact_points": [
-        {"id": MOBILE, "system": "PHONE", "value": "+447700900321", "use": "MOBILE", "rank": 1},
-        {"id": MAILBOX, "system": "EMAIL", "value": "ada@example.test", "rank": 2},
+        {"id": "ann-mail", "system": "EMAIL", "value": "annelore@example.test", "rank": 1},
+        {"id": "ann-work", "system": "EMAIL", "value": "vandermeer@example.test", "rank": 2},
+        {"id": "ann-mobile", "system": "PHONE", "value": "+447700900777", "use": "MOBILE"},
     ],
-    "addresses": [{"id": HOME, "use": "HOME", "lines": ["17 Quay Street"], "city": "Leeds"}],
-    "languages": [{"tag": "en", "rank": 1}],
-    "time_zone": "Europe/London",
+    "channel_preferences": [{"purpose": "APPOINTMENT_REMINDER", "channels": ["EMAIL"]}],
+    "languages": [{"tag": "nl", "preferred": True}, {"tag": "en"}],
+    "accessible_formats": ["LARGE_PRINT"],
+    "time_zone": "Europe/Amsterdam",
 }
+"""Somebody who is reached by e-mail, at any hour."""
+
+CONFIDED: dict[str, Any] = {
+    **ANN,
+    "confidential_communication": {
+        "id": "ann-secret",
+        "channel": "EMAIL",
+        "value": "hidden.harbour@example.test",
+        "set_at": "2026-01-05T08:00:00Z",
+    },
+}
+"""The same, who asked to be reached at a mailbox of their own and nowhere else."""
+
+RULES = named(
+    ContactRules(
+        "",
+        senders={
+            sender.id: sender
+            for sender in (
+                Sender("letters", (Channel.LETTER,), formats=frozenset()),
+                Sender("mails", (Channel.EMAIL,), ("en",), frozenset({"LARGE_PRINT"}), frozenset({"heed-development"})),
+                Sender("theirs", (Channel.EMAIL,), clients=frozenset({"another-program"})),
+                Sender("southern", (Channel.EMAIL,), org="south-clinic"),
+            )
+        },
+    )
+)
 
 
-def canonical(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` by catalogue name as they are stored; None takes one away."""
-    return {name: values.parse(BY_NAME[name].kind, value, name) for name, value in fields.items() if value is not None}
-
-
-def somebody(**fields: Any) -> dict[str, Any]:
-    """A person with a mobile telephone, a mailbox and a home in England, who speaks English; `fields` change that."""
-    return canonical({**_SOMEBODY, **fields})
-
-
-def directive(decision: str, *, since: str = "2026-05-01", seq: int = 1, until: str | None = None, **scope: str) -> Any:
-    """A consent directive from the day `since` until before the day `until`."""
-    return {
-        "seq": seq,
-        "decision": decision,
-        "scope": scope,
-        "capture": {"at": since},
-        "effective_from": since,
-        "effective_to": until,
-        "received_at": since,
-    }
-
-
-def asked(person: Mapping[str, Any], purpose: str = "APPOINTMENT_REMINDER", **more: Any) -> ContactDecision:
-    """What is decided about `person`, on a Wednesday at noon, for a sender of texts and mail in English."""
-    question = {"sender": TEXTS_AND_MAIL, "rules": RULES, "now": AT, "use": "COC", "reach": False, **more}
-    return decide(person, CommunicationPurpose(purpose), **question)
+def directive(decision: str, seq: int = 1, **more: Any) -> dict[str, Any]:
+    """A consent directive of the past; `more` overrides its members."""
+    at = "2026-02-01T08:00:00Z"
+    told = {"capture": {"at": at}, "effective_from": at, "received_at": at}
+    return {"id": f"said-{seq}", "seq": seq, "decision": decision, "scope": {}, **told, **more}
