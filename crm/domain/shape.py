@@ -40,7 +40,7 @@ _RENAMED: Mapping[str, str] = {
 _RAISED = frozenset(
     {
         "bcp47", "control_character", "date", "duplicate", "e164", "email", "empty", "id", "missing",
-        "period_order", "time", "time_zone", "unicode", "unknown_code", "url", "window_empty",
+        "period_order", "time", "time_zone", "unicode", "unknown_code", "unknown_field", "url", "window_empty",
     }
 )  # fmt: skip
 
