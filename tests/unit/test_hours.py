@@ -7,7 +7,7 @@ import pytest
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision.hours import ALWAYS, Hours, hours
 from crm.domain.decision.legal_hours import JURISDICTIONS, LEGAL_HOURS, with_countries
-from crm.domain.decision.rules import ContactRules
+from crm.domain.decision.rules import ContactRules, LegalClass, LegalHours
 from crm.domain.decision.verdict import Reason
 from crm.domain.times import micros
 
@@ -214,6 +214,34 @@ def test_a_law_begins_and_ends_with_a_day_where_the_person_is() -> None:
     assert before == Hours(True, (), micros("2024-03-26T04:00:00Z"), None)
     assert asked("2024-03-26T04:00:00Z", NEW_YORK, under("US"), purpose=MARKETING).next == micros(
         "2024-03-26T12:00:00Z"
+    )
+
+
+def row(jurisdiction: str, since: str, until: str | None, start: int, end: int) -> LegalHours:
+    """A law about marketing by text that permits the minutes from `start` to `end` of each day."""
+    texts = frozenset({Channel.SMS})
+    return LegalHours(jurisdiction, since, start, end, frozenset({LegalClass.TELEMARKETING}), texts, "test", until)
+
+
+@pytest.mark.parametrize(
+    ("since", "until"), [("2028-01-02", "2028-01-02T05:00:00Z"), ("2028-01-03", None)], ids=["in reach", "out of reach"]
+)
+def test_a_year_is_searched_and_no_longer(since: str, until: str | None) -> None:
+    """What changes within 366 days is told, and nothing later; midnight in New York is five o'clock."""
+    ban = ContactRules(
+        "test", quiet_from=0, quiet_to=0, jurisdictions=("A",), legal_hours=(row("A", since, None, 0, 0),)
+    )
+    found = asked("2027-01-01T05:00:00Z", NEW_YORK, ban, purpose=MARKETING)
+    assert found == Hours(True, (), None if until is None else micros(until), None)
+
+
+@pytest.mark.parametrize(("start", "next_"), [(60, "2028-01-02T06:00:00Z"), (61, None)])
+def test_an_hour_just_out_of_reach(start: int, next_: str | None) -> None:
+    """A ban ends on the last day of the search, and another law opens at its very end, or a minute later."""
+    laws = (row("A", "2026-01-01", "2028-01-02", 0, 0), row("B", "2026-01-01", None, start, 24 * 60))
+    rules = ContactRules("test", quiet_from=0, quiet_to=0, jurisdictions=("A", "B"), legal_hours=laws)
+    assert asked("2027-01-01T06:00:00Z", NEW_YORK, rules, purpose=MARKETING) == deferred(
+        next_, Reason.QUIET_HOURS_LEGAL
     )
 
 
