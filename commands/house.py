@@ -11,12 +11,11 @@ from auth.issuers import IssuerKeys, UnsafeIssuer
 from auth.key_download import download
 from auth.tokens import TokenVerifier
 from commands.providers import provider as root_keys
+from commands.sending import sender
 from crm.audit.writer import LogWriter
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import new_signing_key
-from crm.delivery.log_sender import LogSender
-from crm.delivery.smtp import SmtpSender
 from crm.domain.circumstances import Watch, office_hours
 from crm.errors import Unsafe
 from crm.services import Services, services
@@ -25,9 +24,8 @@ from crm.services.erasures import Erasures
 from crm.services.outside import Outside, Trouble
 from crm.services.publishing import Publisher
 from crm.services.rounds import Chore, Rounds
-from crm.services.senders import Sender
 from crm.services.witnesses import Witness
-from crm.settings import CodeSender, Environment, Settings, StaffShown
+from crm.settings import Environment, Settings, StaffShown
 from crm.store import migrations, organisations
 from crm.store.checkpoint_journal import CheckpointJournal
 from crm.store.database import Database, connect
@@ -144,19 +142,8 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services
         witnesses=[each.key for each in settings.witnesses],
         contact=settings.contact_policy.rules,
         staff_names=settings.patients_see_staff is StaffShown.NAMES,
-        sender=_sender(settings),
+        sender=sender(settings),
     )
-
-
-def _sender(settings: Settings) -> Sender | None:
-    """What brings one-time codes to people, if anything does."""
-    match settings.code_sender:
-        case CodeSender.SMTP:
-            return SmtpSender(settings.smtp())
-        case CodeSender.LOG:
-            return LogSender()
-        case _:
-            return None
 
 
 def _publishing(settings: Settings, database: Database, keys: KeySet) -> tuple[Publisher, Outside]:

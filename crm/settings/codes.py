@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
-from crm.delivery.smtp import SmtpServer, Tls
+from crm.delivery.smtp import Tls
 from crm.domain.contact_points import mailbox
 
 __all__ = ["CodeSender", "CodeSettings"]
@@ -58,15 +58,3 @@ class CodeSettings(BaseSettings):
         if value and mailbox(parseaddr(value)[1]) is None:
             raise ValueError("must be an e-mail address, such as `codes@example.org`")
         return value
-
-    def smtp(self) -> SmtpServer:
-        """The mail server."""
-        return SmtpServer(
-            self.smtp_host,
-            self.smtp_port,
-            self.smtp_from,
-            self.smtp_tls,
-            self.smtp_user,
-            self.smtp_password.get_secret_value(),
-            self.smtp_timeout,
-        )

@@ -139,6 +139,11 @@ def test_connection_strings_are_not_shown() -> None:
             json.dumps([WITNESS | {"key": Signer("log.test/north/1", bytes(32)).verifier_key}]),
             "HEED_WITNESSES.0.key: is not the verifier key of a witness: `audit witness --show-key` prints it",
         ),
+        (
+            "HEED_SMTP_FROM",
+            "Codes <codes>",
+            "HEED_SMTP_FROM: must be an e-mail address, such as `codes@example.org`",
+        ),
         ("HEED_ISSUERS", '[{"issuer": "a"}]', "HEED_ISSUERS.0.audience: Field required"),
         ("HEED_ISSUERS", json.dumps([ISSUER | {"jwks": 1}]), "HEED_ISSUERS.0.jwks: Unexpected keyword argument"),
         (
@@ -185,6 +190,7 @@ def test_variables_of_the_test_suite_are_left_alone(monkeypatch: pytest.MonkeyPa
 
 
 SAFE = {"env": "production", "issuers": [ISSUER]}
+MAIL = {"code_sender": "smtp", "smtp_host": "mail.example.org", "smtp_from": "codes@example.org"}
 
 
 def test_safe_in_production() -> None:
@@ -209,6 +215,8 @@ def test_safe_in_production() -> None:
             id="plain http",
         ),
         pytest.param({"log_level": "debug"}, "HEED_LOG_LEVEL is debug", id="debug"),
+        pytest.param({"code_sender": "log"}, "HEED_CODE_SENDER is log", id="codes in the log"),
+        pytest.param(MAIL | {"smtp_tls": "none"}, "HEED_SMTP_TLS is none", id="codes in clear"),
         pytest.param({"key_provider": "env"}, "HEED_KEY_PROVIDER is env", id="keys in the environment"),
         pytest.param({"root_key_log": "AAAA"}, "HEED_ROOT_KEY_LOG is set", id="key left in the environment"),
         pytest.param(
@@ -273,6 +281,21 @@ def test_witnesses_that_production_trusts(url: str) -> None:
     assert witness.url == url.rstrip("/")
 
 
+@pytest.mark.parametrize(
+    "given", [{}, {"smtp_tls": "implicit", "smtp_port": 465}, {"smtp_host": "localhost", "smtp_tls": "none"}]
+)
+def test_mail_servers_that_production_trusts(given: dict[str, object]) -> None:
+    """TLS of either kind, or a server on the same machine."""
+    assert load(**SAFE | MAIL | given).code_sender == "smtp"
+
+
+@pytest.mark.parametrize("name", ["smtp_host", "smtp_from"])
+def test_a_mail_server_needs_a_name_and_an_address(name: str) -> None:
+    """Without either, codes would fail one by one; so the server does not start."""
+    with pytest.raises(Unsafe, match=f"^HEED_{name.upper()} is empty"):
+        load(**MAIL | {name: ""})
+
+
 @pytest.mark.parametrize("given", [{}, {"vault_token": "t", "vault_token_file": "/run/token"}])
 def test_vault_needs_exactly_one_token(given: dict[str, object]) -> None:
     """No token, or two that may differ, stop the start."""
@@ -288,7 +311,7 @@ def test_uses_come_as_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_secrets_are_not_shown() -> None:
     """The representation holds neither a token nor a root key."""
-    settings = load(vault_token="hunter2", root_key_contact="hunter3")
+    settings = load(vault_token="hunter2", root_key_contact="hunter3", smtp_password="hunter4")
     assert "hunter" not in repr(settings) + str(settings) + repr(settings.model_dump())
 
 
