@@ -13,7 +13,7 @@ from crm.domain.decision import Reason, explained
 from crm.domain.decision.explanation import REASONS
 from crm.domain.decision.rules import PURPOSES, ContactRules, LegalClass, LegalHours, Sender
 from crm.domain.times import micros
-from tests.deciding import HOME, MAILBOX, MOBILE, asked, directive, somebody
+from tests.ladder import HOME, MAILBOX, MOBILE, asked, directive, somebody
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/contact-decisions.md").read_text(encoding="utf-8")
 ROW = re.compile(r"\| `([a-z-]+)` \| (?:.+) \| `([A-Z]+)` \| ((?:`[A-Z_]+` ?)+)\|")
