@@ -253,7 +253,7 @@ async def test_a_related_person_is_added(served: Client, role: Role) -> None:
 async def test_omitted_stays_null_clears(served: Client) -> None:
     """Members that are not named stay as they are, contact points with their ids."""
     patient, mary = await with_mary(served)
-    values = {"relationship": "CARER", "rank": None, "purposes": []}
+    values: dict[str, Any] = {"relationship": "CARER", "rank": None, "purposes": []}
     after = await changed(
         served, UPDATE, patient, 2, relatedPersonId=mary["id"], relatedPerson=values, role=Role.PATIENT
     )
