@@ -223,6 +223,43 @@ async def test_a_restriction_is_put_back(it: House, take: Take) -> None:
     assert (again["restricted"], again["administrative_gender"]) == (True, "FEMALE")
 
 
+async def test_an_import_says_which_restriction(it: House, take: Take) -> None:
+    """A source has a restriction of its own, beside that of an officer: with one lifted, the other goes on.
+
+    It does not take away an officer's by saying nothing of it, and says its own once.
+    """
+    officer, places = actor(Role.PRIVACY_OFFICER), it.services.restrictions
+    await take(ann(id="9"))
+    [stored] = await everybody(it)
+    wanted, asked = {"kind": "RECORD", "basis": "COURT_ORDER"}, frozenset({"restricted", "restrictions"})
+    await places.place(officer, REQUEST, stored["id"], 1, wanted, asked)
+    assert await take(ann(id="9", meta=RESTRICTED)) == (0, 1, 0, 0)
+    assert await take(ann(id="9", meta=RESTRICTED, gender="female")) == (0, 1, 0, 0)
+    [stored] = await everybody(it)
+    court, theirs = stored["restrictions"]
+    assert [(one["basis"], one["placed_by"]) for one in (court, theirs)] == [
+        ("COURT_ORDER", "u-1"),
+        ("SOURCE_SYSTEM", "fhir"),
+    ]
+    after = await places.lift(officer, REQUEST, stored["id"], stored["version"], court["id"], asked)
+    assert after["restricted"] is True
+    after = await places.lift(officer, REQUEST, stored["id"], after["version"], theirs["id"], asked)
+    assert after["restricted"] is False
+    assert await take(ann(id="9", gender="other")) == (0, 1, 0, 0)
+    [stored] = await everybody(it)
+    assert (stored["restricted"], stored["restrictions"]) == (False, after["restrictions"])
+    assert await take(ann(id="9", meta=RESTRICTED)) == (0, 1, 0, 0)
+    [stored] = await everybody(it)
+    assert (stored["restricted"], len(stored["restrictions"])) == (True, 3)
+
+
+async def test_a_new_record_is_restricted_by_its_source(it: House, take: Take) -> None:
+    """Also when the import is what made the record."""
+    await take(ann(id="9", meta=RESTRICTED), source="pas")
+    [stored] = await everybody(it)
+    assert (stored["restricted"], [one["placed_by"] for one in stored["restrictions"]]) == (True, ["pas"])
+
+
 async def test_what_a_person_confirms_is_theirs(it: House, take: Take) -> None:
     """Submitting the very value an import stored is a change of provenance: the next import does not overwrite it."""
     await take(ann(id="1", gender="female", telecom=[{"system": "phone", "value": "+447700900123"}]))
