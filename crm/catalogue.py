@@ -216,7 +216,7 @@ FIELDS: tuple[Field, ...] = (
                 "Preferred channels in order, for each purpose of communication.", _ours("channel_preferences"),
                 kind=values.ChannelPreferences, block=64),
     _preference(46, "contact_windows", "contactWindows", Group.CHANNEL, Label.NONE,
-                "When the person wants to be contacted, in an IANA time zone.", _ours("contact_windows"),
+                "When the person wants to be contacted, or not to be, in an IANA time zone.", _ours("contact_windows"),
                 kind=values.ContactWindows, block=64),
     _preference(47, "time_zone", "timeZone", Group.CHANNEL, Label.NONE,
                 "The person's IANA time zone.", "extension http://hl7.org/fhir/StructureDefinition/tz-code",

@@ -196,7 +196,7 @@ class ChannelPreferenceInput(graphene.InputObjectType):
 
 
 class ContactWindowInput(graphene.InputObjectType):
-    """When the person wants to be contacted. A window whose end is before its start goes on past midnight."""
+    """When the person wants to be contacted, or not to be. If its end is before its start, it goes past midnight."""
 
     days = graphene.List(graphene.NonNull(enums.Day), required=True, description="Days of the week on which it starts.")
     from_ = ClockTime(name="from", description="When it starts.", required=True)
@@ -251,7 +251,9 @@ class _Preferences:
     channel_preferences = _list(
         ChannelPreferenceInput, written_by("Preferred channels for each purpose.", Group.CHANNEL)
     )
-    contact_windows = _list(ContactWindowInput, written_by("When the person wants to be contacted.", Group.CHANNEL))
+    contact_windows = _list(
+        ContactWindowInput, written_by("When the person wants to be contacted, or not to be.", Group.CHANNEL)
+    )
     time_zone = TimeZone(description=written_by("The person's time zone.", Group.CHANNEL))
     communication_style = enums.CommunicationStyle(
         description=written_by("How the person likes to be spoken and written to.", Group.STYLE)

@@ -21,7 +21,7 @@ PROFILE = """query Profile($id: ID!) { patient(id: $id) {
   culturalNeeds { kind handling detail } religion religionCode
   contactPoints { system value use rank capabilities verified textPermitted period { start } }
   addresses { use lines city postalCode country } channelPreferences { purpose channels }
-  contactWindows { days from to timeZone } appointmentPreferences { times days clinicianGender }
+  contactWindows { days from to timeZone quiet } appointmentPreferences { times days clinicianGender }
   caseManager { name organisation } careTeam sensitivity identifiers { system value use type { code } }
   administrativeGender deceased active restricted recordedAt updatedAt
   provenance { group source recordedBy recordedAt }
@@ -47,7 +47,10 @@ WHOLE: dict[str, Any] = {
         {"use": "HOME", "lines": ["1 High Street"], "city": "Leeds", "postalCode": "LS1 1AA", "country": "GB"}
     ],
     "channelPreferences": [{"purpose": "APPOINTMENT_REMINDER", "channels": ["SMS", "EMAIL"]}],
-    "contactWindows": [{"days": ["MON", "FRI"], "from": "18:00", "to": "01:00", "timeZone": "Europe/London"}],
+    "contactWindows": [
+        {"days": ["MON", "FRI"], "from": "18:00", "to": "01:00", "timeZone": "Europe/London", "quiet": False},
+        {"days": ["FRI"], "from": "20:00", "to": "24:00", "timeZone": "Africa/Nairobi", "quiet": True},
+    ],
     "timeZone": "Europe/London",
     "communicationStyle": "PLAIN_LANGUAGE",
     "instructions": "Ring twice.\nThen wait.",

@@ -14,6 +14,7 @@ from crm.interchange import fhir_codes as codes
 from crm.interchange import samples
 from crm.interchange.fhir_in import draft_of
 from crm.interchange.fhir_out import patient_of, written
+from crm.interchange.rejects import Reject
 from crm.services.imports import Draft
 from tests.import_target import bare
 
@@ -197,6 +198,17 @@ def test_sensitivity_travels_beside_confidentiality() -> None:
     assert [label["code"] for label in resource["meta"]["security"]] == ["R", "EMP", "CEL"]
     assert _in(resource).values["sensitivity"] == ["EMPLOYEE", "CELEBRITY"]
     assert _in(resource).restricted
+
+
+def test_windows_travel_whole() -> None:
+    """When somebody does not want to be contacted does not become when they do, and what is wrong is refused."""
+    day = {"days": ["SAT"], "from": "00:00", "to": "24:00", "time_zone": "Pacific/Apia"}
+    night = {"days": ["MON", "SUN"], "from": "22:30", "to": "06:00", "time_zone": "Europe/London", "quiet": True}
+    windows = values.parse(values.ContactWindows, [day, night], "x")
+    resource = _out({"contact_windows": windows})
+    assert _in(resource).values["contact_windows"] == windows == [day, night]
+    resource["extension"][0]["valueString"] = resource["extension"][0]["valueString"].replace("true", '"yes"')
+    assert isinstance(draft_of(resource, org=ORG, source="pas"), Reject)
 
 
 def test_the_identity_of_an_export_is_ours() -> None:
