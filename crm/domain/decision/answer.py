@@ -19,7 +19,7 @@ from crm.domain.decision.rules import STANDARD
 from crm.domain.decision.speech import Format, Speech, format_for, language_for, serves
 from crm.domain.decision.verdict import ContactDecision, Outcome, Reason
 
-__all__ = ["Recipient", "allowed", "considered", "in_order", "refused"]
+__all__ = ["Finding", "Recipient", "allowed", "considered", "in_order", "refused"]
 
 _PLACES: Final = {reason: place for place, reason in enumerate(Reason)}
 _PLAIN: Final = (Reason.OK,)
@@ -35,6 +35,19 @@ class Recipient(NamedTuple):
     party: Mapping[str, Any]
     stand_in: Mapping[str, Any] | None = None
     confidential: Mapping[str, Any] | None = None
+
+
+class Finding(NamedTuple):
+    """What the rungs arrived at: whom to contact by which of the ways that were tried, the best of which come first.
+
+    `clock` is what the hours say of it, None where they do not bind. `lacking` are needs that go unmet all the same.
+    """
+
+    recipient: Recipient
+    tried: Sequence[Candidate]
+    chosen: Candidate
+    clock: Hours | None
+    lacking: Sequence[str]
 
 
 def in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
@@ -57,66 +70,57 @@ def refused(
     return ContactDecision(outcome, reasons, expires_at=expires_at, considered=considered)
 
 
-def allowed(
-    question: Question,
-    recipient: Recipient,
-    chosen: Candidate,
-    tried: Sequence[Candidate],
-    clock: Hours | None,
-    lacking: Sequence[str],
-) -> ContactDecision:
-    """ALLOW, by `chosen`. `clock` is what the hours say, `lacking` the needs that go unmet all the same."""
-    channel, stood_in, confidential = chosen.channel, recipient.stand_in, recipient.confidential
+def allowed(question: Question, finding: Finding) -> ContactDecision:
+    """ALLOW, by the way that was chosen."""
+    recipient, channel = finding.recipient, finding.chosen.channel
     spoken = _speech(question, recipient, channel)
     form = format_for(recipient.party, channel, question.sender)
-    copied = [] if confidential is not None else copies(question)
-    telling = _telling(question, recipient, chosen, tried, clock)
-    if spoken.fallback is not None:
-        telling.append(spoken.fallback)
-    if form.unmet:
-        telling.append(Reason.FORMAT_FALLBACK)
-    if lacking or form.unmet:
-        telling.append(Reason.ACCESS_NEED_UNMET)
-    point = _shown(chosen, confidential)
+    copied = [] if recipient.confidential is not None else copies(question)
+    telling = _telling(question, finding, spoken, form)
+    point = _shown(finding.chosen, recipient.confidential)
     letter = channel is Channel.LETTER
+    other = recipient.stand_in
     return ContactDecision(
         Outcome.ALLOW,
         (Reason.OK, *in_order(telling)) if telling else _PLAIN,
-        channel,
-        None if letter else point,
-        point if letter else None,
-        confidential is not None,
-        None if stood_in is None else stood_in["id"],
-        tuple([each.copy for each in copied]),
-        spoken.language,
-        form.format,
-        display_name_of(question.values, question.today) if stood_in is None else stood_in["name"],
-        None,
-        min(_ends(question, recipient, chosen, clock, copied)),
-        (*lacking, *form.unmet),
-        considered(tried, chosen),
-        _disclosed(recipient, chosen, spoken, form, lacking, copied),
+        channel=channel,
+        contact_point=None if letter else point,
+        address=point if letter else None,
+        confidential=recipient.confidential is not None,
+        stand_in=None if other is None else other["id"],
+        copies=tuple([copying.copy for copying in copied]),
+        language=spoken.language,
+        format=form.format,
+        salutation=display_name_of(question.values, question.today) if other is None else other["name"],
+        expires_at=min(_ends(question, finding, copied)),
+        unmet=(*finding.lacking, *form.unmet),
+        considered=considered(finding.tried, finding.chosen),
+        disclosed=_disclosed(finding, spoken, form, copied),
     )
 
 
-def _telling(
-    question: Question, recipient: Recipient, chosen: Candidate, tried: Sequence[Candidate], clock: Hours | None
-) -> list[Reason]:
-    """What stands behind OK of the way that was chosen: what it overrode, whom it reaches, what failed before it."""
+def _telling(question: Question, finding: Finding, spoken: Speech, form: Format) -> list[Reason]:
+    """What stands behind OK: what was overridden, who is reached, what failed before, and what falls short."""
+    recipient, chosen, clock = finding.recipient, finding.chosen, finding.clock
     telling = []
-    if (clock is not None and not clock.permitted) or consent.overridden(
-        question.directives, chosen.channel, chosen.id
-    ):
+    out_of_hours = clock is not None and not clock.permitted
+    if out_of_hours or consent.overridden(question.directives, chosen.channel, chosen.id):
         telling.append(Reason.EMERGENCY_OVERRIDE)
     if recipient.confidential is not None:
         telling.append(Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
     if recipient.stand_in is not None:
         telling.append(Reason.STAND_IN_CONTACTED)
-    for way in tried:
+    for way in finding.tried:
         if way.channel == chosen.channel:
             break
         if way.refusal is not None:
             telling.append(way.refusal)
+    if spoken.fallback is not None:
+        telling.append(spoken.fallback)
+    if form.unmet:
+        telling.append(Reason.FORMAT_FALLBACK)
+    if finding.lacking or form.unmet:
+        telling.append(Reason.ACCESS_NEED_UNMET)
     return telling
 
 
@@ -129,7 +133,7 @@ def _speech(question: Question, recipient: Recipient, channel: Channel) -> Speec
 
 
 def _shown(chosen: Candidate, confidential: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The contact point or address as the answer has it; a confidential one is made one of its number or mailbox."""
+    """The contact point or address as the answer has it; the number or mailbox of a confidential one looks like one."""
     if confidential is None or chosen.channel is Channel.LETTER:
         return chosen.point
     if chosen.channel not in SYSTEMS:
@@ -137,31 +141,24 @@ def _shown(chosen: Candidate, confidential: Mapping[str, Any] | None) -> Mapping
     return {"id": confidential["id"], "system": SYSTEMS[chosen.channel], "value": confidential["value"]}
 
 
-def _ends(
-    question: Question, recipient: Recipient, chosen: Candidate, clock: Hours | None, copied: Sequence[Copying]
-) -> Iterator[int]:
+def _ends(question: Question, finding: Finding, copied: Sequence[Copying]) -> Iterator[int]:
     """The moments, all of them later than now, from which the answer might be another."""
+    chosen, clock, other = finding.chosen, finding.clock, finding.recipient.stand_in
     yield question.now + question.rules.lasting
     if clock is not None and clock.until is not None:
         yield clock.until
     yield from consent.ends(question.directives, chosen.channel, chosen.id)
     if chosen.point is not None:
         yield from period_ends(chosen.point)
-    if recipient.stand_in is not None:
-        yield from period_ends(recipient.stand_in)
-    for each in copied:
-        yield from each.ends
+    if other is not None:
+        yield from period_ends(other)
+    for copying in copied:
+        yield from copying.ends
 
 
-def _disclosed(
-    recipient: Recipient,
-    chosen: Candidate,
-    spoken: Speech,
-    form: Format,
-    lacking: Sequence[str],
-    copied: Sequence[Copying],
-) -> frozenset[str]:
+def _disclosed(finding: Finding, spoken: Speech, form: Format, copied: Sequence[Copying]) -> frozenset[str]:
     """The public paths of the profile that the answer shows something of."""
+    recipient, chosen = finding.recipient, finding.chosen
     if recipient.stand_in is not None:
         return _RELATED
     paths = ["displayName"]
@@ -173,7 +170,7 @@ def _disclosed(
         paths.append("languages")
     if form.format != STANDARD or form.unmet:
         paths.append("accessibleFormats")
-    if lacking:
+    if finding.lacking:
         paths.append("accessNeeds")
     if copied:
         paths.append("relatedPersons")

@@ -41,7 +41,7 @@ class Directives(NamedTuple):
     next_deny: int | None = None
 
 
-_NONE: Final = Directives()
+_NOTHING: Final = Directives()
 _CONFIDENTIAL: Final = frozenset({"channel", "contact_point_id", "purpose"})
 
 
@@ -58,7 +58,7 @@ def directives(
     it was set.
     """
     if not rows and confidential is None:
-        return _NONE
+        return _NOTHING
     denies, permits, lapsed, passed_over, later = [], [], [], [], []
     for row in rows:
         scope = row.get("scope") or {}
@@ -90,6 +90,8 @@ def directives(
 
 def refusal(of: Directives, channel: str, point: str | None, *, opt_in: bool) -> Reason | None:
     """Why contact by `channel` at the contact point with the id `point` is not permitted; None if it is."""
+    if of is _NOTHING:
+        return Reason.CONSENT_UNKNOWN if opt_in else None
     permits = _about(of.permits, channel, point)
     if _unbeaten(of.denies, permits, channel, point):
         return Reason.OPTED_OUT

@@ -8,7 +8,7 @@ from typing import Any
 
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import consent, methods, record
-from crm.domain.decision.answer import Recipient, allowed, considered, in_order, refused
+from crm.domain.decision.answer import Finding, Recipient, allowed, considered, in_order, refused
 from crm.domain.decision.candidates import Candidate, best_first, candidates, confidential_candidate
 from crm.domain.decision.hours import Hours, hours
 from crm.domain.decision.question import Question
@@ -113,7 +113,7 @@ def _judged(question: Question, use: str, recipient: Recipient) -> ContactDecisi
         clock = hours(question.values, question.purpose, chosen.channel, question.rules, question.now)
         if not clock.permitted and not emergency:
             return _deferred(chosen, clock, tried, ends)
-    return allowed(question, recipient, chosen, tried, clock, lacking)
+    return allowed(question, Finding(recipient, tried, chosen, clock, lacking))
 
 
 def _needs_a_person(
