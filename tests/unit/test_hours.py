@@ -1,10 +1,11 @@
 """When contact is permitted: the person's clock, their windows, the organisation's quiet hours, and the law's."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crm.domain.codes import Channel, CommunicationPurpose
+from crm.domain.codes import Channel, CommunicationPurpose, Day
 from crm.domain.decision.hours import ALWAYS, Hours, hours
 from crm.domain.decision.legal_hours import JURISDICTIONS, LEGAL_HOURS, with_countries
 from crm.domain.decision.rules import ContactRules, LegalClass, LegalHours
@@ -252,6 +253,24 @@ def test_every_row_says_where_it_stands_and_is_open_for_a_while() -> None:
         assert law.source
         assert law.days <= set(range(7))
         assert 0 <= law.start < law.end <= 24 * 60
+
+
+def test_the_page_for_compliance_has_these_rows() -> None:
+    """What docs/contact-hours.md says of the law is what binds: every row, and no other."""
+    names = [day.value.title() for day in Day]
+
+    def days(numbers: frozenset[int]) -> str:
+        first, last = min(numbers), max(numbers)
+        return "every day" if len(numbers) == 7 else names[first] if first == last else f"{names[first]}–{names[last]}"
+
+    rows = [
+        (f"`{law.jurisdiction}`", law.since, days(law.days), f"{law.start // 60:02}:{law.start % 60:02}",
+         f"{law.end // 60:02}:{law.end % 60:02}", " ".join(it for it in Channel if it in law.channels), law.source)
+        for law in LEGAL_HOURS
+    ]  # fmt: skip
+    page = (Path(__file__).parents[2] / "docs" / "contact-hours.md").read_text()
+    table = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in page.splitlines() if "| 20" in line]
+    assert table == rows
 
 
 def test_a_state_brings_its_country() -> None:
