@@ -102,7 +102,7 @@ _REACHING = frozenset({Group.CONTACT, Group.ADDRESS, Group.CHANNEL, Group.APPOIN
 _SAYING = frozenset({Group.CONSENT, Group.RELATED})
 _STAND_IN = _MEETING | {Group.RECORD, Group.CHANNEL, Group.APPOINTMENT}
 
-_CONTACTING = frozenset({Action.DECIDE, Action.CONSENT, Action.RESOLVE})
+_CONTACTING = frozenset({Action.DECIDE, Action.CONSENT, Action.RESOLVE, Action.ATTEST})
 _MOVING = frozenset(
     {
         Action.READ,

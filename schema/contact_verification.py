@@ -89,8 +89,8 @@ class ContactVerificationMutations:
     )
     attest_contact_point = change(
         AttestContactPointInput,
-        "Says, as a member of staff, whether a contact point is the person's; for staff who may change contact points. "
-        f"{VERSIONED}",
+        "Says, on the word of a member of staff, whether a contact point is the person's. "
+        f"{VERSIONED} {allowed_to(Action.ATTEST)}",
     )
     report_delivery = mutation(
         DeliveryReport,

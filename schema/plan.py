@@ -162,7 +162,7 @@ _RULES: Mapping[str, _Rule] = {
     "waitingMessages": _Rule(Action.RESOLVE, records=_page, act=Act.QUERY),
     "startContactVerification": _CHANGE,
     "confirmContactVerification": _CHANGE,
-    "attestContactPoint": _CHANGE,
+    "attestContactPoint": _Rule(Action.ATTEST, _target),
     "reportDelivery": _Rule(Action.INBOUND, _target),
     "reviewNeed": _CHANGE,
     "recordNeedOutcome": _CHANGE,

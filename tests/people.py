@@ -111,6 +111,10 @@ INPUTS: dict[str, dict[str, Any]] = {
     "updateRelatedPerson": {"relatedPerson": {"rank": 7}},
     "endRelatedPerson": {},
     "resolveMessage": {"verdict": "DISMISSED"},
+    "confirmContactVerification": {"code": "424242"},
+    "attestContactPoint": {"verified": True},
+    "reviewNeed": {"reviewDueAt": "2199"},
+    "recordNeedOutcome": {"met": True},
 }
 """A small good input for every mutation, without the patient, the version and the entry it is about."""
 
@@ -121,6 +125,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "updateRelatedPerson": ("relatedPersonId", "relatedPersons"),
     "endRelatedPerson": ("relatedPersonId", "relatedPersons"),
     "resolveMessage": ("suspensionId", "suspensions"),
+    "confirmContactVerification": ("contactPointId", "contactPoints"),
+    "attestContactPoint": ("contactPointId", "contactPoints"),
+    "reviewNeed": ("needId", "accessNeeds"),
+    "recordNeedOutcome": ("needId", "accessNeeds"),
 }
 """For mutations about one entry of a list: the member of the input that names it, and the field of `Patient`."""
 
@@ -140,6 +148,10 @@ RIGHTS: dict[str, tuple[str, str]] = {
     "updateRelatedPerson": ("patient:update", "RELATED"),
     "endRelatedPerson": ("patient:update", "RELATED"),
     "resolveMessage": ("message:resolve", "MESSAGES"),
+    "confirmContactVerification": ("patient:update", "CONTACT"),
+    "attestContactPoint": ("contact:attest", "CONTACT"),
+    "reviewNeed": ("patient:update", "ACCESS"),
+    "recordNeedOutcome": ("patient:update", "ACCESS"),
 }
 """The action and the group of fields by which the policy judges each input of `INPUTS`."""
 

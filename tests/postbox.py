@@ -3,11 +3,22 @@
 import re
 from dataclasses import dataclass, field
 
+from auth.roles import Role
+from crm.audit.event import Act
 from crm.domain.codes import Channel
 from crm.errors import CrmError
 from crm.services.senders import Message
+from tests.house import ORG, REQUEST, House, actor
 
-__all__ = ["Postbox"]
+__all__ = ["Postbox", "planted"]
+
+
+async def planted(house: House, patient_id: str, code: str, *, org: str = ORG) -> None:
+    """As if `code` had been sent to the first contact point of the patient; it leaves an event."""
+    context = REQUEST.context(actor(Role.INTEGRATION, org=org))
+    async with house.services.store.writing(context, Act.UPDATE) as unit:
+        record = (await unit.load_for_change([patient_id]))[patient_id]
+        await unit.add_code(record, unit.current(record, ["contact_points"])["contact_points"][0], code)
 
 
 @dataclass

@@ -47,6 +47,7 @@ _ACTS = {
     Action.RESTRICT: Act.UPDATE,
     Action.INBOUND: Act.UPDATE,
     Action.RESOLVE: Act.UPDATE,
+    Action.ATTEST: Act.UPDATE,
 }
 """What is written into the log about an action that was refused, where nothing more special is known."""
 

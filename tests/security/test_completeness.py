@@ -28,6 +28,7 @@ from tests.asking import EVERYTHING, MUTATIONS, OTHER_MUTATIONS
 from tests.client import Client
 from tests.house import actor
 from tests.people import ENTRIES, INPUTS, RIGHTS, WHOLE
+from tests.postbox import planted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -87,6 +88,9 @@ ROOTS: dict[str, Root] = {
     "auditConsistencyProof": Root(Role.COMPLIANCE_OFFICER, "(fromSize: 1)", Trace.NOTHING),
     "auditCompleteness": Root(Role.COMPLIANCE_OFFICER, "", Trace.NOTHING),
     "myAccessLog": Root(Role.PATIENT, "(first: 3)", Trace.LOG),
+    "overdueReviews": Root(Role.CLINICIAN, '(asOf: "2001-03-01")', Trace.FOUND, patients=2),
+    "unmetNeeds": Root(Role.CLINICIAN, '(from: "2001")', Trace.FOUND, patients=2),
+    "waitingMessages": Root(Role.CLINICIAN, "", Trace.FOUND, patients=2),
     "breakGlassGrants": Root(Role.PRIVACY_OFFICER, "", Trace.LOG),
 }
 
@@ -105,11 +109,19 @@ async def people(served: Client) -> People:
     ids, subjects = {}, {}
     for name, identifiers in (("zoe", [{"system": "urn:example:whole", "value": "C-1"}]), ("yan", [])):
         given, family = _NAME.split(" ")
+        # Reviews of nobody else here are due so early, and no other need was ever not met.
+        needs = [{"id": str(uuid4()), "kind": "HEARING_LOOP", "review_due_at": "2001-02-03"}]
         values = {**WHOLE, "names": [{"family": family, "given": [given]}], "identifiers": identifiers}
+        values |= {"access_needs": needs}
         ids[name] = str((await served.house.register(values))["id"])
+        clerk, request = actor(Role.INTEGRATION), Request("unmet", "Test")
+        await served.house.services.needs.outcome(clerk, request, ids[name], 1, needs[0]["id"], False, frozenset())
         query = f'{{ patient(id: "{ids[name]}") {{ id }} }}'
         _, [leaf] = await served.watched(query, Role.CLINICIAN)
         subjects[name] = leaf["pat"]
+    number = WHOLE["contact_points"][0]["value"]  # which they share; a START changes nothing but the queue
+    asking = {"message_id": "S-1", "from": number, "channel": "SMS", "text": "START"}
+    await served.house.services.messages.take(actor(Role.INTEGRATION), Request("start", "test"), asking)
     return People(ids, subjects)
 
 
@@ -205,6 +217,15 @@ async def test_every_root_records_a_denial(served: Client, people: People, root:
 # --- changes ---------------------------------------------------------------------------------------------------------
 
 
+_OF_ACTION = {
+    "confidential:set": Role.PRIVACY_OFFICER,
+    "patient:restrict": Role.PRIVACY_OFFICER,
+    "message:resolve": Role.CLINICIAN,
+    "contact:attest": Role.CLINICIAN,
+}
+"""Who makes a change and reads everything, where an integration may not make it."""
+
+
 @pytest.mark.parametrize("mutation", MUTATIONS)
 async def test_every_change_records_what_it_answers(served: Client, mutation: str) -> None:
     """A change that answers everything leaves one event, of the patient, with every field it answered."""
@@ -212,14 +233,15 @@ async def test_every_change_records_what_it_answers(served: Client, mutation: st
     if mutation != "registerPatient":
         patient_id = str((await served.house.register({**WHOLE, "identifiers": []}))["id"])
         given |= {"patientId": patient_id, "expectedVersion": 1}
+        if mutation == "confirmContactVerification":
+            await planted(served.house, patient_id, INPUTS[mutation]["code"])
         if mutation in ENTRIES:
             member, field = ENTRIES[mutation]
             query = f'{{ patient(id: "{patient_id}") {{ {field} {{ id }} }} }}'
             given[member] = (await served.data(query, Role.PRIVACY_OFFICER))["patient"][field][0]["id"]
     kind = mutation[0].upper() + mutation[1:] + "Input"
     query = f"mutation M($input: {kind}!) {{ {mutation}(input: $input) {{ {EVERYTHING} }} }}"
-    officers = RIGHTS[mutation][0] in {"confidential:set", "patient:restrict"}
-    role = Role.PRIVACY_OFFICER if officers else Role.INTEGRATION
+    role = _OF_ACTION.get(RIGHTS[mutation][0], Role.INTEGRATION)
     answer, [leaf] = await served.watched(query, role, variables={"input": given})
     assert "errors" not in answer.json(), answer.json()
     assert set(leaf["fld"]) == set(BY_PATH) & set(_everything())
@@ -241,6 +263,9 @@ async def test_every_other_mutation_is_known() -> None:
         "liftLegalHold",
         "requestBreakGlass",
         "reviewBreakGlass",
+        "startContactVerification",
+        "reportDelivery",
+        "recordInboundMessage",
     }
 
 

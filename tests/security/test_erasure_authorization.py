@@ -98,7 +98,8 @@ def code_of(answer: httpx.Response) -> str:
 
 async def test_every_other_mutation_is_covered() -> None:
     """A new mutation that changes no profile needs a query here before anything else."""
-    assert {name for name in OTHER_MUTATIONS if "BreakGlass" not in name} == set(ACTS)
+    elsewhere = {"startContactVerification", "reportDelivery", "recordInboundMessage"}
+    assert {name for name in OTHER_MUTATIONS if "BreakGlass" not in name} - elsewhere == set(ACTS)
 
 
 # --- who may ---------------------------------------------------------------------------------------------------------

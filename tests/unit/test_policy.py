@@ -49,6 +49,7 @@ LETTERS = {
     "T": Action.RESTRICT,
     "Q": Action.INBOUND,
     "O": Action.RESOLVE,
+    "Y": Action.ATTEST,
 }
 READING = (Action.READ, Action.SEARCH, Action.EXPORT, Action.SELF_READ)
 WRITING = (Action.REGISTER, Action.UPDATE, Action.IMPORT)
