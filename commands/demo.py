@@ -35,6 +35,9 @@ TTL = 12 * 3600
 _MARK = "heed-demo"
 """A file in the demo's folder: a folder that holds anything, but not this, is not the demo's to use or to remove."""
 
+_CONTACT = Path(__file__).with_name("demo_contact.toml")
+"""The policy of contact, with some senders that are registered; also the example of one."""
+
 _PATIENT = (
     "query FrontDesk($id: ID!) { patient(id: $id) { displayName pronouns interpreterNeeded "
     "languages { tag modes } contactPoints { system value } culturalNeeds { handling } version } }"
@@ -42,6 +45,10 @@ _PATIENT = (
 _SEARCH = (
     "query WhoseNumber($phone: String!) { searchPatients(by: {phone: $phone}, first: 5) "
     "{ edges { node { id displayName birthDate } } } }"
+)
+_REMINDER = (
+    'query MayWeWrite($id: ID!) { contactDecision(patientId: $id, purpose: APPOINTMENT_REMINDER, sender: "mails") '
+    "{ outcome reasons channel contactPoint { value } language format salutation nextPermittedAt expiresAt } }"
 )
 _OFFICER = (
     "query WhoLooked($id: ID!) { accessEvents(filter: {patientId: $id}, first: 5) { edges { node "
@@ -80,6 +87,7 @@ def _settings(folder: Path, port: int) -> Settings:
         host="127.0.0.1",
         port=port,
         default_region="GB",
+        contact_policy=_CONTACT,
     )
 
 
@@ -139,7 +147,7 @@ def _write_tokens(settings: Settings, patient_id: str) -> dict[str, str]:
 
 
 def what_to_try(address: str, signed: Mapping[str, str], patient_id: str, folder: Path) -> list[str]:
-    """The lines that the demo prints: tokens, addresses, and last, where people look, three queries to copy."""
+    """The lines that the demo prints: tokens, addresses, and last, where people look, four queries to copy."""
     one = {"id": patient_id}
     return [
         "",
@@ -156,6 +164,9 @@ def what_to_try(address: str, signed: Mapping[str, str], patient_id: str, folder
         "",
         "Front desk: whose number is this?",
         _curl(address, signed["front_desk"], _SEARCH, {"phone": samples.FIRST_PHONE}),
+        "",
+        "Messaging: may we remind this person by e-mail, in which language and format, and how are they addressed?",
+        _curl(address, signed["messaging"], _REMINDER, one),
         "",
         "Compliance officer: who looked at that record, and what did they see?",
         _curl(address, signed["compliance_officer"], _OFFICER, one),

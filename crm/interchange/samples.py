@@ -12,6 +12,7 @@ from itertools import count as numbers
 from random import Random
 from typing import Any, Final
 
+from crm.interchange.sample_contact import give_contact
 from crm.interchange.sample_needs import give_needs
 from crm.interchange.sample_people import BELIEFS, PEOPLES, People, Word
 from crm.interchange.sample_places import PLACES, Place
@@ -195,6 +196,8 @@ class _Patient:
             patient |= {"deceased": True, "deceased_at": died.isoformat(), "active": False}
         if rng.random() < 0.02:
             patient["sensitivity"] = [rng.choice(("CELEBRITY", "EMPLOYEE"))]
+        own_dice = Random(f"{self._serial}/contact")  # noqa: S311
+        give_contact(own_dice, patient, lambda what: _id(self._serial, what), f"{self._mailbox()}@example.org")
         return patient
 
     def _names(self) -> list[dict[str, Any]]:

@@ -52,9 +52,10 @@ def test_the_first_day(tmp_path: Path) -> None:
         for address in re.findall(r"http://\S+", page.partition("curl")[0]):
             assert it.get(address.removeprefix(it.address)).status_code in {200, 400, 401, 405, 406}
 
-        sam, owner, looks = [pasted(line) for line in it.stdout if line.startswith("curl ")]
+        sam, owner, reminder, looks = [pasted(line) for line in it.stdout if line.startswith("curl ")]
         assert sam["patient"]["displayName"] == "Sam"
         assert [edge["node"]["displayName"] for edge in owner["searchPatients"]["edges"]] == ["Sam"]
+        assert reminder["contactDecision"]["outcome"] in {"ALLOW", "DEFER"}  # Sam takes messages in the evening
         assert "demo-front-desk" in {edge["node"]["actor"]["subject"] for edge in looks["accessEvents"]["edges"]}
 
         legal = "query($id: ID!) { patient(id: $id) { legalName { given family } } }"

@@ -58,6 +58,9 @@ def test_no_number_rings_and_no_mail_arrives() -> None:
                 assert _FICTION.fullmatch(point["value"]), point["value"]
             else:
                 assert re.search(r"@example\.(com|net|org)$", point["value"])
+        family = [point for person in patient.get("related_persons", ()) for point in person["contact_points"]]
+        for end in [*family, *filter(None, [patient.get("confidential_communication")])]:
+            assert end["value"].endswith("@example.org")
 
 
 def test_identifiers_are_unique_and_plainly_invented() -> None:
@@ -75,7 +78,7 @@ def test_identifiers_are_unique_and_plainly_invented() -> None:
 
 def test_ids_inside_records_are_unique() -> None:
     """Clients keep objects by id, so two patients never share one."""
-    lists = ("contact_points", "addresses", "access_needs", "cultural_need_handling")
+    lists = ("contact_points", "addresses", "access_needs", "cultural_need_handling", "related_persons", "consents")
     ids = Counter(entry["id"] for patient in MANY for name in lists for entry in patient.get(name, ()))
     assert max(ids.values()) == 1
 
