@@ -35,7 +35,7 @@ def _law(
 
 
 _FEDERAL: Final = "47 CFR 64.1200(c)(1); for texts (e), as codified by 89 FR 5098"
-_TEXAS: Final = "Texas Business and Commerce Code ch. 301 and 302, as amended by SB 140 (2025)"
+_TEXAS: Final = "Texas Business and Commerce Code 301.051; for texts SB 140 (2025)"
 _RHODE_ISLAND: Final = "Rhode Island General Laws 5-61-2 and 5-61-3.6"
 _CANADA: Final = "CRTC Unsolicited Telecommunications Rules, Part III"
 _FRANCE: Final = "Code de la consommation, art. D. 223-9 (décret n° 2022-1313)"
@@ -44,7 +44,7 @@ LEGAL_HOURS: Final[tuple[LegalHours, ...]] = (
     _law("US", "2024-03-26", _EVERY_DAY, ("08:00", "21:00"), _CALLS_AND_TEXTS, _FEDERAL),
     _law("US-FL", "2021-07-06", _EVERY_DAY, ("08:00", "20:00"), _CALLS_AND_TEXTS, "Florida Statutes 501.616(6)(a)"),
     _law("US-MD", "2024-01-01", _EVERY_DAY, ("08:00", "20:00"), _CALLS_AND_TEXTS,
-         "Maryland Commercial Law 14-4502 (Stop the Spam Calls Act of 2023)"),
+         "Maryland Commercial Law 14-4502(c) (Stop the Spam Calls Act of 2023)"),
     _law("US-OK", "2022-11-01", _EVERY_DAY, ("08:00", "20:00"), _CALLS_AND_TEXTS,
          "Oklahoma Telephone Solicitation Act of 2022 (15 O.S. 775C)"),
     _law("US-RI", "2024-01-01", _MONDAY_TO_FRIDAY, ("09:00", "18:00"), _CALLS_AND_TEXTS, _RHODE_ISLAND),
