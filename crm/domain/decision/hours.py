@@ -16,9 +16,9 @@ from crm.domain.decision.rules import ContactRules, LegalHours
 from crm.domain.decision.verdict import Reason
 from crm.domain.decision.weeks import DAY, NEVER, Week, change, holds, rest, second_of_week, spans, union
 
-__all__ = ["SEARCHED", "Hours", "hours"]
+__all__ = ["ALWAYS", "Hours", "hours"]
 
-SEARCHED: Final = 366 * DAY
+_SEARCHED: Final = 366 * DAY
 """Seconds for which a change is looked for: a year, so that every window and every date has come by."""
 
 _SECOND: Final = 1_000_000
@@ -44,6 +44,7 @@ class Hours(NamedTuple):
 
 
 ALWAYS: Final = Hours(True, (), None, None)
+"""What nobody limits."""
 
 
 def hours(
@@ -134,7 +135,7 @@ def _searched(question: _Question, start: int) -> Hours:
 def _changes(question: _Question, forbidden: _Forbidden, start: int, end: int) -> int | None:
     """The first moment at which it is otherwise than at `start`, in microseconds; `forbidden` holds to `end`."""
     now = holds(forbidden.all, second_of_week(start))
-    at, last = start, start + SEARCHED
+    at, last = start, start + _SEARCHED
     while at <= last:
         second = second_of_week(at)
         if holds(forbidden.all, second) is not now:
