@@ -133,7 +133,10 @@ def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starle
     async def readiness() -> Mapping[str, bool]:
         return {**await it.ready(), "issuers": tokens.ready}
 
-    return create_app(it.services, tokens, transport(settings), readiness, logs=it.publisher.logs.values)
+    gateways = [entry.opened() for entry in settings.contact_policy.gateways]
+    return create_app(
+        it.services, tokens, transport(settings), readiness, logs=it.publisher.logs.values, gateways=gateways
+    )
 
 
 def _config(application: Starlette) -> uvicorn.Config:

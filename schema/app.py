@@ -1,6 +1,6 @@
 """The ASGI application: GraphQL, health, readiness and metrics at their addresses. Composes this room, nothing else."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -10,9 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crm.domain.gateways import Gateway
 from schema import graphiql
 from schema.context import Services, Verifier
 from schema.execution import Engine
+from schema.hooks import MessageHook
 from schema.http import GraphQLEndpoint
 from schema.metrics import CONTENT_TYPE, Logs, Metrics
 from schema.sdl import build_schema
@@ -36,11 +38,16 @@ def create_app(
     *,
     lifespan: Lifespan | None = None,
     logs: Logs = lambda: (),
+    gateways: Sequence[Gateway] = (),
 ) -> Starlette:
-    """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text)."""
+    """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text).
+
+    And `/hooks/messages/{gateway}` for the gateways that bring messages of patients.
+    """
     metrics = Metrics(logs, lambda: services.break_glass.waiting)
     engine = Engine(build_schema(), services, settings)
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics)
+    hook = MessageHook(services, gateways, settings)
 
     async def healthz(_: Request) -> Response:
         return _json(200, {"status": "alive"})
@@ -67,6 +74,7 @@ def create_app(
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", numbers),
+        Route("/hooks/messages/{gateway}", hook.take, methods=["POST"]),
     ]
     if settings.development:
         routes.append(Route("/graphiql/{name}", page_asset))

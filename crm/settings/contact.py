@@ -32,6 +32,7 @@ from crm.domain.decision.rules import (
 from crm.domain.languages import LanguageTag
 from crm.domain.need_codes import AccessibleFormat
 from crm.domain.times import TimeZone
+from crm.settings.gateways import GatewayEntry
 
 __all__ = ["ContactPolicy", "ContactSettings"]
 
@@ -124,6 +125,7 @@ class ContactPolicy(_Table):
 
     purposes: Mapping[CommunicationPurpose, _Purpose] = {}
     senders: Mapping[str, _Sender] = {}
+    gateways: tuple[GatewayEntry, ...] = ()
     quiet_hours: _QuietHours = _QuietHours()
     zones: tuple[str, ...] = Field(default=_DEFAULTS.zones, min_length=1)
     jurisdictions: tuple[str, ...] = ()
@@ -143,6 +145,13 @@ class ContactPolicy(_Table):
             raise ValueError(f"no hours are known of {', '.join(sorted(strangers))}, but of {_KNOWN_LAWS}")
         return with_countries(value)
 
+    @field_validator("gateways")
+    @classmethod
+    def _each_its_own_address(cls, value: tuple[GatewayEntry, ...]) -> tuple[GatewayEntry, ...]:
+        if len({entry.name for entry in value}) < len(value):
+            raise ValueError("two gateways have one name")
+        return value
+
     @field_validator("senders")
     @classmethod
     def _told_apart(cls, value: Mapping[str, _Sender]) -> Mapping[str, _Sender]:
@@ -155,6 +164,13 @@ class ContactPolicy(_Table):
                     raise ValueError(f"two senders are registered for the client {client}")
                 claimed.add((sender.org, client))
         return value
+
+    @model_validator(mode="after")
+    def _registered_senders(self) -> Self:
+        for entry in self.gateways:
+            if entry.sender is not None and entry.sender not in self.senders:
+                raise ValueError(f"gateways: {entry.name} names a sender that is not registered")
+        return self
 
     @model_validator(mode="after")
     def _lawful(self) -> Self:
@@ -235,7 +251,7 @@ def _line(kind: str, place: list[str], text: str) -> str:
 
 
 def _keys() -> list[str]:
-    tables = (ContactPolicy, _Purpose, _Sender, _QuietHours)
+    tables = (ContactPolicy, _Purpose, _Sender, _QuietHours, GatewayEntry)
     return sorted({field.alias or name for table in tables for name, field in table.model_fields.items()})
 
 
