@@ -4,7 +4,7 @@ A candidate is one channel with one contact point or address, judged. Which of t
 their order.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -69,10 +69,7 @@ def candidates(question: Question, party: Mapping[str, Any]) -> list[Candidate]:
         elif channel is Channel.LETTER:
             ends = _letter_ends(party.get("addresses", ()), question.purpose)
         else:
-            carries = _CARRIES[channel]
-            ends = [point for point in points if carries(point)]
-            if len(ends) > 1:
-                ends.sort(key=_by_use if channel in _TELEPHONED else _by_rank)
+            ends = _carrying(channel, points)
         if ends:
             found += [_judged(question, channel, point) for point in ends]
         else:
@@ -135,39 +132,43 @@ def _verified(point: Point) -> bool:
 # --- which contact points carry which channel ------------------------------------------------------------------------
 
 
-def _phone_that(can: Capability) -> Callable[[Point], bool]:
-    return lambda point: point["system"] == ContactPointSystem.PHONE and can in point.get("capabilities", ())
+class _Carriers(NamedTuple):
+    """What carries a channel: contact points of `systems`, and those of `able` that have the `capability`."""
+
+    systems: frozenset[ContactPointSystem] = frozenset()
+    able: frozenset[ContactPointSystem] = frozenset()
+    capability: Capability | None = None
 
 
-def _speaks(point: Point) -> bool:
-    """A telephone of which nobody said what it can do is one to speak into."""
-    if point["system"] != ContactPointSystem.PHONE:
-        return False
-    capabilities = point.get("capabilities")
-    return not capabilities or Capability.VOICE in capabilities
-
-
-def _types(point: Point) -> bool:
-    return point["system"] in _TYPED and Capability.TTY in point.get("capabilities", ())
-
-
-def _is_digital(point: Point) -> bool:
-    return point["system"] in _DIGITAL
-
-
-_texts, _faxes = _phone_that(Capability.SMS), _phone_that(Capability.FAX)
-_TYPED: Final = frozenset({ContactPointSystem.PHONE, ContactPointSystem.OTHER})
+_PHONE: Final = frozenset({ContactPointSystem.PHONE})
 _DIGITAL: Final = frozenset({ContactPointSystem.OTHER, ContactPointSystem.URL})
+_ASSUMED: Final = (Capability.VOICE,)
+"""What a telephone can do of which nobody said what it can."""
 
-_CARRIES: Final[Mapping[Channel, Callable[[Point], bool]]] = {
-    Channel.SMS: lambda point: point["system"] == ContactPointSystem.SMS or _texts(point),
-    Channel.VOICE: _speaks,
-    Channel.EMAIL: lambda point: point["system"] == ContactPointSystem.EMAIL,
-    Channel.FAX: lambda point: point["system"] == ContactPointSystem.FAX or _faxes(point),
-    Channel.TEXTPHONE: _types,
-    Channel.PUSH: _is_digital,
-    Channel.CHAT: _is_digital,
+_CARRIERS: Final[Mapping[Channel, _Carriers]] = {
+    Channel.SMS: _Carriers(frozenset({ContactPointSystem.SMS}), _PHONE, Capability.SMS),
+    Channel.VOICE: _Carriers(able=_PHONE, capability=Capability.VOICE),
+    Channel.EMAIL: _Carriers(frozenset({ContactPointSystem.EMAIL})),
+    Channel.FAX: _Carriers(frozenset({ContactPointSystem.FAX}), _PHONE, Capability.FAX),
+    Channel.TEXTPHONE: _Carriers(able=_PHONE | {ContactPointSystem.OTHER}, capability=Capability.TTY),
+    Channel.PUSH: _Carriers(_DIGITAL),
+    Channel.CHAT: _Carriers(_DIGITAL),
 }
+
+
+def _carrying(channel: Channel, points: Sequence[Point]) -> list[Point]:
+    """Those of `points` that can carry `channel`, the better ones first."""
+    systems, able, capability = _CARRIERS[channel]
+    found = [
+        point
+        for point in points
+        if (system := point["system"]) in systems
+        or (system in able and capability in (point.get("capabilities") or _ASSUMED))
+    ]
+    if len(found) > 1:
+        found.sort(key=_by_use if channel in _TELEPHONED else _by_rank)
+    return found
+
 
 # --- which of several is best ----------------------------------------------------------------------------------------
 
