@@ -47,7 +47,6 @@ def create_app(
     metrics = Metrics(logs, lambda: services.break_glass.waiting)
     engine = Engine(build_schema(), services, settings)
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics)
-    hook = MessageHook(services, gateways, settings)
 
     async def healthz(_: Request) -> Response:
         return _json(200, {"status": "alive"})
@@ -74,7 +73,7 @@ def create_app(
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", numbers),
-        Route("/hooks/messages/{gateway}", hook.take, methods=["POST"]),
+        Route("/hooks/messages/{gateway}", MessageHook(services, gateways, settings).take, methods=["POST"]),
     ]
     if settings.development:
         routes.append(Route("/graphiql/{name}", page_asset))
