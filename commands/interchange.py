@@ -13,7 +13,7 @@ from commands.house import house
 from commands.logs import plain
 from commands.progress import progress
 from crm.errors import Unsafe
-from crm.interchange import fhir_out, importer
+from crm.interchange import consent_out, fhir_out, importer
 from crm.interchange.importer import Summary
 from crm.interchange.rejects import Reject
 from crm.services.exports import Exports
@@ -68,7 +68,10 @@ def summary_lines(summary: Summary) -> list[str]:
 
 
 async def export_fhir(settings: Settings, output: Path | None, *, org: str) -> int:
-    """Writes every active patient as FHIR R4 NDJSON, each once its event is durable; returns how many."""
+    """Writes every active patient, and their consents, as FHIR R4 NDJSON, each once its event is durable.
+
+    Returns how many patients.
+    """
     count = 0
     async with house(settings) as it:
         exports = Exports(it.services.store, system_actor(org), command_request("export"))
@@ -77,6 +80,9 @@ async def export_fhir(settings: Settings, output: Path | None, *, org: str) -> i
                 for profile in profiles:
                     resource = fhir_out.patient_of(profile, org=org, patient_id=profile["id"])
                     stream.write(fhir_out.written(resource))
+                for profile in profiles:
+                    for consent in consent_out.consents_of(profile, org=org, patient_id=profile["id"]):
+                        stream.write(fhir_out.written(consent))
                 count += len(profiles)
                 advance(count, None)
     return count

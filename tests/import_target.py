@@ -1,10 +1,11 @@
 """An import service in memory: stores what it is given and recognises records by the house's own rule."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crm.errors import VersionConflict
+from crm.services.consent_imports import Said, Statement
 from crm.services.imports import Draft, Incoming, Known, Outcome
 from crm.services.recognition import Candidate, Person, named, recognise
 
@@ -26,6 +27,7 @@ class Patient:
         self.id = f"p{number}"
         self.version = 0
         self.values: dict[str, Any] = {}
+        self.consents: list[Mapping[str, Any]] = []
         self.restricted = False
 
 
@@ -56,6 +58,19 @@ class MemoryTarget:
                 raise VersionConflict(self.patients[known.patient_id].version)
         self.chunks.append(len(drafts))
         return [self._store(draft, known) for draft, known in drafts]
+
+    async def append(self, statements: Sequence[Statement]) -> list[Said]:
+        return [self._append(statement) for statement in statements]
+
+    def _append(self, statement: Statement) -> Said:
+        known = self._known(statement.about)
+        if known is None or known.obstacle:
+            return known.obstacle if known else None
+        history = self.patients[known.patient_id].consents
+        if any(entry["id"] == statement.directive["id"] for entry in history):
+            return False
+        history.append(statement.directive)
+        return True
 
     def _known(self, entry: Incoming) -> Known | None:
         reported, digest = self.slots.get((entry.source, entry.key), ("", b""))

@@ -20,6 +20,7 @@ __all__ = [
     "TimeZone",
     "day_after",
     "ended",
+    "ends_at",
     "holds_on",
     "instant",
     "micros",
@@ -133,6 +134,15 @@ def _instant(text: str, info: ValidationInfo) -> str:
 
 Instant = Annotated[str, Strict(), AfterValidator(_instant)]
 """A moment, stored in UTC with microseconds and `Z`, so that order as text is order in time; a date is its start."""
+
+def ends_at(text: str) -> str:
+    """The `Instant` at which what holds until `text` no longer holds: after the whole of a day, month or year.
+
+    A bound with a time of day is that moment itself.
+    """
+    last = (_latest(text) - _EPOCH) // _MICROSECOND
+    return instant(last if "T" in text else last + 1)
+
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from crm.errors import Erased, Invalid, Tampered, Unsafe, VersionConflict
+from crm.interchange.consent_in import statement_of
 from crm.interchange.fhir_in import draft_of
 from crm.interchange.histories import Histories
 from crm.interchange.identity import incoming_of
 from crm.interchange.reader import Record, read
 from crm.interchange.rejects import Reason, Reject
 from crm.interchange.rejects_file import RejectsFile
+from crm.services.consent_imports import Said, Statement
 from crm.services.imports import Draft, Incoming, Known, Outcome
+from crm.services.recognition import Obstacle
 
 __all__ = ["CHUNK", "OnReject", "Progress", "Summary", "Target", "run"]
 
@@ -44,6 +47,8 @@ class Target(Protocol):
     async def known(self, incoming: Sequence[Incoming]) -> list[Known | None]: ...
 
     async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Outcome]: ...
+
+    async def append(self, statements: Sequence[Statement]) -> list[Said]: ...
 
 
 @dataclass(slots=True)
@@ -101,11 +106,14 @@ async def run(
     with RejectsFile(rejects) as refused:
         work = _Run(target, _Meaning(org, source, region), refused, on_reject)
         total = work.survey(files)
-        for file in files:
-            for record in read(file):
-                if await work.take(file, record) and progress is not None:
-                    progress(work.summary.records, total)
+        for file, record in work.of_kind(files, consents=False):
+            if await work.take(file, record) and progress is not None:
+                progress(work.summary.records, total)
         await work.flush()
+        for file, record in work.of_kind(files, consents=True):  # now that whom they are about is stored
+            if await work.hear(file, record) and progress is not None:
+                progress(work.summary.records, total)
+        await work.append()
     if progress is not None:
         progress(work.summary.records, total)
     work.summary.seconds = time.monotonic() - started
@@ -129,6 +137,11 @@ class _Meaning:
         if isinstance(record.content, Reject):
             return record.content
         return draft_of(record.content, org=self.org, source=self.source, region=self.region)
+
+    def statement(self, record: Record) -> Statement | Reject:
+        if isinstance(record.content, Reject):
+            return record.content
+        return statement_of(record.content, org=self.org, source=self.source)
 
     def accepts(self, record: Record) -> bool:
         return isinstance(self.draft(record), Draft)
@@ -154,6 +167,7 @@ class _Waiting:
 
 
 _Pair = tuple[_Waiting, Known | None]
+_Heard = tuple[Path, Record, Statement]
 
 
 class _Run:
@@ -168,17 +182,68 @@ class _Run:
         self._histories = Histories()
         self._chunk: list[_Waiting] = []
         self._keys: set[str] = set()
+        self._heard: list[_Heard] = []
+        self._consents = False
 
     def survey(self, files: Sequence[Path]) -> int:
         """The number of all records; notes for `take` what each key will have said at the end."""
         total = 0
         for record in (record for file in files for record in read(file)):
             total += 1
+            self._consents = self._consents or _is_consent(record)
             incoming = self._meaning.incoming(record)
             if incoming is not None:
                 acceptable = partial(self._meaning.accepts, record)
                 self._histories.survey(incoming.key, incoming.digest_material, acceptable)
         return total
+
+    def of_kind(self, files: Sequence[Path], *, consents: bool) -> Iterator[tuple[Path, Record]]:
+        """The records that are consents, or all others; files without consents are not read again for them."""
+        for file in files if self._consents or not consents else ():
+            for record in read(file):
+                if _is_consent(record) == consents:
+                    yield file, record
+
+    async def hear(self, file: Path, record: Record) -> bool:
+        """Puts one consent into the chunk, or among the rejects; True when a chunk was appended."""
+        statement = self._meaning.statement(record)
+        if isinstance(statement, Reject):
+            self._reject(file, record, statement)
+            return False
+        self.summary.not_taken.update(statement.not_taken)
+        self._heard.append((file, record, statement))
+        if len(self._heard) < CHUNK:
+            return False
+        await self.append()
+        return True
+
+    async def append(self) -> None:
+        """Appends the chunk of consents; where one patient stands in the way of that, each consent by itself."""
+        chunk, self._heard = self._heard, []
+        if chunk:
+            await self._append(chunk)
+
+    async def _append(self, chunk: list[_Heard]) -> None:
+        try:
+            outcomes = await self._target.append([statement for _, _, statement in chunk])
+        except (Erased, Tampered) as fault:
+            if len(chunk) == 1:
+                self._reject(*chunk[0][:2], _refusal(fault))
+                return
+            for one in chunk:
+                await self._append([one])
+            return
+        for (file, record, _), outcome in zip(chunk, outcomes, strict=True):
+            match outcome:
+                case bool():
+                    self.summary.updated += outcome
+                    self.summary.unchanged += not outcome
+                case Obstacle():
+                    self._reject(file, record, Reject(Reason(outcome.value)))
+                case Invalid():
+                    self._reject(file, record, _refusal(outcome))
+                case None:
+                    self._reject(file, record, Reject(Reason.UNKNOWN_PATIENT, "patient"))
 
     async def take(self, file: Path, record: Record) -> bool:
         """Puts one record into the chunk, or among the rejects; True when a chunk was applied."""
@@ -266,6 +331,10 @@ class _Run:
         self._refused.add(file, record, reject)
         if self._on_reject is not None:
             self._on_reject(file, record.line, reject)
+
+
+def _is_consent(record: Record) -> bool:
+    return not isinstance(record.content, Reject) and record.content.get("resourceType") == "Consent"
 
 
 def _refusal(fault: Invalid | Erased | Tampered) -> Reject:

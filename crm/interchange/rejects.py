@@ -38,6 +38,11 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     TOO_MANY = "too_many"
     NOT_STORABLE = "not_storable"
+    # A Consent.
+    NOT_ABOUT_CONTACT = "not_about_contact"
+    CONSENT_NOT_ACTIVE = "consent_not_active"
+    NOT_EXPRESSIBLE = "not_expressible"
+    UNKNOWN_PATIENT = "unknown_patient"
     # The stored patient.
     IDENTITY_CONFLICT = "identity_conflict"
     PATIENT_MERGED = "patient_merged"

@@ -1,7 +1,8 @@
-"""Owns whether a JSON object is a FHIR R4 Patient at all; maps nothing.
+"""Owns whether a JSON object is a FHIR R4 Patient or Consent at all; maps nothing.
 
 `fhir.resources` knows the elements and their types. What it lets pass is checked here: empty and null elements, JSON
 types it would convert, required value sets, and the invariants ele-1, ext-1, cpt-2, pat-1 and att-1 (FHIR 4.0.1).
+Not ppc-1, by which a Consent names a policy: what it says of contact is clear without.
 Not checked: profiles, the narrative, whether references lead anywhere. None of these is read.
 """
 
@@ -9,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fhir.resources.R4B.consent import Consent
 from fhir.resources.R4B.patient import Patient
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from crm.interchange.rejects import Reason, Refused
 
@@ -30,7 +32,9 @@ _POINT_USE = frozenset({"home", "work", "temp", "old", "mobile"})
 _ADDRESS_USE = frozenset({"home", "work", "temp", "old", "billing"})
 _ADDRESS_TYPE = frozenset({"postal", "physical", "both"})
 _IDENTIFIER_USE = frozenset({"usual", "official", "temp", "secondary", "old"})
-# Elements of a Patient with a required binding, by their path without indices.
+_PROVISION_TYPE = frozenset({"deny", "permit"})
+_MODELS: Mapping[str, type[BaseModel]] = {"Patient": Patient, "Consent": Consent}
+# Elements with a required binding, by their path without indices; those of a Patient and of a Consent do not collide.
 _CODES: Mapping[str, frozenset[str]] = {
     "gender": _GENDER,
     "contact.gender": _GENDER,
@@ -48,10 +52,14 @@ _CODES: Mapping[str, frozenset[str]] = {
     "generalPractitioner.identifier.use": _IDENTIFIER_USE,
     "managingOrganization.identifier.use": _IDENTIFIER_USE,
     "link.type": frozenset({"replaced-by", "replaces", "refer", "seealso"}),
+    "patient.identifier.use": _IDENTIFIER_USE,
+    "status": frozenset({"draft", "proposed", "active", "rejected", "inactive", "entered-in-error"}),
+    "provision.type": _PROVISION_TYPE,
+    "provision.provision.type": _PROVISION_TYPE,
     "text.status": frozenset({"generated", "extensions", "additional", "empty"}),
 }
 _BOOLEANS = frozenset(
-    {"active", "deceasedBoolean", "multipleBirthBoolean", "preferred", "userSelected", "valueBoolean"}
+    {"active", "deceasedBoolean", "multipleBirthBoolean", "preferred", "userSelected", "valueBoolean", "verified"}
 )
 _INTEGERS = frozenset({"rank", "multipleBirthInteger", "valueInteger", "valuePositiveInt", "valueUnsignedInt"})
 _EXTENSIONS = frozenset({"extension", "modifierExtension"})
@@ -70,7 +78,7 @@ _DATED = re.compile(r"(?:date|time|instant|start|end|birthDate)", re.IGNORECASE)
 
 
 def check(resource: Mapping[str, Any]) -> None:
-    """Raises `Refused` with the first fault of `resource`, an object whose `resourceType` is Patient."""
+    """Raises `Refused` with the first fault of `resource`, an object whose `resourceType` is Patient or Consent."""
     identity = resource.get("id")
     if identity is not None and not (isinstance(identity, str) and _ID.fullmatch(identity)):
         raise Refused(Reason.BAD_ID, "id")
@@ -78,7 +86,7 @@ def check(resource: Mapping[str, Any]) -> None:
         raise Refused(Reason.MODIFIER_NOT_UNDERSTOOD, "implicitRules")
     _object(resource, "", "", 0)
     try:
-        Patient.model_validate(dict(resource))
+        _MODELS[resource["resourceType"]].model_validate(dict(resource))
     except ValidationError as refused:
         fault = _fault(refused)
     except Exception:  # noqa: BLE001 - on odd input its look-ups fail with KeyError and others: refused, never a crash

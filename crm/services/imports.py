@@ -19,6 +19,7 @@ from crm.domain import source_records
 from crm.domain.restrictions import said_by_source
 from crm.domain.times import instant
 from crm.errors import Tampered, VersionConflict
+from crm.services.consent_imports import Said, Statement, append_all
 from crm.services.profiles import groups
 from crm.services.recognition import Candidate, Incoming, Known, Obstacle, Person, named, recognise
 from crm.services.request import Request
@@ -127,6 +128,11 @@ class Imports:
                     slots[self._slot(draft.incoming)] = record.id, digest
             await unit.remember(slots)
             return outcomes
+
+    async def append(self, statements: Sequence[Statement]) -> list[Said]:
+        """Appends what consents say about patients who are known; raises what `append_all` raises."""
+        known = await self.known([statement.about for statement in statements])
+        return await append_all(self._store, self._context, statements, known)
 
     async def finished(self, counts: Mapping[str, int]) -> None:
         """Records the end of a run: one event with the number of records that were read."""

@@ -65,7 +65,8 @@ class Incoming:
     `source` names the system that sent it; `heed_id` is set when it says that it is our own export; `source_id` is its
     id there; `identifiers` are its business identifiers in use, the primary one first; `digest_material` is the SHA-256
     of its content in canonical form, or of all that this run said under its key so far; it is stored only under a keyed
-    digest.
+    digest. `beside` is set for a record that is about the person and does not describe them: our own export of it has
+    nothing by which it could agree with them.
     """
 
     source: str
@@ -74,6 +75,7 @@ class Incoming:
     identifiers: tuple[Pair, ...] = field(repr=False)
     digest_material: bytes = field(repr=False)
     person: Person = Person()
+    beside: bool = False
 
     @property
     def key(self) -> str:
@@ -167,7 +169,7 @@ def recognise(incoming: Incoming, candidates: Sequence[Candidate]) -> Candidate 
 
 def _kinship(incoming: Incoming, candidate: Candidate, stored: Person) -> _Kinship:
     mine = incoming.person
-    if candidate.patient_id == incoming.heed_id and _came_from_here(mine, stored):
+    if candidate.patient_id == incoming.heed_id and (incoming.beside or _came_from_here(mine, stored)):
         return _Kinship.OWN
     if not candidate.named:
         return _Kinship.NONE

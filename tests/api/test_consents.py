@@ -39,7 +39,7 @@ async def test_everything_that_can_be_said(served: Client) -> None:
     person = {"name": "Mo", "relationship": "PARENT", "id": "mo", "contact_points": []}
     points = [{"id": "mobile", "system": "PHONE", "value": "+447700900123"}]
     ada = await patient(served, related_persons=[person], contact_points=points)
-    said = {
+    said: dict[str, Any] = {
         "scope": {"channel": "SMS", "contactPointId": "mobile", "purpose": "RECALL_SCREENING", "sender": "recalls"},
         "giver": {"role": "PARENT", "relatedPersonId": "mo"},
         "capture": {
@@ -66,7 +66,7 @@ async def test_everything_that_can_be_said(served: Client) -> None:
         "scope": said["scope"],
         "giver": said["giver"],
         "capture": {
-            **said["capture"],  # type: ignore[dict-item]
+            **said["capture"],
             "at": "2026-01-05T09:00:00.000000Z",
             "by": "front_desk-1",
             "system": entry["capture"]["system"],
@@ -99,7 +99,7 @@ async def test_the_least_that_can_be_said(served: Client) -> None:
 async def test_a_history(served: Client) -> None:
     """Permit, deny, deny again, permit: three directives in their order, and the first is octet by octet as it was."""
     ada = await patient(served)
-    sms = {"scope": {"channel": "SMS"}}
+    sms: dict[str, Any] = {"scope": {"channel": "SMS"}}
     first = await record(served, ada, 1, "PERMIT", **sms)
     second = await record(served, ada, 2, **sms)
     again = await record(served, ada, 3, **sms)

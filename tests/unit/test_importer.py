@@ -49,7 +49,7 @@ def four(summary: Summary) -> tuple[int, ...]:
 
 async def test_every_record_is_counted_once_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
     """Created and rejected at first; unchanged and rejected ever after."""
-    file = file_of(tmp_path, *(patient(n) for n in range(250)), b"{", {"resourceType": "Consent"})
+    file = file_of(tmp_path, *(patient(n) for n in range(250)), b"{", {"resourceType": "Observation"})
     target = MemoryTarget()
     first = await imported(target, file)
     assert four(first) == (250, 0, 0, 2)
