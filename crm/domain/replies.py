@@ -18,7 +18,7 @@ from crm.domain.times import holds_on, instant
 
 __all__ = [
     "CHANNELS", "NEEDED", "REVOKE_ALL_FROM", "Incoming", "Origin", "Whose", "opted_in", "origin_of", "point_of",
-    "stopped", "together",
+    "silent_ends", "stopped", "together",
 ]  # fmt: skip
 
 REVOKE_ALL_FROM: Final = "2027-01-31"
@@ -31,6 +31,16 @@ NEEDED: Final = frozenset({"contact_points", "related_persons", "confidential_co
 """The fields that tell whose a message is."""
 
 _CALLS_AND_TEXTS: Final = (Channel.SMS, Channel.VOICE)
+
+_DIALLED: Final = frozenset({"SMS", "VOICE", "FAX", "TEXTPHONE", "CHAT"})
+_BY_SYSTEM: Final[Mapping[str, frozenset[str]]] = {
+    "PHONE": _DIALLED,
+    "SMS": _DIALLED,
+    "FAX": _DIALLED,
+    "PAGER": _DIALLED,
+    "EMAIL": frozenset({"EMAIL"}),
+}
+"""The channels that may end at a contact point of a system."""
 
 Values = Mapping[str, Any]
 
@@ -171,6 +181,33 @@ def opted_in(
         }
         for scope in scopes
     ]
+
+
+def silent_ends(values: Values, now: int) -> set[tuple[str, str]]:
+    """The (channel, number or mailbox) of a record at which some prohibition in force forbids contact.
+
+    Needs the cells of `NEEDED` and `consents`. One for a purpose or a sender counts as well: a number that outlives its
+    record has no purposes. One that names no contact point is about the patient's own.
+    """
+    at = instant(now)
+    points = [(point["id"], point, True) for point in values.get("contact_points") or ()]
+    for person in values.get("related_persons") or ():
+        points += [(point["id"], point, False) for point in person.get("contact_points") or ()]
+    if (confidential := values.get("confidential_communication") or {}).get("value"):
+        system = "EMAIL" if confidential["channel"] == "EMAIL" else "PHONE"
+        points.append((confidential["id"], {"system": system, "value": confidential["value"]}, False))
+    found: set[tuple[str, str]] = set()
+    for one in values.get("consents") or ():
+        if one["decision"] != "DENY" or not one["effective_from"] <= at < one.get("effective_to", "~"):
+            continue
+        scope = one["scope"]
+        for point_id, point, own in points:
+            if scope.get("contact_point_id") == point_id or (own and "contact_point_id" not in scope):
+                forbidden = _BY_SYSTEM.get(point["system"], frozenset())
+                if "channel" in scope:
+                    forbidden &= {scope["channel"]}
+                found |= {(channel, point["value"]) for channel in forbidden}
+    return found
 
 
 def _giver(origin: Origin) -> dict[str, Any]:

@@ -16,7 +16,17 @@ from crm.catalogue import KeyClass
 from crm.crypto.note import Signer
 from crm.crypto.stored_key import Name
 from crm.domain.erasure import ErasureReason
-from crm.errors import CrmError, Erased, Invalid, KeyUnavailable, NotFound, VersionConflict, VersionRequired
+from crm.domain.replies import NEEDED, silent_ends
+from crm.errors import (
+    CrmError,
+    Erased,
+    Invalid,
+    KeyUnavailable,
+    NotFound,
+    Tampered,
+    VersionConflict,
+    VersionRequired,
+)
 from crm.services.receipts import Receipt, receipt
 from crm.services.request import Request
 from crm.store.database import Database
@@ -24,7 +34,7 @@ from crm.store.keystore import KeyRow, key_rows
 from crm.store.ledger import Erasure, Link
 from crm.store.ledger_copies import Chains, LedgerCopies
 from crm.store.record import Record
-from crm.store.unit import Store
+from crm.store.unit import Store, WritingUnit
 
 __all__ = ["ErasureReason", "Erasures", "Receipt"]
 
@@ -85,6 +95,7 @@ class Erasures:
             _refuse_in_vain(record, classes)
             if not any_version and expected_version != record.version:
                 raise VersionConflict(record.version)
+            await _leave_alone(unit, record, classes)
             erasure = await unit.erase(record, classes, reason.value, versions)
         # Whoever asked may be gone by now; that must not keep the copies from what was done.
         return await asyncio.shield(self._follow_up(erasure))
@@ -172,3 +183,18 @@ def _refuse_in_vain(record: Record, classes: frozenset[KeyClass] | None) -> None
         if classes & record.erased:
             raise Erased
         raise Invalid("input.classes", "nothing_to_erase")
+
+
+async def _leave_alone(unit: WritingUnit, record: Record, classes: frozenset[KeyClass] | None) -> None:
+    """Keeps keyed hashes of the numbers and mailboxes at which contact was forbidden, so that no import undoes that.
+
+    As far as this process can open the record: an erasure needs no key, and waits for none.
+    """
+    if classes is not None and classes.isdisjoint({KeyClass.PREFERENCE, KeyClass.CONTACT}):
+        return
+    try:
+        silent = silent_ends(unit.current(record, {*NEEDED, "consents"}), unit.now)
+    except (KeyUnavailable, Tampered):
+        _log.warning("an erasure left no suppressions: this process could not open the record")
+        return
+    await unit.suppress(silent, "ERASED")

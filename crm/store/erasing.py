@@ -21,7 +21,15 @@ from crm.store.database import Connection
 from crm.store.ledger import Erasure
 from crm.store.record import LIVE, SHREDDED, Record
 from crm.store.statements import any_of, prepare
-from crm.store.tables import blind_index, contact_verification, patient, patient_key, sealed_row, source_record
+from crm.store.tables import (
+    blind_index,
+    contact_verification,
+    patient,
+    patient_key,
+    sealed_row,
+    source_record,
+    waiting_message,
+)
 
 __all__ = ["erase", "erase_again"]
 
@@ -58,6 +66,11 @@ _UNREPORT = prepare(delete(source_record).where(_REPORTED))
 _UNSEND = prepare(
     delete(contact_verification).where(
         contact_verification.c.org == bindparam("org"), contact_verification.c.patient_id == bindparam("id_")
+    )
+)
+_UNWAIT = prepare(
+    delete(waiting_message).where(
+        waiting_message.c.org == bindparam("org"), waiting_message.c.patient_id == bindparam("id_")
     )
 )
 
@@ -147,6 +160,8 @@ async def _destroy(
     await connection.execute(_UNINDEX, **of, codes=codes)
     if KeyClass.CONTACT in chosen:
         await connection.execute(_UNSEND, **of)
+    if KeyClass.PREFERENCE in chosen:  # nobody could read any more what waits to be read
+        await connection.execute(_UNWAIT, **of)
     record.version += 1
     record.updated_at = now
     if classes is None:

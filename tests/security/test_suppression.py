@@ -1,0 +1,95 @@
+"""Numbers that are left alone although they are on no record: what an erasure keeps of them, and what it does not."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import bindparam, select
+
+from auth.roles import Role
+from crm.audit.event import Act
+from crm.catalogue import KeyClass
+from crm.domain.erasure import ErasureReason
+from crm.store.statements import prepare
+from crm.store.tables import suppression, waiting_message
+from tests.client import Client, client
+from tests.house import ORG, OTHER_ORG, REQUEST, actor
+
+DECIDE = """query D($id: ID!) { contactDecision(patientId: $id, purpose: EMERGENCY, channels: [SMS]) {
+    outcome reasons } }"""
+POINTS = [
+    {"system": "PHONE", "value": "+447700900141", "use": "MOBILE"},
+    {"system": "EMAIL", "value": "ada@example.test"},
+]
+
+
+async def stopped(it: Client) -> str:
+    """A patient who said stop by text, and wrote something unclear by mail."""
+    patient_id = str((await it.house.register({"preferred_name": "Ada", "contact_points": POINTS}))["id"])
+    for place, (origin, channel, text) in enumerate(
+        (("+447700900141", "SMS", "STOP"), ("ada@example.test", "EMAIL", "please stop this"))
+    ):
+        message = {"message_id": f"E-{place}", "from": origin, "channel": channel, "text": text}
+        await it.house.services.messages.take(actor(Role.INTEGRATION), REQUEST, message)
+    return patient_id
+
+
+async def erase(it: Client, patient_id: str, classes: frozenset[KeyClass] | None) -> None:
+    """Erases classes of the patient, or all of them."""
+    await it.house.services.erasures.erase(
+        actor(Role.PRIVACY_OFFICER), REQUEST, patient_id, None, classes, ErasureReason.PATIENT_REQUEST, any_version=True
+    )
+
+
+async def kept(it: Client, org: str = ORG) -> list[tuple[bytes, str, str]]:
+    """The suppressions of an organisation: digest, channel and reason."""
+    statement = prepare(
+        select(suppression.c.value, suppression.c.channel, suppression.c.why)
+        .where(suppression.c.org == bindparam("org"))
+        .order_by(suppression.c.channel)
+    )
+    return [(bytes(row[0]), row[1], row[2]) for row in await it.house.database.fetch(org, statement)]
+
+
+@pytest.mark.parametrize("classes", [None, frozenset({KeyClass.PREFERENCE}), frozenset({KeyClass.CONTACT})])
+async def test_an_erasure_keeps_what_was_forbidden(
+    database_url: str, tmp_path: Path, classes: frozenset[KeyClass] | None
+) -> None:
+    """Whoever said stop and is erased is not written to when an import brings the number back; the mailbox may be."""
+    async with client(database_url, tmp_path) as it:
+        patient_id = await stopped(it)
+        assert await kept(it) == []
+        await erase(it, patient_id, classes)
+        rows = await kept(it)
+        assert [(channel, why) for _, channel, why in rows] == [("SMS", "ERASED"), ("VOICE", "ERASED")]
+        assert len({digest for digest, _, _ in rows}) == 1
+        assert b"7700900141" not in b"".join(digest for digest, _, _ in rows)
+        again = str((await it.house.register({"preferred_name": "Ada", "contact_points": POINTS}))["id"])
+        found = (await it.data(DECIDE, Role.MESSAGING, variables={"id": again}))["contactDecision"]
+        assert found == {"outcome": "DENY", "reasons": ["OPTED_OUT"]}
+        async with it.house.services.store.reading(REQUEST.context(actor(Role.MESSAGING)), Act.READ) as unit:
+            both = [("SMS", "+447700900141"), ("EMAIL", "ada@example.test"), ("FAX", "+447700900141")]
+            assert await unit.suppressed(both) == {"+447700900141"}
+            assert await unit.suppressed(both[1:]) == frozenset()
+
+
+async def test_nothing_waits_of_who_is_erased(database_url: str, tmp_path: Path) -> None:
+    """What waited to be read goes with its words; an erasure of names alone leaves it, and suppresses nothing."""
+    async with client(database_url, tmp_path) as it:
+        patient_id = await stopped(it)
+        waiting = prepare(select(waiting_message.c.id).where(waiting_message.c.org == bindparam("org")))
+        await erase(it, patient_id, frozenset({KeyClass.IDENTITY}))
+        assert len(await it.house.database.fetch(ORG, waiting)) == 1
+        assert await kept(it) == []
+        await erase(it, patient_id, None)
+        assert await it.house.database.fetch(ORG, waiting) == []
+
+
+async def test_digests_are_of_one_organisation(database_url: str, tmp_path: Path) -> None:
+    """One number has unrelated digests in two organisations, and is left alone only where somebody said stop."""
+    async with client(database_url, tmp_path) as it:
+        message = {"message_id": "1", "from": "+447700900142", "channel": "SMS", "text": "STOP"}
+        for org in (ORG, OTHER_ORG):
+            await it.house.services.messages.take(actor(Role.INTEGRATION, org=org), REQUEST, message)
+        here, there = await kept(it), await kept(it, OTHER_ORG)
+        assert len(here) == len(there) == 2
+        assert not {row[0] for row in here} & {row[0] for row in there}
