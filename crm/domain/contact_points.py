@@ -23,7 +23,7 @@ from crm.domain.shape import Shape, broken_at, distinct, entry_of
 from crm.domain.texts import Id, ShortText, new_id
 from crm.domain.times import PartialDateTime, Period
 
-__all__ = ["ContactPoint", "ContactPoints", "Undeliverable", "Verification", "e164", "mailbox"]
+__all__ = ["ContactPoint", "ContactPoints", "Undeliverable", "Verification", "dialled", "e164", "mailbox"]
 
 _PHONES = frozenset({ContactPointSystem.PHONE, ContactPointSystem.SMS, ContactPointSystem.FAX})
 _RULES: Final[Mapping[ContactPointSystem, str]] = {
@@ -44,16 +44,28 @@ def e164(text: str, region: str | None) -> tuple[str, str | None, bool] | None:
     Possible is enough (the length fits the country's plan): numbers reserved for fiction and new ranges are not in
     service and yet not wrong. A number without `+` needs `region`, an ISO 3166 code.
     """
+    number = _number(text, region)
+    if number is None:
+        return None
+    mobile = phonenumbers.number_type(number) == PhoneNumberType.MOBILE
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164), number.extension or None, mobile
+
+
+def dialled(text: str, region: str | None) -> str | None:
+    """The number alone, as `e164` has it: to look up what kind of number it is takes longer than all the rest."""
+    number = _number(text, region)
+    return None if number is None else phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def _number(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
     if len(text) > _LONGEST_NUMBER or not _NUMBER_START.match(text):
         return None
     try:
         number = phonenumbers.parse(text, region)
     except NumberParseException:
         return None
-    if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
-        return None
-    mobile = phonenumbers.number_type(number) == PhoneNumberType.MOBILE
-    return phonenumbers.format_number(number, PhoneNumberFormat.E164), number.extension or None, mobile
+    possible = phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
+    return number if possible else None
 
 
 def mailbox(text: str) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from crm.domain.addressing import composed
-from crm.domain.contact_points import e164, mailbox
+from crm.domain.contact_points import dialled, mailbox
 from crm.domain.shape import parse
 from crm.domain.times import PartialDate
 from crm.errors import Invalid
@@ -84,9 +84,9 @@ def phone(text: str, region: str | None, path: str = "by.phone") -> bytes:
 
 
 def _phone(text: str, region: str | None) -> bytes | None:
-    number = e164(text, region)
+    number = dialled(text, region)
     if number is not None:
-        return number[0].encode()
+        return number.encode()
     digits = "".join(str(unicodedata.decimal(mark)) for mark in text if mark.isdecimal())
     return digits.encode() if len(digits) >= _FEWEST_DIGITS else None
 
@@ -102,7 +102,13 @@ def email(text: str, path: str = "by.email") -> bytes:
     return term
 
 
+# Of an address such as nearly all are, the term is known without reading it by the rules for all others.
+_PLAIN_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@(?!.*xn--)[A-Za-z0-9.-]+", re.ASCII | re.IGNORECASE)
+
+
 def _email(text: str) -> bytes | None:
+    if _PLAIN_MAILBOX.fullmatch(text):
+        return text.lower().encode()
     local, at, domain = unicodedata.normalize("NFKC", mailbox(text) or text.strip()).casefold().rpartition("@")
     if not (local and at and domain):
         return None
