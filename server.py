@@ -19,6 +19,7 @@ from commands.durations import seconds
 from commands.key_commands import keys_app
 from commands.running import agreed, run
 from crm.domain.erasure import ErasureReason
+from crm.interchange.need_codes import Form
 
 _PLAIN: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
 
@@ -184,6 +185,27 @@ def export_fhir(
 
     count = run(interchange.export_fhir(load(), output, org=org))
     print(f"exported {count} patients", file=sys.stderr)
+
+
+@export_app.command("needs")
+def export_needs(
+    form: Annotated[
+        Form, typer.Option("--as", help="As reasonable adjustments of the NHS, or as US accommodations.")
+    ] = Form.NHS,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write (mode 0600); standard output without it.")
+    ] = None,
+    org: Org = "demo",
+) -> None:
+    """Give out the access needs of all patients of an organisation.
+
+    As FHIR R4 Flags in NDJSON; nothing else of a record is opened.
+    """
+    from commands import needs_out
+    from crm.settings import load
+
+    count = run(needs_out.export_needs(load(), form, output, org=org))
+    print(f"exported {count} needs", file=sys.stderr)
 
 
 @export_app.command("patient")

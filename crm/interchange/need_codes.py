@@ -5,12 +5,21 @@ it; our own codes stand beside them, so nothing hangs on that. Codes alone are k
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
 from crm.domain.codes import AccessNeedCategory
 from crm.domain.need_codes import AccessibleFormat, AccessNeedKind
 
-__all__ = ["BY_LABEL", "BY_SNOMED", "RA_CATEGORIES", "SNOMED_CODES", "label"]
+__all__ = ["BY_LABEL", "BY_SNOMED", "RA_CATEGORIES", "SNOMED_CODES", "Form", "label"]
+
+
+class Form(StrEnum):
+    """Whose form of a Flag."""
+
+    NHS = "nhs"
+    US = "us"
+
 
 RA_CATEGORIES: Final[Mapping[AccessNeedCategory, str]] = {
     AccessNeedCategory.COMMUNICATION_SUPPORT: "001",

@@ -7,7 +7,6 @@ What a Flag has no element for travels in an extension of our own. Never a diagn
 """
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from typing import Any, Final
 
 from crm.domain import values
@@ -16,10 +15,10 @@ from crm.domain.need_codes import CATEGORIES, AccessibleFormat, AccessNeedKind
 from crm.errors import Invalid
 from crm.interchange import own_extensions
 from crm.interchange.fhir_codes import SNOMED
-from crm.interchange.need_codes import BY_LABEL, BY_SNOMED, RA_CATEGORIES, SNOMED_CODES, label
+from crm.interchange.need_codes import BY_LABEL, BY_SNOMED, RA_CATEGORIES, SNOMED_CODES, Form, label
 from crm.interchange.rejects import Reason, Refused
 
-__all__ = ["Form", "flags_of", "needs_of"]
+__all__ = ["flags_of", "needs_of"]
 
 _OURS: Final = "urn:heed:access-need"
 _NHS_CATEGORY: Final = "https://fhir.nhs.uk/England/CodeSystem/RA-FlagCategory"
@@ -30,13 +29,6 @@ _KEPT: Final = (
 )  # fmt: skip
 _FORMATS: Final = frozenset(each.value for each in AccessibleFormat)
 _KINDS: Final = frozenset(each.value for each in AccessNeedKind)
-
-
-class Form(StrEnum):
-    """Whose form of a Flag."""
-
-    NHS = "nhs"
-    US = "us"
 
 
 def flags_of(profile: Mapping[str, Any], form: Form, *, patient_id: str) -> list[dict[str, Any]]:

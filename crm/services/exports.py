@@ -6,7 +6,7 @@ from auth import policy
 from auth.actor import Actor
 from auth.policy import Action, ReadGrant
 from crm.audit.event import Act
-from crm.catalogue import FIELDS
+from crm.catalogue import BY_PATH, FIELDS
 from crm.errors import Erased, NotFound
 from crm.services.profiles import Profile, groups, view
 from crm.services.request import Request
@@ -26,14 +26,18 @@ class Exports:
         self._actor = actor
         self._request = request
 
-    async def patients(self, *, chunk: int = CHUNK) -> AsyncIterator[list[Profile]]:
-        """All active patients in the order of their ids; each chunk is given out once its events are durable."""
-        grant = await self._admit()
+    async def patients(self, *, chunk: int = CHUNK, paths: frozenset[str] = EVERYTHING) -> AsyncIterator[list[Profile]]:
+        """All active patients in the order of their ids, as far as `paths` tell of them.
+
+        Each chunk is given out once its events are durable.
+        """
+        grant = await self._admit(paths)
+        names = frozenset(BY_PATH[path].name for path in paths)
         after = ""
         while True:
             async with self._store.reading(self._request.context(self._actor, grant.rule), Act.EXPORT) as unit:
                 ids = await unit.ids(after, chunk)
-                records = await unit.load(ids, {row.name for row in FIELDS if row.paths}) if ids else {}
+                records = await unit.load(ids, names) if ids else {}
                 profiles = [
                     _without_erased(unit.open(record, view(grant, self._actor, restricted=record.restricted)))
                     for record in (records[patient_id] for patient_id in ids)
@@ -59,9 +63,9 @@ class Exports:
             erased = sorted(profile.keys() - left.keys())
             return {**left, "erased": erased} if erased else left
 
-    async def _admit(self) -> ReadGrant:
+    async def _admit(self, paths: frozenset[str] = EVERYTHING) -> ReadGrant:
         async with self._store.recording(self._request.context(self._actor), Act.EXPORT):
-            return policy.decide_read(self._actor, groups(EVERYTHING), Action.EXPORT)
+            return policy.decide_read(self._actor, groups(paths), Action.EXPORT)
 
 
 def _without_erased(profile: Profile) -> Profile:

@@ -271,6 +271,18 @@ def _a_reader_who_leaves(place: dict[str, Any]) -> None:
         assert exporting.stderr.read() == b""
 
 
+@pytest.mark.slow
+def test_needs_are_exported_for_others(place: dict[str, Any], tmp_path: Path) -> None:
+    """As Flags and nothing else, in the form that was asked for."""
+    needs = {"url": "urn:heed:fhir:access-needs", "valueString": '[{"kind": "HEARING_LOOP", "text": "Desk two."}]'}
+    done("import", "fhir", ndjson(tmp_path / "in.ndjson", patient(1, extension=[needs]), patient(2)), **place)
+    for form, text in (("nhs", "Desk two."), ("us", "Hearing loop: Desk two.")):
+        found = command("export", "needs", "--as", form, **place)
+        assert found.stderr == "exported 1 needs\n"
+        [flag] = [json.loads(line) for line in found.stdout.splitlines()]
+        assert (flag["resourceType"], flag["code"]["text"]) == ("Flag", text)
+
+
 def test_no_command_says_a_value(place: dict[str, Any], tmp_path: Path) -> None:
     """Unique words in every place of good, strange and broken records: none comes out on stdout or stderr."""
     word = "CANARY7Q"

@@ -8,6 +8,8 @@ import pytest
 from auth.purposes import Purpose
 from auth.roles import PERSONAL, Role
 from crm.audit.event import Act
+from crm.services.exports import Exports
+from crm.services.request import Request
 from tests.client import Client
 from tests.house import REQUEST, actor
 
@@ -218,6 +220,21 @@ async def test_unmet_needs(served: Client) -> None:
     [edge] = found["unmetNeeds"]["edges"]
     assert found["unmetNeeds"]["pageInfo"]["hasNextPage"]
     assert start < edge["lastAt"].replace("Z", "+00:00") < moment()
+
+
+# --- for others ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_export_of_needs_opens_nothing_else(served: Client) -> None:
+    """Minimum necessary: each patient's event names the two fields that are given out."""
+    org = "given-out"
+    await person(served, org, "2020-01-01", preferred_name="Zoe")
+    exports = Exports(served.house.services.store, actor(Role.INTEGRATION, org=org), Request("needs-out", "Test"))
+    paths = frozenset({"accessNeeds", "accessibleFormats"})
+    [[profile]] = [profiles async for profiles in exports.patients(paths=paths)]
+    assert profile.keys() == {"id", "version", "access_needs"}
+    [leaf] = await served.house.leaves(org=org, request="needs-out")
+    assert (leaf["act"], leaf["fld"]) == ("export", sorted(paths))
 
 
 # --- who may look ----------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from crm.domain import values
 from crm.domain.need_codes import AccessibleFormat, AccessNeedKind
-from crm.interchange.need_codes import BY_LABEL, BY_SNOMED, SNOMED_CODES
-from crm.interchange.need_flags import Form, flags_of, needs_of
+from crm.interchange.need_codes import BY_LABEL, BY_SNOMED, SNOMED_CODES, Form
+from crm.interchange.need_flags import flags_of, needs_of
 from crm.interchange.rejects import Refused
 
 P9: dict[str, Any] = {
