@@ -1,21 +1,26 @@
 """What the table of rungs has no room for: ranks, languages, ends of an answer, and what it shows."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
-from crm.domain.codes import Channel
+from crm.domain.codes import Channel, CommunicationPurpose, Day
 from crm.domain.decision import Outcome, Reason, explained
-from crm.domain.decision.rules import ContactRules, Sender
+from crm.domain.decision.rules import PURPOSES, ContactRules, Sender
 from crm.domain.decision.speech import serves
 from crm.domain.times import day_after, instant, micros
-from tests.ladder import AT, HOME, MAILBOX, MOBILE, RULES, asked, canonical, directive, somebody
+from tests.ladder import AT, HOME, MAILBOX, MOBILE, NOON, RULES, asked, canonical, directive, somebody
 
 MINUTE = 60 * 1_000_000
 ONE = "00000000-0000-7000-8000-00000000000a"
 TWO = "00000000-0000-7000-8000-00000000000b"
 EVERYTHING = Sender("everything", tuple(Channel), ("en",))
+REMINDER = CommunicationPurpose.APPOINTMENT_REMINDER
+ALWAYS_QUIET = {
+    "days": [day.value for day in Day], "from": "00:00", "to": "24:00", "time_zone": "Europe/London", "quiet": True,
+}  # fmt: skip
 LONG = ContactRules("contact:long", lasting=400 * 24 * 60 * MINUTE, quiet_from=0, quiet_to=0)
 
 
@@ -100,6 +105,22 @@ def test_the_better_contact_point_of_a_channel(better: dict[str, Any], worse: di
 
 
 @pytest.mark.parametrize(
+    ("better", "worse"),
+    [({"rank": 1}, {}), ({"verification": {"status": "VERIFIED"}}, {"use": "MOBILE"}), ({"id": ONE}, {"id": TWO})],
+)
+def test_the_better_mailbox(better: dict[str, Any], worse: dict[str, Any]) -> None:
+    """As with telephones, but where it is used says nothing."""
+    points = [
+        {"id": TWO, "system": "EMAIL", "value": "better@example.test", **better},
+        {"id": ONE, "system": "EMAIL", "value": "worse@example.test", **worse},
+    ]
+    for rows in (points, points[::-1]):
+        chosen = asked(somebody(contact_points=rows), sender=_only(Channel.EMAIL)).contact_point
+        assert chosen is not None
+        assert chosen["value"] == "better@example.test"
+
+
+@pytest.mark.parametrize(
     ("purpose", "uses", "chosen"),
     [
         ("BILLING", ["HOME", "TEMP", "BILLING"], "BILLING"),
@@ -138,8 +159,11 @@ def test_no_letters_to_old_or_physical_addresses() -> None:
         ([directive("DENY", sender="only")], Reason.OPTED_OUT),
         ([directive("DENY", contact_point_id=MAILBOX)], None),
         ([directive("DENY", contact_point_id=MOBILE, channel="SMS")], Reason.OPTED_OUT),
-        ([directive("DENY", since="2026-12-01")], None),
-        ([directive("DENY", until="2026-11-18")], None),
+        ([directive("DENY", since=NOON)], Reason.OPTED_OUT),
+        ([directive("DENY", since="2026-11-18T12:00:00.000001Z")], None),
+        ([directive("DENY", until="2026-11-18T12:00:00.000001Z")], Reason.OPTED_OUT),
+        ([directive("DENY", until=NOON)], None),
+        ([directive("DENY"), directive("PERMIT", seq=2, since="2026-11-18T12:00:00.000001Z")], Reason.OPTED_OUT),
         (
             [directive("DENY", channel="SMS"), directive("PERMIT", seq=2, since="2026-06-01", contact_point_id=MOBILE)],
             Reason.OPTED_OUT,
@@ -192,6 +216,38 @@ def test_a_confidential_communication_stands_for_opt_in() -> None:
     assert asked(somebody(confidential_communication=confidential), "SURVEY").outcome is Outcome.ALLOW
 
 
+def test_a_refusal_that_ended_is_no_permission() -> None:
+    """Of an opt-in purpose nothing is known again when a DENY is over; only a PERMIT can expire."""
+    assert asked(somebody(consents=[directive("DENY", until="2026-06-01")]), "SURVEY").reasons == (
+        Reason.CONSENT_UNKNOWN,
+    )
+
+
+@pytest.mark.parametrize(
+    ("set_at", "reason"), [(NOON, Reason.OK), ("2026-11-18T12:00:00.000001Z", Reason.CONSENT_UNKNOWN)]
+)
+def test_a_confidential_communication_of_the_future(set_at: str, reason: Reason) -> None:
+    """It says at once where not to go, and permits nothing before it was set."""
+    confidential = {"channel": "EMAIL", "value": "private@example.test", "set_at": set_at}
+    decision = asked(somebody(confidential_communication=confidential), "SURVEY")
+    assert decision.reasons[0] is reason
+
+
+@pytest.mark.parametrize(
+    ("end", "suppressed", "reason"),
+    [
+        ({"channel": "LETTER", "address": {"use": "OLD"}}, "", Reason.CONTACT_POINT_EXPIRED),
+        ({"channel": "LETTER", "address": {"period": {"end": "2026-10"}}}, "", Reason.CONTACT_POINT_EXPIRED),
+        ({"channel": "LETTER", "address": {"type": "PHYSICAL"}}, "", Reason.OK),
+        ({"channel": "EMAIL", "value": "private@example.test"}, "private@example.test", Reason.OPTED_OUT),
+    ],
+)
+def test_what_rules_a_confidential_end_out(end: dict[str, Any], suppressed: str, reason: Reason) -> None:
+    """An address out of use and a stop from an unknown person; then there is no other way."""
+    person = somebody(confidential_communication={"set_at": "2026-05-02", **end})
+    assert asked(person, sender=EVERYTHING, suppressed=frozenset({suppressed})).reasons[0] is reason
+
+
 @pytest.mark.parametrize("channel", ["EMAIL", "LETTER", "PORTAL"])
 def test_a_confidential_end(channel: str) -> None:
     """The number or mailbox as a contact point with the id of the communication, an address, or nothing."""
@@ -204,6 +260,62 @@ def test_a_confidential_end(channel: str) -> None:
     shown = {"EMAIL": {"id": ONE, "system": "EMAIL", "value": "private@example.test"}}
     assert decision.contact_point == shown.get(channel)
     assert decision.address == ({"id": TWO, "lines": []} if channel == "LETTER" else None)
+
+
+# --- what binds, and what waits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("restriction", "binds"),
+    [
+        ({}, True),
+        ({"until": "2026-11-18T12:00:00.000001Z"}, True),
+        ({"until": NOON}, False),
+        ({"purposes": ["BILLING"]}, False),
+        ({"lifted_by": "officer", "lifted_at": "2026-06-01"}, False),
+        ({"kind": "RECORD"}, False),
+    ],
+)
+def test_restrictions(restriction: dict[str, Any], binds: bool) -> None:
+    """One of contact that is about the purpose, until it ends or is lifted."""
+    row = {"kind": "CONTACT", "basis": "LAW", "placed_by": "officer", "placed_at": "2026-05-01", **restriction}
+    decision = asked(somebody(restrictions=[row]))
+    assert decision.reasons == ((Reason.LEGAL_RESTRICTION,) if binds else (Reason.OK,))
+
+
+@pytest.mark.parametrize(
+    ("purpose", "more", "waits"),
+    [
+        ("APPOINTMENT_REMINDER", {}, True),
+        ("EMERGENCY", {}, False),
+        ("APPOINTMENT_REMINDER", {"verdict": "NOT_STOP"}, False),
+        ("APPOINTMENT_REMINDER", {"kind": "OPT_IN_REQUEST"}, False),
+    ],
+)
+def test_messages_that_nobody_has_read(purpose: str, more: dict[str, Any], waits: bool) -> None:
+    """An unclear one stops everything but emergencies until it has a verdict; a wish for more stops nothing."""
+    message = {
+        "kind": "UNCLEAR", "message_id": "SM-1", "gateway": "texts", "channel": "SMS", "text": "Hm.",
+        "received_at": "2026-11-01", **more,
+    }  # fmt: skip
+    assert (asked(somebody(suspensions=[message]), purpose).outcome is Outcome.MANUAL) is waits
+
+
+def test_a_prohibition_elsewhere_is_no_conflict_with_a_need() -> None:
+    """The needed channel fails for another reason than a refusal, and the refused one is not needed."""
+    person = somebody(
+        contact_points=[
+            _point(undeliverable={"since": "2026-11-01", "reason": "UNKNOWN"}, capabilities=["SMS"]),
+            {"id": MAILBOX, "system": "EMAIL", "value": "ada@example.test"},
+        ],
+        access_needs=[{"kind": "CONTACT_BY_SMS"}],
+        consents=[directive("DENY", channel="EMAIL")],
+    )
+    assert asked(person).reasons == (
+        Reason.ACCESS_NEED_UNMET,
+        Reason.OPTED_OUT,
+        Reason.CONTACT_POINT_UNDELIVERABLE,
+    )
 
 
 # --- in which words --------------------------------------------------------------------------------------------------
@@ -338,6 +450,17 @@ def test_a_copy_keeps_quiet_at_night() -> None:
     night: dict[str, Any] = {"sender": sender, "now": micros("2026-11-18T23:00:00Z")}
     assert [asked(person, now=AT, sender=sender).copies == (), asked(person, **night).copies == ()] == [False, True]
     assert len(asked(person, "EMERGENCY", **night).copies) == 1
+    unbound = {REMINDER: replace(PURPOSES[REMINDER], quiet_hours=False)}
+    assert len(asked(person, **night, rules=ContactRules("contact:unbound", purposes=unbound)).copies) == 1
+
+
+def test_no_copy_without_a_contact_point() -> None:
+    """The portal is the patient's own: a copy goes to a contact point of whoever has it, or is not made."""
+    other = _related(contact_points=[])
+    assert asked(somebody(related_persons=[other]), sender=_only(Channel.PORTAL)).copies == ()
+    other = _related(contact_points=[_point(system="SMS")])
+    person = somebody(related_persons=[other], consents=[directive("DENY", contact_point_id=ONE)])
+    assert asked(person, sender=Sender("both", (Channel.LETTER, Channel.SMS))).copies == ()
 
 
 # --- for how long, and what is shown ---------------------------------------------------------------------------------
@@ -349,6 +472,14 @@ def test_a_copy_keeps_quiet_at_night() -> None:
         ({}, AT + LONG.lasting),
         ({"consents": [directive("DENY", since="2026-12-24", purpose="BILLING")]}, micros("2026-12-24")),
         ({"consents": [directive("PERMIT", until="2026-12-25"), directive("PERMIT", seq=2)]}, micros("2026-12-25")),
+        ({"consents": [directive("PERMIT", since="2026-12-24")]}, AT + LONG.lasting),
+        (
+            {
+                "related_persons": [_related(contact_points=[_point(system="SMS")])],
+                "consents": [directive("PERMIT", until="2026-12-26", contact_point_id=ONE)],
+            },
+            micros("2026-12-26"),
+        ),
         ({"consents": [directive("PERMIT", until="2026-12-25", channel="EMAIL")]}, AT + LONG.lasting),
         ({"contact_points": [_point(system="SMS", period={"end": "2026-11-20"})]}, micros("2026-11-21")),
         ({"contact_points": [_point(system="SMS", period={"end": "2026-11"})]}, micros("2026-12-01")),
@@ -386,11 +517,7 @@ def test_until_when_an_answer_holds(person: dict[str, Any], expires: int) -> Non
 def test_a_refusal_holds_for_a_while_and_a_deferral_until_its_time() -> None:
     """DENY and MANUAL last as long as the rules say; DEFER until it is permitted, if that is ever."""
     assert asked(somebody(), status="merged").expires_at == AT + RULES.lasting
-    never = somebody(contact_windows=[
-        {"days": ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"], "from": "00:00", "to": "24:00",
-         "time_zone": "Europe/London", "quiet": True}
-    ])  # fmt: skip
-    decision = asked(never)
+    decision = asked(somebody(contact_windows=[ALWAYS_QUIET]))
     assert (decision.outcome, decision.next_permitted_at) == (Outcome.DEFER, None)
     assert decision.expires_at == AT + RULES.lasting
 
@@ -432,20 +559,49 @@ def test_the_way_that_waits_comes_first() -> None:
     )
 
 
-def test_sentences_name_no_value() -> None:
-    """Staff read why; the number, the name and the address stand elsewhere, where they may be withheld."""
-    other = _related(contact_points=[_point(system="SMS")])
+def test_the_sentences() -> None:
+    """The outcome, why, what is not met, what is sent and by which way, and what was looked at besides."""
+    other = _related(contact_points=[_point(system="SMS", capabilities=["VOICE"])])
     person = somebody(
         related_persons=[other], accessible_formats=["BRAILLE"], consents=[directive("DENY", channel="SMS")]
     )
-    sentences = explained(asked(person, sender=EVERYTHING))
-    assert sentences[0] == "Contact is permitted now."
-    assert "The person said no to this contact." in sentences
-    assert "Send by VOICE in en." in sentences
-    text = " ".join(sentences)
-    assert not any(value in text for value in ("+44", "Ada", "Ben", "Leeds", "@", MOBILE))
-    deferred = explained(asked(somebody(), now=micros("2026-11-18T23:00:00Z")))
-    assert "Ask again at 2026-11-19T08:00:00.000000Z." in deferred
+    sender = Sender("s", (Channel.SMS, Channel.EMAIL, Channel.VOICE), ("en",), frozenset())
+    assert explained(asked(person, sender=sender)) == [
+        "Contact is permitted now.",
+        "The person said no to this contact.",
+        "The sender has none of the formats that the person needs.",
+        "A need of the person is not met.",
+        "Not met: BRAILLE.",
+        "Send by EMAIL in en.",
+        "SMS was looked at: The person said no to this contact.",
+        "VOICE would do too, and stands behind.",
+    ]
+
+
+def test_the_sentences_of_a_message_with_a_copy() -> None:
+    """How many are told as well, and in which format."""
+    other = _related(contact_points=[_point(system="SMS")])
+    person = somebody(related_persons=[other], accessible_formats=["EASY_READ"], languages=[])
+    assert explained(asked(person, sender=_only(Channel.SMS, ()))) == [
+        "Contact is permitted now.",
+        "Send by SMS, as EASY_READ.",
+        "Send a copy to 1 more.",
+    ]
+
+
+def test_the_sentences_of_what_is_not_sent() -> None:
+    """When to ask again, if there is such a time, and nothing about sending."""
+    assert explained(asked(somebody(), now=micros("2026-11-18T23:00:00Z"), channels=[Channel.SMS])) == [
+        "Contact is not permitted at this time.",
+        "These are the organisation's own quiet hours.",
+        "Ask again at 2026-11-19T08:00:00.000000Z.",
+        "SMS was looked at: These are the organisation's own quiet hours.",
+    ]
+    assert explained(asked(somebody(contact_windows=[ALWAYS_QUIET])))[2] == "No time is known at which it will be."
+    assert explained(asked(somebody(), status="merged")) == [
+        "Contact is not permitted.",
+        "This record was merged into another one about the same person.",
+    ]
 
 
 def _shuffled(value: Any, random: Random) -> Any:

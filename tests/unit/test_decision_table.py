@@ -155,10 +155,19 @@ EXAMPLES: dict[str, Example] = {
     ),
     "need-carer": Example(_needing("CONTACT_VIA_CARER"), shows={"unmet": ("CONTACT_VIA_CARER",)}),
     "need-confidential": Example(
-        _needing("CONTACT_BY_SMS", confidential_communication=PRIVATE), shows={"unmet": ("CONTACT_BY_SMS",)}
+        _needing("CONTACT_BY_SMS", confidential_communication=PRIVATE),
+        shows={
+            "unmet": ("CONTACT_BY_SMS",),
+            "disclosed": {"confidentialCommunication", "displayName", "languages", "accessNeeds"},
+        },
     ),
     "preferred": Example(
-        somebody(channel_preferences=[{"purpose": "APPOINTMENT_REMINDER", "channels": ["PORTAL", "EMAIL"]}]),
+        somebody(
+            channel_preferences=[
+                {"purpose": "BILLING", "channels": ["SMS"]},
+                {"purpose": "APPOINTMENT_REMINDER", "channels": ["PORTAL", "EMAIL"]},
+            ]
+        ),
         shows=_BY_MAIL,
     ),
     "preferred-failed": Example(somebody(consents=[_NO_TEXTS]), shows=_BY_MAIL),
