@@ -1,6 +1,7 @@
 """Contact decisions: what a sender asks before it sends, alone or by the thousand, and how staff have one explained."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -126,7 +127,7 @@ class ContactDecision(graphene.ObjectType):
     @staticmethod
     def resolve_explanation(root: Mapping[str, Any], _info: Any) -> Sequence[str]:
         """Made only where somebody asks for them."""
-        return explained(root["explanation"])
+        return explained(replace(root["explanation"], considered=(), unmet=root["unmet_needs"]))
 
 
 class ConsideredContact(graphene.ObjectType):

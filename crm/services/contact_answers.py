@@ -174,7 +174,7 @@ def told(judgement: Judgement, patient_id: str, audience: Audience, version: str
         "decision_id": judgement.id,
         "expires_at": _moment(decision.expires_at),
         "unmet_needs": decision.unmet if audience.needs else (),
-        "explanation": replace(decision, considered=(), unmet=decision.unmet if audience.needs else ()),
+        "explanation": decision,
         "simulated": simulated,
     }
 

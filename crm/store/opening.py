@@ -1,6 +1,7 @@
 """The only place that turns sealed cells into plaintext; `Unit` is its only caller besides the change of a record."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -50,17 +51,15 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
     `on` (YYYY-MM-DD) is the day of today. Raises what `unlock` raises.
     """
     wanted = frozenset(names)
-    needed = sources(wanted)
     if record.rows.keys() - record.classes:  # somebody made the record forget a class that it still has
         raise Tampered
-    opened = {key_class: unlock(keys, record, key_class) for key_class in _to_open(keys, record, wanted)}
+    sealed = _sealed(wanted)
     values: dict[str, Any] = {}
-    for field in needed:
-        if field.key_class not in opened:
-            continue
-        value = content(*opened[field.key_class], field)
-        if value is not None:
-            values[field.name] = value
+    for key_class in _to_open(keys, record, wanted):
+        key, cells = unlock(keys, record, key_class)
+        for field in sealed.get(key_class, ()):
+            if field.number in cells:  # most people leave most fields empty
+                values[field.name] = content(key, cells, field)
     return _answer(record, wanted, values, on)
 
 
@@ -80,6 +79,16 @@ def _classes_behind(name: str) -> frozenset[KeyClass]:
     return frozenset(row.key_class for row in sources([name]) if row.key_class is not None)
 
 
+@lru_cache(maxsize=1024)
+def _sealed(wanted: frozenset[str]) -> Mapping[KeyClass, tuple[Field, ...]]:
+    """The fields to open for `wanted`, by the class under which they are sealed."""
+    fields = [field for field in sources(wanted) if field.key_class is not None]
+    return {
+        key_class: tuple(field for field in fields if field.key_class is key_class)
+        for key_class in dict.fromkeys(field.key_class for field in fields if field.key_class is not None)
+    }
+
+
 def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[KeyClass]:
     """The classes whose rows must be verified for `wanted`; nothing is left to verify of one that was erased.
 
@@ -90,7 +99,7 @@ def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[
     live = record.classes - gone if gone else record.classes
     if "provenance" in wanted:
         return live
-    needed = frozenset(row.key_class for row in sources(wanted) if row.key_class is not None) & live
+    needed = live.intersection(_sealed(wanted))
     if "restricted" in wanted and live:
         needed |= live & keys.held
         if not needed:
@@ -101,13 +110,16 @@ def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[
 def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: str) -> dict[str, Any]:
     """The wanted values: sources of a derived field that were not themselves wanted go, clear columns come."""
     result = {name: value for name, value in values.items() if name in wanted}
-    for name in wanted:
+    for name in _unsealed(wanted):
         derive = BY_NAME[name].derive
-        if derive is not None:
-            result[name] = derive(values, on)
-        elif name in _CLEAR:
-            result[name] = _CLEAR[name](record)
+        result[name] = _CLEAR[name](record) if derive is None else derive(values, on)
     return result
+
+
+@lru_cache(maxsize=1024)
+def _unsealed(wanted: frozenset[str]) -> tuple[str, ...]:
+    """Those of `wanted` that are derived, or stand in the clear row."""
+    return tuple(name for name in wanted if BY_NAME[name].derive is not None or name in _CLEAR)
 
 
 def provenance(record: Record) -> list[dict[str, Any]]:
