@@ -191,6 +191,17 @@ def test_the_restriction_is_told_where_any_class_is_held(replicas: Replicas) -> 
         assert replicas.blamed(where, question("provenance { group }"), id=replicas.sam) == "provenance"
 
 
+def test_restricting_needs_all_classes(replicas: Replicas) -> None:
+    """Every row vouches for the restriction, and would have to be sealed anew: refused for everybody alike."""
+    place = "mutation P($input: RestrictRecordInput!) { restrictRecord(input: $input) { version } }"
+    lift = "mutation L($input: LiftRestrictionInput!) { liftRestriction(input: $input) { version } }"
+    for patient_id in (replicas.sam, replicas.ada, NOBODY):
+        target = {"patientId": patient_id, "expectedVersion": 1}
+        for query, more in ((place, {"kind": "RECORD", "basis": "LAW"}), (lift, {"restrictionId": NOBODY})):
+            blamed = replicas.blamed(replicas.messaging, query, Role.PRIVACY_OFFICER, input=target | more)
+            assert blamed == "restricted"
+
+
 def test_searches_need_the_index_key(replicas: Replicas) -> None:
     """The whole service finds the patient; a replica without the index key says that it cannot, not that nobody is."""
     by = {"phone": "+447700900123"}
