@@ -11,18 +11,9 @@ from crm.domain.decision.rules import ContactRules, Sender
 from crm.domain.times import micros
 
 __all__ = [
-    "AT",
-    "HOME",
-    "MAILBOX",
-    "MOBILE",
-    "NOON",
-    "RULES",
-    "TEXTS_AND_MAIL",
-    "asked",
-    "canonical",
-    "directive",
-    "somebody",
-]
+    "AT", "EVERYTHING", "HOME", "MAILBOX", "MOBILE", "NOON", "ONE", "RULES", "TEXTS_AND_MAIL", "TWO", "asked",
+    "canonical", "directive", "relative", "sender_of", "somebody", "telephone",
+]  # fmt: skip
 
 NOON = "2026-11-18T12:00:00Z"
 """A Wednesday at noon where the person lives."""
@@ -30,10 +21,13 @@ NOON = "2026-11-18T12:00:00Z"
 AT = micros(NOON)
 RULES = ContactRules("contact:test")
 TEXTS_AND_MAIL = Sender("reminders", (Channel.SMS, Channel.EMAIL), ("en",), frozenset())
+EVERYTHING = Sender("everything", tuple(Channel), ("en",))
 
 MOBILE = "00000000-0000-7000-8000-000000000001"
 MAILBOX = "00000000-0000-7000-8000-000000000002"
 HOME = "00000000-0000-7000-8000-000000000003"
+ONE = "00000000-0000-7000-8000-00000000000a"
+TWO = "00000000-0000-7000-8000-00000000000b"
 
 _SOMEBODY: dict[str, Any] = {
     "preferred_name": "Ada",
@@ -68,6 +62,21 @@ def directive(decision: str, *, since: str = "2026-05-01", seq: int = 1, until: 
         "effective_to": until,
         "received_at": since,
     }
+
+
+def telephone(last: int = 1, **more: Any) -> dict[str, Any]:
+    """A contact point with the id `ONE` unless `more` says otherwise; `last` is the end of its number."""
+    return {"id": ONE, "system": "PHONE", "value": f"+44770090032{last}", **more}
+
+
+def relative(**more: Any) -> dict[str, Any]:
+    """Ben, with the id `ONE`, who is told beside the patient."""
+    return {"id": ONE, "name": "Ben", "relationship": "CARER", "contact": "BESIDE", **more}
+
+
+def sender_of(channel: Channel, languages: tuple[str, ...] = ("en",), formats: frozenset[str] | None = None) -> Sender:
+    """A sender of one channel, called `only`."""
+    return Sender("only", (channel,), languages, formats)
 
 
 def asked(person: Mapping[str, Any], purpose: str = "APPOINTMENT_REMINDER", **more: Any) -> ContactDecision:

@@ -1,6 +1,6 @@
 """Owns who is told beside the patient, and how: the same rungs as for the patient, for each of them alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from crm.domain.codes import CommunicationPurpose
@@ -32,14 +32,17 @@ def copies(question: Question) -> list[Copying]:
 
 
 def _copied(question: Question, person: Mapping[str, Any]) -> Copying | None:
-    left = [way for way in candidates(question, person) if way.refusal is None and way.point is not None]
+    left = [way for way in candidates(question, person) if way.refusal is None]
     needs = methods.methods(person, has_carer=True)
     for way in methods.meeting(needs, left):
+        if way.point is None:  # the portal is the patient's own
+            continue
         permitted, until = _hours(question, way)
-        if permitted and way.point is not None:
+        if permitted:
             language = language_for(person, way.channel, question.sender).language
             form = format_for(person, way.channel, question.sender).format
-            ends = (*until, *_ends(question, person, way))
+            rests_on = consent.ends(question.directives, way.channel, way.id)
+            ends = (*until, *rests_on, *period_ends(person), *period_ends(way.point))
             return Copying(Copy(person["id"], way.channel, way.point, language, form, person["name"]), ends)
     return None
 
@@ -50,10 +53,3 @@ def _hours(question: Question, way: Candidate) -> tuple[bool, tuple[int, ...]]:
         return True, ()
     clock = hours(question.values, question.purpose, way.channel, question.rules, question.now)
     return clock.permitted, () if clock.until is None else (clock.until,)
-
-
-def _ends(question: Question, person: Mapping[str, Any], way: Candidate) -> Iterator[int]:
-    yield from consent.ends(question.directives, way.channel, way.id)
-    yield from period_ends(person)
-    if way.point is not None:
-        yield from period_ends(way.point)
