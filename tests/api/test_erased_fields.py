@@ -9,6 +9,7 @@ import pytest
 
 from crm.catalogue import FIELDS
 from crm.errors import Erased
+from crm.services.changes import canonical
 from tests.asking import EVERYTHING, paths_of, question, whole
 from tests.people import WHOLE
 from tests.speaking import ANN, FakeServices, speaking
@@ -17,8 +18,8 @@ STORED = [
     row.name for row in FIELDS if row.paths and row.name not in {"cultural_need_handling", "cultural_need_detail"}
 ]
 FIELD_OF = {row.name: row.paths[0] for row in FIELDS if row.paths}
-VALUES = {name: value for name, value in WHOLE.items() if name != "cultural_needs"}
-"""Plain values in every stored field; what has an id of its own gets it from the service, and is left to `ANN`."""
+VALUES = canonical({name: value for name, value in WHOLE.items() if name != "cultural_needs"})
+"""Values in every stored field, with the ids that the service gives them."""
 PERSON = {**VALUES, **ANN, "addresses": [{"id": "a1", "city": "Leeds"}], "access_needs": [{"id": "x", "kind": "OTHER"}]}
 
 
