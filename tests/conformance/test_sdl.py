@@ -16,6 +16,7 @@ QUERIES = {
     "viewer", "patient", "patientByIdentifier", "patients", "searchPatients", "me", "accessEvents", "legalHolds",
     "erasureReceipts", "breakGlassGrants", "accessSummary", "accessAnomalies", "accountingOfDisclosures",
     "auditCheckpoint", "auditInclusionProof", "auditConsistencyProof", "auditCompleteness", "myAccessLog",
+    "contactDecision", "contactDecisions", "explainContact", "waitingMessages", "overdueReviews", "unmetNeeds",
 }  # fmt: skip
 MUTATIONS = {
     "registerPatient": "Patient",
@@ -31,6 +32,15 @@ MUTATIONS = {
     "addRelatedPerson": "Patient",
     "updateRelatedPerson": "Patient",
     "endRelatedPerson": "Patient",
+    "recordConsent": "Patient",
+    "recordInboundMessage": "InboundMessage",
+    "resolveMessage": "Patient",
+    "startContactVerification": "ContactCode",
+    "confirmContactVerification": "Patient",
+    "attestContactPoint": "Patient",
+    "reportDelivery": "DeliveryReport",
+    "reviewNeed": "Patient",
+    "recordNeedOutcome": "Patient",
     "erasePatient": "ErasureReceipt",
     "placeLegalHold": "LegalHold",
     "liftLegalHold": "LegalHold",
@@ -100,10 +110,11 @@ def test_mutations_take_one_input_and_answer_what_they_change(mutation: str) -> 
     assert list(field.args) == ["input"]
     assert str(field.type) == MUTATIONS[mutation]
     submitted: Any = getattr(field.args["input"].type, "of_type")  # noqa: B009 - NonNull, which mypy does not see
-    if mutation not in {"registerPatient", "reviewBreakGlass"}:  # which name no record, or it by the grant
+    # Those name no record, or by a grant or a number.
+    if mutation not in {"registerPatient", "reviewBreakGlass", "recordInboundMessage"}:
         assert str(submitted.fields["patientId"].type) == "ID!"
         version = submitted.fields.get("expectedVersion")
-        unchanged = MUTATIONS[mutation] in {"LegalHold", "BreakGlassGrant"}
+        unchanged = MUTATIONS[mutation] in {"LegalHold", "BreakGlassGrant", "ContactCode", "DeliveryReport"}
         assert (version and str(version.type)) == (None if unchanged else "Int")
 
 
