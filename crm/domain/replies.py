@@ -129,9 +129,10 @@ def _in_use(point: Values, today: str) -> bool:
 def stopped(rules: ContactRules, message: Incoming, origin: Origin, by: str) -> list[dict[str, Any]]:
     """The prohibitions that follow from a message that says stop; `by` is who brought it, or who read it.
 
-    They bind from when it was received. Under ALL the person, where the number is their own, is left alone on these
-    channels altogether; who shares or used a number speaks for that number only. Under LEGAL_MINIMUM the day of receipt
-    decides: before `REVOKE_ALL_FROM` the programme that was answered, from then on all that the sender sends.
+    They bind from when they are stored, as all prohibitions do. Under ALL the person, where the number is their own,
+    is left alone on these channels altogether; who shares or used a number speaks for that number only. Under
+    LEGAL_MINIMUM the day of receipt decides: before `REVOKE_ALL_FROM` the programme that was answered, from then on all
+    that the sender sends.
     """
     scope: dict[str, Any] = {}
     personal = origin.whose is Whose.OWN
@@ -149,7 +150,6 @@ def stopped(rules: ContactRules, message: Incoming, origin: Origin, by: str) -> 
             "scope": {"channel": channel, **{name: value for name, value in scope.items() if value}},
             "giver": _giver(origin),
             "capture": {**_capture(rules, message, origin), "at": received, "by": by},
-            "effective_from": received,
             "received_at": received,
         }
         for channel in together(message.channel)
