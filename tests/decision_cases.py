@@ -199,7 +199,7 @@ def _speech(random: Random, values: Row) -> None:
         values["channel_preferences"] = [
             {"purpose": purpose.value, "channels": _words(random, Channel, (1, 2, 4))} for purpose in purposes
         ]
-    if random.random() < 0.22:
+    if random.random() < 0.16:
         values["contact_windows"] = [_window(random) for _ in range(random.choice((1, 1, 2, 3)))]
 
 

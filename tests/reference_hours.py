@@ -39,7 +39,9 @@ def _refusing(
     windows = values.get("contact_windows") or []
     if channel not in WINDOWLESS and not _wished(windows, moment):
         yield Reason.QUIET_HOURS_PATIENT
-    if any(not _ours(windows, rules, channel, zone, moment) for zone in zones):
+    if channel in rules.audible and any(
+        _between(rules.quiet_from, rules.quiet_to, _clock(zone, moment)[2]) for zone in zones
+    ):
         yield Reason.QUIET_HOURS_DEFAULT
 
 
@@ -97,7 +99,7 @@ def _legal(rules: ContactRules, rule: PurposeRule, channel: Channel, zone: str, 
     return True
 
 
-def _by_law(rows: list[LegalHours], day: str, weekday: int, minute: int, _: int) -> bool:
+def _by_law(rows: list[LegalHours], day: str, weekday: int, minute: int) -> bool:
     rows = [row for row in rows if row.since <= day and (row.until is None or day < row.until)]
     return not rows or any(weekday in row.days and row.start <= minute < row.end for row in rows)
 
@@ -111,7 +113,7 @@ def _wished(windows: list[Mapping[str, Any]], moment: int) -> bool:
 
 
 def _inside(window: Mapping[str, Any], moment: int) -> bool:
-    _, weekday, minute, _ = _clock(window["time_zone"], moment)
+    _, weekday, minute = _clock(window["time_zone"], moment)
     start, end = _minutes(window["from"]), _minutes(window["to"])
     today, yesterday = DAYS[weekday], DAYS[weekday - 1]
     if start < end:
@@ -119,36 +121,10 @@ def _inside(window: Mapping[str, Any], moment: int) -> bool:
     return (today in window["days"] and minute >= start) or (yesterday in window["days"] and minute < end)
 
 
-def _ours(windows: list[Mapping[str, Any]], rules: ContactRules, channel: Channel, zone: str, moment: int) -> bool:
-    if channel not in rules.audible or _asked_for_the_night(windows, rules, zone, moment):
-        return True
-    return not _between(rules.quiet_from, rules.quiet_to, _clock(zone, moment)[2])
-
-
 def _between(start: int, end: int, minute: int) -> bool:
     if start <= end:
         return start <= minute < end
     return minute >= start or minute < end
-
-
-def _asked_for_the_night(windows: list[Mapping[str, Any]], rules: ContactRules, zone: str, moment: int) -> bool:
-    """Whether the person named windows, and every minute of each is one of the organisation's quiet hours in `zone`.
-
-    A window may be told by the clock of another zone, which is as far ahead or behind as it is at that moment.
-    """
-    wanted = [window for window in windows if not window.get("quiet")]
-    quiet = (rules.quiet_from, rules.quiet_to)
-    here = _clock(zone, moment)[3]
-    return bool(wanted) and all(
-        _all_quiet(*quiet, one["from"], one["to"], here - _clock(one["time_zone"], moment)[3]) for one in wanted
-    )
-
-
-@lru_cache
-def _all_quiet(quiet_from: int, quiet_to: int, start: str, end: str, ahead: int) -> bool:
-    first, last = _minutes(start), _minutes(end)
-    minutes = range(first, last) if first < last else [*range(first, 24 * 60), *range(last)]
-    return all(_between(quiet_from, quiet_to, (minute + ahead) % (24 * 60)) for minute in minutes)
 
 
 @lru_cache
@@ -158,8 +134,7 @@ def _minutes(clock: str) -> int:
 
 
 @lru_cache(maxsize=100_000)
-def _clock(zone: str, moment: int) -> tuple[str, int, int, int]:
-    """What clocks of `zone` show: day (YYYY-MM-DD), weekday (Monday 0), minute of the day, minutes ahead of UTC."""
+def _clock(zone: str, moment: int) -> tuple[str, int, int]:
+    """What clocks of `zone` show: the day (YYYY-MM-DD), the weekday (Monday 0) and the minute of the day."""
     local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)).astimezone(ZoneInfo(zone))
-    ahead = local.utcoffset() or timedelta()
-    return local.date().isoformat(), local.weekday(), local.hour * 60 + local.minute, int(ahead.total_seconds()) // 60
+    return local.date().isoformat(), local.weekday(), local.hour * 60 + local.minute
