@@ -1,7 +1,7 @@
 """Owns whose a message is, and the directives that follow when it says stop or is taken for an opt-in. Pure.
 
-Law: 47 CFR 64.1200(a)(10). A revocation, whatever medium brought it, ends robocalls and robotexts alike (FCC 24-24, 30
-and 31), so SMS and VOICE always go together. That it ends messages about unrelated matters as well binds from
+Law: 47 CFR 64.1200(a)(10). A revocation, whatever medium brought it, ends robocalls and robotexts alike (FCC 24-24), so
+SMS and VOICE always go together. That it ends messages about unrelated matters as well binds from
 `REVOKE_ALL_FROM` on, when the waiver of that part ends.
 """
 
