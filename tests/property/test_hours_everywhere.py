@@ -86,19 +86,9 @@ def against(
     unwelcome = any(in_window(window, at) for window in windows if window.get("quiet"))
     if unwelcome or (wanted and not any(in_window(window, at) for window in wanted)):
         found.append(Reason.QUIET_HOURS_PATIENT)
-    if quiet[0] != quiet[1] and not (wanted and all(nightly(window, quiet) for window in wanted)):
-        found += [Reason.QUIET_HOURS_DEFAULT] if within(list(range(7)), *quiet, zone, at) else []
+    if quiet[0] != quiet[1] and within(list(range(7)), *quiet, zone, at):
+        found.append(Reason.QUIET_HOURS_DEFAULT)
     return [reason for reason in Reason if reason in found]
-
-
-def nightly(window: Mapping[str, Any], quiet: tuple[int, int]) -> bool:
-    """Whether each minute of a window's clock is one of the quiet hours."""
-    start, end = (int(window[name][:2]) * 60 + int(window[name][3:]) for name in ("from", "to"))
-    minutes = range(start, end if start < end else end + 24 * 60)
-    return all(
-        quiet[0] <= minute % 1440 < quiet[1] if quiet[0] < quiet[1] else not quiet[1] <= minute % 1440 < quiet[0]
-        for minute in minutes
-    )
 
 
 def check(

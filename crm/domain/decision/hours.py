@@ -14,7 +14,7 @@ from crm.domain.codes import Channel, CommunicationPurpose, Day
 from crm.domain.decision.clocks import is_zone, offset
 from crm.domain.decision.rules import ContactRules, LegalHours
 from crm.domain.decision.verdict import Reason
-from crm.domain.decision.weeks import DAY, NEVER, Week, change, holds, rest, second_of_week, spans, union
+from crm.domain.decision.weeks import DAY, Week, change, holds, rest, second_of_week, spans, union
 
 __all__ = ["ALWAYS", "Hours", "hours"]
 
@@ -203,7 +203,7 @@ def _forbidden(
     wished = tuple(window for window in windows if not window.quiet)
     unwanted = [] if not wished else [rest(union(_surely(window, ahead_of) for window in wished))]
     patient = union([*unwanted, *(_perhaps(window, ahead_of) for window in windows if window.quiet)])
-    default = union(_by_default(ahead, quiet, rest(unwanted[0]) if unwanted else NEVER) for ahead, _ in places)
+    default = union(spans(_EVERY_DAY, *quiet, ahead) for ahead, _ in places)
     return _Forbidden(legal, patient, default, union((legal, patient, default)))
 
 
@@ -215,12 +215,6 @@ def _perhaps(window: _Window, ahead_of: Mapping[str, int]) -> Week:
 def _surely(window: _Window, ahead_of: Mapping[str, int]) -> Week:
     """When the window is, whichever of its zones was meant."""
     return rest(union(rest(spans(window.days, window.start, window.end, ahead_of[zone])) for zone in window.zones))
-
-
-def _by_default(ahead: int, quiet: tuple[int, int], wanted: Week) -> Week:
-    """The organisation's quiet hours, unless the person wants to be contacted at no other time."""
-    week = spans(_EVERY_DAY, *quiet, ahead)
-    return NEVER if wanted and union((wanted, week)) == week else week
 
 
 def _against_the_law(ahead: int, laws: tuple[LegalHours, ...]) -> Week:
