@@ -25,18 +25,28 @@ class Unmet(NamedTuple):
 
 _E: Final = audit_event.c
 _P: Final = patient.c
-_PATIENTS = prepare(
-    select(_P.id, func.max(_E.ts).label("last"), func.count().label("times"))
-    .select_from(audit_event.join(patient, (_P.org == _E.org) & (_P.audit_subject == _E.pat)))
+# Gathered by themselves, and summed up before they are joined: else SQLite goes by the index of all times, or looks for
+# the events of each patient.
+_EVENTS: Final = (
+    select(_E.pat, _E.ts)
     .where(
         _E.org == bindparam("org"),
         _E.flags.op("&")(FLAGS["need_unmet"]) != 0,
         _E.ts >= bindparam("since", type_=BigInteger),
         _E.ts < bindparam("until", type_=BigInteger),
-        _P.id > bindparam("after"),
-        _P.status == "active",
     )
-    .group_by(_P.id)
+    .cte("unmet")
+    .prefix_with("MATERIALIZED")
+)
+_SUMMED: Final = (
+    select(_EVENTS.c.pat, func.max(_EVENTS.c.ts).label("last"), func.count().label("times"))
+    .group_by(_EVENTS.c.pat)
+    .subquery("summed")
+)
+_PATIENTS = prepare(
+    select(_P.id, _SUMMED.c.last, _SUMMED.c.times)
+    .select_from(_SUMMED.join(patient, _P.audit_subject == _SUMMED.c.pat))
+    .where(_P.org == bindparam("org"), _P.id > bindparam("after"), _P.status == "active")
     .order_by(_P.id)
     .limit(bindparam("limit", type_=BigInteger))
 )
