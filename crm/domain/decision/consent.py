@@ -3,27 +3,29 @@
 A DENY binds unless a PERMIT is newer and at least as specific. Being silent is not consent where a purpose is opt-in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from crm.domain.codes import CommunicationPurpose, ConsentDecision
 from crm.domain.decision.verdict import Reason
 from crm.domain.times import micros
 
-__all__ = ["Directive", "Directives", "directives", "ends", "overridden", "refusal"]
+__all__ = ["Directive", "Directives", "Kept", "directives", "ends", "overridden", "refusal"]
 
 
 class Directive(NamedTuple):
-    """One directive about the purpose and the sender in question: what else its scope names, and when it holds.
+    """What directives of one scope come to: the newest `since`, and the first `until` at which one of them ends.
 
-    `named` are the members that its scope sets. `since` and `until` are `Instant`s: ordered as text they are in time.
+    `named` are the members that the scope sets. Both times are `Instant`s: ordered as text they are in time.
     """
 
-    channel: str | None
-    point: str | None
     named: frozenset[str]
     since: str
-    until: str | None = None
+    until: str | None
+
+
+Kept = dict[tuple[str | None, str | None], dict[frozenset[str], Directive]]
+"""Directives by the channel and the contact point of their scope, then by what the scope sets: a few, however many."""
 
 
 class Directives(NamedTuple):
@@ -34,14 +36,14 @@ class Directives(NamedTuple):
     microseconds since 1970.
     """
 
-    denies: tuple[Directive, ...] = ()
-    permits: tuple[Directive, ...] = ()
-    lapsed: tuple[Directive, ...] = ()
-    passed_over: tuple[Directive, ...] = ()
-    next_deny: int | None = None
+    denies: Kept
+    permits: Kept
+    lapsed: Kept
+    passed_over: Kept
+    next_deny: int | None
 
 
-_NOTHING: Final = Directives()
+_NOTHING: Final = Directives({}, {}, {}, {}, None)
 _CONFIDENTIAL: Final = frozenset({"channel", "contact_point_id", "purpose"})
 
 
@@ -59,33 +61,32 @@ def directives(
     """
     if not rows and confidential is None:
         return _NOTHING
-    denies, permits, lapsed, passed_over, later = [], [], [], [], []
+    denies, permits, lapsed, passed_over = Kept(), Kept(), Kept(), Kept()
+    later = []
     for row in rows:
-        scope = row.get("scope") or {}
+        scope, since, until = row.get("scope") or {}, row["effective_from"], row.get("effective_to")
         denied = row["decision"] == ConsentDecision.DENY
-        if row["effective_from"] > moment:
+        if since > moment:
             if denied:
-                later.append(row["effective_from"])
+                later.append(since)
             continue
         if scope.get("purpose", purpose) != purpose or scope.get("sender", sender) != sender:
             continue
-        until = row.get("effective_to")
-        directive = Directive(
-            scope.get("channel"), scope.get("contact_point_id"), frozenset(scope), row["effective_from"], until
-        )
         if until is not None and until <= moment:
-            if not denied:
-                lapsed.append(directive)
+            if denied:
+                continue
+            kept = lapsed
         elif not denied:
-            permits.append(directive)
+            kept = permits
         elif purpose == CommunicationPurpose.EMERGENCY and "purpose" not in scope:
-            passed_over.append(directive)
+            kept = passed_over
         else:
-            denies.append(directive)
+            kept = denies
+        _keep(kept, scope.get("channel"), scope.get("contact_point_id"), Directive(frozenset(scope), since, until))
     if confidential is not None and confidential["set_at"] <= moment:
-        permits.append(Directive(confidential["channel"], confidential["id"], _CONFIDENTIAL, confidential["set_at"]))
-    next_deny = micros(min(later)) if later else None
-    return Directives(tuple(denies), tuple(permits), tuple(lapsed), tuple(passed_over), next_deny)
+        own = Directive(_CONFIDENTIAL, confidential["set_at"], None)
+        _keep(permits, confidential["channel"], confidential["id"], own)
+    return Directives(denies, permits, lapsed, passed_over, micros(min(later)) if later else None)
 
 
 def refusal(of: Directives, channel: str, point: str | None, *, opt_in: bool) -> Reason | None:
@@ -93,7 +94,7 @@ def refusal(of: Directives, channel: str, point: str | None, *, opt_in: bool) ->
     if of is _NOTHING:
         return Reason.CONSENT_UNKNOWN if opt_in else None
     permits = _about(of.permits, channel, point)
-    if _unbeaten(of.denies, permits, channel, point):
+    if _unbeaten(_about(of.denies, channel, point), permits):
         return Reason.OPTED_OUT
     if permits or not opt_in:
         return None
@@ -102,32 +103,40 @@ def refusal(of: Directives, channel: str, point: str | None, *, opt_in: bool) ->
 
 def overridden(of: Directives, channel: str, point: str | None) -> bool:
     """Whether a prohibition would have stood in the way, had this not been an emergency."""
-    return bool(of.passed_over) and _unbeaten(of.passed_over, _about(of.permits, channel, point), channel, point)
+    return _unbeaten(_about(of.passed_over, channel, point), _about(of.permits, channel, point))
 
 
-def ends(of: Directives, channel: str, point: str | None) -> Iterable[int]:
+def ends(of: Directives, channel: str, point: str | None) -> Iterator[int]:
     """The moments at which what permits this, or does not forbid it yet, changes; microseconds since 1970."""
-    for permit in of.permits:
-        if permit.until is not None and _concerns(permit, channel, point):
+    for permit in _about(of.permits, channel, point):
+        if permit.until is not None:
             yield micros(permit.until)
     if of.next_deny is not None:
         yield of.next_deny
 
 
-def _concerns(directive: Directive, channel: str, point: str | None) -> bool:
-    return (directive.channel is None or directive.channel == channel) and (
-        directive.point is None or directive.point == point
-    )
+def _keep(kept: Kept, channel: str | None, point: str | None, directive: Directive) -> None:
+    """Add `directive`: of several of one scope the newest decides, and the first that ends is where the answer may."""
+    same = kept.setdefault((channel, point), {})
+    other = same.get(directive.named)
+    if other is not None:
+        ending = [until for until in (directive.until, other.until) if until is not None]
+        directive = Directive(directive.named, max(directive.since, other.since), min(ending, default=None))
+    same[directive.named] = directive
 
 
-def _about(all_of: tuple[Directive, ...], channel: str, point: str | None) -> list[Directive]:
-    return [directive for directive in all_of if _concerns(directive, channel, point)]
+def _about(kept: Kept, channel: str, point: str | None) -> list[Directive]:
+    """The directives that apply to `channel` at `point`: whatever a scope sets is so there."""
+    if not kept:
+        return []
+    scopes: tuple[tuple[str | None, str | None], ...] = ((channel, None), (None, None))
+    if point is not None:
+        scopes += ((channel, point), (None, point))
+    return [directive for scope in scopes if scope in kept for directive in kept[scope].values()]
 
 
-def _unbeaten(denies: tuple[Directive, ...], permits: list[Directive], channel: str, point: str | None) -> bool:
-    """Whether one of `denies` concerns this and has no newer permission beside it that is at least as specific."""
+def _unbeaten(denies: Iterable[Directive], permits: Sequence[Directive]) -> bool:
+    """Whether one of `denies` has no newer permission beside it that is at least as specific."""
     return any(
-        not any(permit.since > deny.since and deny.named <= permit.named for permit in permits)
-        for deny in denies
-        if _concerns(deny, channel, point)
+        not any(permit.since > deny.since and deny.named <= permit.named for permit in permits) for deny in denies
     )
