@@ -63,7 +63,13 @@ async def _on_sqlite(url: str, statement: Statement, given: dict[str, str]) -> s
 
 async def _on_postgresql(url: str, statement: Statement, given: dict[str, str]) -> str:
     form = statement.postgresql()
-    values = {"org": "'north'", "status_1": "'active'", "versions": "ARRAY[1]", "hashes": "ARRAY['\\x00'::bytea]", **given}
+    values = {
+        "org": "'north'",
+        "status_1": "'active'",
+        "versions": "ARRAY[1]",
+        "hashes": "ARRAY['\\x00'::bytea]",
+        **given,
+    }
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
