@@ -165,6 +165,22 @@ def test_no_letters_to_old_or_physical_addresses() -> None:
         ),
         (
             [
+                directive("DENY", seq=3, since="2026-07-01"),
+                directive("PERMIT", seq=2, since="2026-06-01"),
+                directive("DENY"),
+            ],
+            Reason.OPTED_OUT,
+        ),
+        (
+            [
+                directive("PERMIT", seq=3, since="2026-07-01"),
+                directive("DENY", seq=2, since="2026-06-01"),
+                directive("PERMIT"),
+            ],
+            None,
+        ),
+        (
+            [
                 directive("DENY"),
                 directive("PERMIT", seq=2, since="2026-06-01"),
                 directive("DENY", seq=3, since="2026-07-01", purpose="APPOINTMENT_REMINDER"),

@@ -44,6 +44,7 @@ class Directives(NamedTuple):
 
 
 _NOTHING: Final = Directives({}, {}, {}, {}, None)
+_EMPTY: Final[dict[frozenset[str], Directive]] = {}
 _CONFIDENTIAL: Final = frozenset({"channel", "contact_point_id", "purpose"})
 
 
@@ -127,16 +128,19 @@ def _keep(kept: Kept, channel: str | None, point: str | None, directive: Directi
 
 def _about(kept: Kept, channel: str, point: str | None) -> list[Directive]:
     """The directives that apply to `channel` at `point`: whatever a scope sets is so there."""
-    if not kept:
-        return []
-    scopes: tuple[tuple[str | None, str | None], ...] = ((channel, None), (None, None))
-    if point is not None:
-        scopes += ((channel, point), (None, point))
-    return [directive for scope in scopes if scope in kept for directive in kept[scope].values()]
+    found: list[Directive] = []
+    if kept:
+        found += kept.get((channel, None), _EMPTY).values()
+        found += kept.get((None, None), _EMPTY).values()
+        if point is not None:
+            found += kept.get((channel, point), _EMPTY).values()
+            found += kept.get((None, point), _EMPTY).values()
+    return found
 
 
 def _unbeaten(denies: Iterable[Directive], permits: Sequence[Directive]) -> bool:
     """Whether one of `denies` has no newer permission beside it that is at least as specific."""
-    return any(
-        not any(permit.since > deny.since and deny.named <= permit.named for permit in permits) for deny in denies
-    )
+    for deny in denies:
+        if not any(permit.since > deny.since and deny.named <= permit.named for permit in permits):
+            return True
+    return False
