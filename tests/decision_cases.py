@@ -48,7 +48,7 @@ def _rules() -> tuple[ContactRules, ...]:
         until="2027-01-01",
         source="old",
     )
-    strictest = replace(stricter, end=17 * 60 + 20, since="2027-01-01", until=None, source="new")
+    strictest = replace(stricter, end=17 * 60 + 15, since="2027-01-01", until=None, source="new")
     everything = LegalHours(
         "XY", "2020-01-01", 6 * 60, 21 * 60, frozenset(LegalClass) - {LegalClass.EMERGENCY}, frozenset(Channel), "all"
     )
@@ -312,7 +312,7 @@ def _needs(random: Random) -> list[Row]:
 def _window(random: Random) -> Row:
     start, end = random.choice((
         ("09:00", "17:00"), ("21:00", "08:00"), ("00:00", "24:00"), ("18:30", "20:45"), ("22:00", "00:00"),
-        ("13:10", "13:50"), ("22:00", "06:00"), ("21:00", "24:00"), ("08:00", "21:00"),
+        ("10:07", "23:59"), ("22:00", "06:00"), ("21:00", "24:00"), ("08:00", "21:00"),
     ))  # fmt: skip
     days = [day for day in WEEK if random.random() < 0.8] or ["MON"]
     return window(start, end, days, random.choice(ZONES), quiet=random.random() < 0.3)

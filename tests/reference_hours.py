@@ -15,6 +15,7 @@ from crm.domain.decision.verdict import Reason
 
 __all__ = ["next_permitted", "permitted_until", "refusals"]
 
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE = 60 * 1_000_000
 QUARTER = 15 * MINUTE
 SEARCHED = 366 * 24 * 60 * MINUTE
@@ -136,5 +137,5 @@ def _minutes(clock: str) -> int:
 @lru_cache(maxsize=100_000)
 def _clock(zone: str, moment: int) -> tuple[str, int, int]:
     """What clocks of `zone` show: the day (YYYY-MM-DD), the weekday (Monday 0) and the minute of the day."""
-    local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)).astimezone(ZoneInfo(zone))
+    local = (BEGINNING + timedelta(microseconds=moment)).astimezone(ZoneInfo(zone))
     return local.date().isoformat(), local.weekday(), local.hour * 60 + local.minute

@@ -18,7 +18,7 @@ from crm.domain.decision import ContactDecision, Outcome, Reason, decide
 from tests.decision_cases import DAY, HOUR, Case, case, cases, directive, window
 from tests.reference_decision import plainly
 
-COUNT = 5_000
+COUNT = 6_000
 CHUNK = 500
 SIFTED = settings(suppress_health_check=[HealthCheck.filter_too_much])  # most people may not be contacted
 QUESTIONS = st.integers(0, 2**32 - 1).map(lambda seed: case(Random(seed)))
