@@ -206,6 +206,23 @@ async def test_a_flag_that_nothing_explains(served: Client) -> None:
     assert (await changed(served, LIFT, patient, 3, restrictionId=unexplained["id"]))["restricted"] is False
 
 
+async def test_the_statement_of_a_restriction_is_erased(served: Client) -> None:
+    """The record stays restricted, and can be opened again only by a restriction that says who lifted it."""
+    patient = await sam(served)
+    await changed(served, RESTRICT, patient, 1, kind="RECORD", basis="SAFEGUARDING")
+    erase = "mutation E($input: ErasePatientInput!) { erasePatient(input: $input) { patientId } }"
+    what = {"patientId": patient, "expectedVersion": 2, "classes": ["PREFERENCE"], "reason": "PATIENT_REQUEST"}
+    await served.data(erase, Role.PRIVACY_OFFICER, variables={"input": what})
+    found = await served.data(question("version restricted"), Role.PRIVACY_OFFICER, variables={"id": patient})
+    assert found["patient"]["restricted"] is True
+    version = found["patient"]["version"]
+    after = await changed(served, RESTRICT, patient, version, kind="CONTACT", basis="OBJECTION")
+    unexplained, _ = after["restrictions"]
+    assert (after["restricted"], unexplained["placedBy"]) == (True, "unrecorded")
+    opened = await changed(served, LIFT, patient, version + 1, restrictionId=unexplained["id"])
+    assert opened["restricted"] is False
+
+
 # --- related persons -------------------------------------------------------------------------------------------------
 
 ADD, UPDATE, END = "addRelatedPerson", "updateRelatedPerson", "endRelatedPerson"
