@@ -9,11 +9,15 @@ from uuid import uuid4
 import pytest
 
 from auth.roles import Role
+from commands.interchange import export_fhir, import_fhir
 from crm.interchange import consent_out, fhir_out, importer
 from crm.services.exports import Exports
 from crm.services.imports import Imports
+from crm.settings import load
 from tests.client import Client
+from tests.conftest import Databases
 from tests.house import REQUEST, House, actor
+from tests.processes import founded
 from tests.unit.test_fhir_consents import foreign, rule
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -141,3 +145,20 @@ async def test_a_permission_from_the_future(it: House, org: str, take: Take) -> 
     """It would beat what is forbidden until then, and is refused alone."""
     summary = await take(ANN, foreign(provision={"period": {"start": "2099-01-01"}}), rule())
     assert (counts(summary), summary["by_reason"]) == ((1, 1, 0, 1), {"not_storable": 1})
+
+
+async def test_the_commands_move_consents(databases: Databases, tmp_path: Path) -> None:
+    """`export fhir` writes consents behind their patients, and `import fhir` takes the file as nothing new."""
+    url, folder = databases.create("sqlite"), tmp_path / "place"
+    folder.mkdir()
+    place: dict[str, Any] = founded(folder, url)
+    settings = load(**place)
+    given, out = folder / "in.ndjson", folder / "out.ndjson"
+    given.write_text("\n".join(map(json.dumps, [rule(), ANN, foreign()])))
+    first = await import_fhir(settings, [given], org="north", source="pas", rejects=None, quiet=True)
+    assert await export_fhir(settings, out, org="north") == 1
+    kinds = [json.loads(line)["resourceType"] for line in out.read_text().splitlines()]
+    again = await import_fhir(settings, [out], org="north", source="other", rejects=None, quiet=True)
+    databases.drop(url)
+    assert (counts(first.as_json()), kinds) == ((1, 2, 0, 0), ["Patient", "Consent", "Consent"])
+    assert counts(again.as_json()) == (0, 0, 3, 0)
