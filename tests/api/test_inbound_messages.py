@@ -1,11 +1,12 @@
 """Messages that patients send, over HTTP and on both engines: STOP on a shared number (S3), the queue, and verdicts."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import pytest_asyncio
 from sqlalchemy import bindparam, func, select
@@ -18,7 +19,10 @@ from crm.domain.times import micros
 from crm.store.statements import prepare
 from crm.store.tables import audit_event, inbound_message, patient, sealed_row, suppression, waiting_message
 from tests.client import Client, client
-from tests.house import ORG, OTHER_ORG
+from tests.conftest import Databases
+from tests.house import OTHER_ORG
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NUMBER = "+12025550142"
 NINE = "2026-11-23T09:00:00Z"
@@ -45,12 +49,31 @@ def sent(text: str, message_id: str | None = None, **more: Any) -> dict[str, Any
 
 
 class Clinic:
-    """A client at a fixed time, with a mother and a child who share a number."""
+    """A client in an organisation of its own, at a fixed time, with a mother and a child who share a number."""
 
     def __init__(self, it: Client) -> None:
         self.it = it
+        self.org = f"clinic-{uuid4().hex}"
         self.mother = self.child = ""
         self.at(NINE)
+
+    async def data(self, query: str, role: Role = Role.FRONT_DESK, **more: Any) -> dict[str, Any]:
+        """As `Client.data`, in this organisation."""
+        return await self.it.data(query, role, **{"org": self.org, **more})
+
+    async def ask(self, query: str, role: Role | None, **more: Any) -> httpx.Response:
+        """As `Client.ask`, in this organisation."""
+        return await self.it.ask(query, role, **{"org": self.org, **more})
+
+    async def codes(self, query: str, role: Role | None = Role.FRONT_DESK, **more: Any) -> list[str]:
+        """As `Client.codes`, in this organisation."""
+        return await self.it.codes(query, role, **{"org": self.org, **more})
+
+    async def watched(
+        self, query: str, role: Role | None = Role.FRONT_DESK, **more: Any
+    ) -> tuple[httpx.Response, list[dict[str, Any]]]:
+        """As `Client.watched`, in this organisation."""
+        return await self.it.watched(query, role, log=self.org, **{"org": self.org, **more})
 
     def at(self, time: str) -> None:
         """What the service takes for now."""
@@ -60,34 +83,34 @@ class Clinic:
         """The id of a new patient, by default with the shared number."""
         point = {"system": "PHONE", "value": NUMBER, "use": "MOBILE"}
         whole = {"preferred_name": name, "contact_points": [point], "time_zone": "America/New_York", **values}
-        return str((await self.it.house.register(whole))["id"])
+        return str((await self.it.house.register(whole, org=self.org))["id"])
 
     async def send(self, text: str, message_id: str | None = None, **more: Any) -> dict[str, Any]:
         """The answer to a message."""
-        found = await self.it.data(RECORD, Role.MESSAGING, variables=sent(text, message_id, **more))
+        found = await self.data(RECORD, Role.MESSAGING, variables=sent(text, message_id, **more))
         answer: dict[str, Any] = found["recordInboundMessage"]
         return answer
 
     async def consents(self, patient_id: str) -> list[dict[str, Any]]:
         """The directives of a patient."""
         query = f'{{ patient(id: "{patient_id}") {{ {DIRECTIVES} }} }}'
-        found: list[dict[str, Any]] = (await self.it.data(query, Role.PRIVACY_OFFICER))["patient"]["consents"] or []
+        found: list[dict[str, Any]] = (await self.data(query, Role.PRIVACY_OFFICER))["patient"]["consents"] or []
         return found
 
     async def version(self, patient_id: str) -> int:
         """The version of a record."""
-        found = await self.it.data(f'{{ patient(id: "{patient_id}") {{ version }} }}', Role.PRIVACY_OFFICER)
+        found = await self.data(f'{{ patient(id: "{patient_id}") {{ version }} }}', Role.PRIVACY_OFFICER)
         return int(found["patient"]["version"])
 
     async def outcome(self, patient_id: str, *channels: str) -> tuple[str, list[str]]:
         """What a sender is told of a patient."""
         asked = {"id": patient_id, "channels": list(channels) or ["SMS"]}
-        found = (await self.it.data(DECIDE, Role.MESSAGING, variables=asked))["contactDecision"]
+        found = (await self.data(DECIDE, Role.MESSAGING, variables=asked))["contactDecision"]
         return found["outcome"], found["reasons"]
 
-    async def rows(self, org: str = ORG) -> dict[str, int]:
-        """How many rows each table has that a message may touch."""
-        counted = {}
+    async def rows(self, org: str | None = None) -> dict[str, int]:
+        """How many rows each table has that a message may touch, here or in another organisation."""
+        org, counted = org or self.org, {}
         for table in (inbound_message, waiting_message, suppression, audit_event, sealed_row, patient):
             count = prepare(select(func.count()).select_from(table).where(table.c.org == bindparam("org")))
             counted[table.name] = int((await self.it.house.database.fetch(org, count))[0][0])
@@ -97,16 +120,38 @@ class Clinic:
 
     async def queue(self) -> list[dict[str, Any]]:
         """The messages that wait."""
-        edges = (await self.it.data(QUEUE, Role.FRONT_DESK))["waitingMessages"]["edges"]
+        edges = (await self.data(QUEUE, Role.FRONT_DESK))["waitingMessages"]["edges"]
         return [edge["node"] for edge in edges]
 
     async def resolve(self, node: dict[str, Any], verdict: str, **more: Any) -> dict[str, Any]:
         """The profile after a verdict on a waiting message."""
         who = node["patient"]
         wanted = {"patientId": who["id"], "expectedVersion": who["version"], "suspensionId": node["id"]}
-        found = await self.it.data(RESOLVE, variables={"input": {**wanted, "verdict": verdict, **more}})
+        found = await self.data(RESOLVE, variables={"input": {**wanted, "verdict": verdict, **more}})
         profile: dict[str, Any] = found["resolveMessage"]
         return profile
+
+
+Clients = Callable[[ContactRules], Awaitable[Client]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def clients(
+    shared_engine: str, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Clients]:
+    """Gives the client of a service with certain rules, on each engine in turn."""
+    made: dict[str, Client] = {}
+    async with AsyncExitStack() as opened:
+
+        async def of(rules: ContactRules) -> Client:
+            if rules.version not in made:
+                url = databases.create(shared_engine)
+                opened.callback(databases.drop, url)
+                serving = client(url, tmp_path_factory.mktemp("messages"), contact=rules)
+                made[rules.version] = await opened.enter_async_context(serving)
+            return made[rules.version]
+
+        yield of
 
 
 @pytest.fixture
@@ -115,13 +160,12 @@ def rules() -> ContactRules:
     return named(ContactRules("", senders={"clinic": CLINIC}, zones=("America/New_York",)))
 
 
-@pytest_asyncio.fixture
-async def clinic(database_url: str, tmp_path: Path, rules: ContactRules) -> AsyncIterator[Clinic]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def clinic(clients: Clients, rules: ContactRules) -> Clinic:
     """The clinic with the two of them."""
-    async with client(database_url, tmp_path, contact=rules) as it:
-        made = Clinic(it)
-        made.mother, made.child = await made.person("Ada"), await made.person("Ben")
-        yield made
+    made = Clinic(await clients(rules))
+    made.mother, made.child = await made.person("Ada"), await made.person("Ben")
+    return made
 
 
 def scopes(consents: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -134,14 +178,14 @@ async def test_stop_on_a_shared_number(clinic: Clinic) -> None:
     request_id = uuid4().hex
     assert (await clinic.outcome(clinic.mother))[0] != "DENY"
     answer = (
-        await clinic.it.data(RECORD, Role.MESSAGING, variables=sent("Stop", "M1"), headers={"x-request-id": request_id})
+        await clinic.data(RECORD, Role.MESSAGING, variables=sent("Stop", "M1"), headers={"x-request-id": request_id})
     )["recordInboundMessage"]
     assert answer == {
         "kind": "STOP",
         "honourBy": "2026-12-07T09:00:00.000000Z",
         "confirmation": {"kind": "STOPPED", "until": "2026-11-23T09:05:00.000000Z", "language": None},
     }
-    events = await clinic.it.house.leaves(request=request_id)
+    events = await clinic.it.house.leaves(org=clinic.org, request=request_id)
     assert [(leaf["act"], leaf["out"], leaf["why"], leaf["chg"]) for leaf in events] == [
         ("update", "ok", "STOP", ["consents"])
     ] * 2
@@ -179,7 +223,7 @@ async def test_the_same_id_with_another_content(clinic: Clinic, changed: dict[st
     await clinic.send("Stop", "M1")
     before = await clinic.rows()
     asked = {**sent("Stop", "M1")["input"], **changed}
-    answer, leaves = await clinic.it.watched(RECORD, Role.MESSAGING, variables={"input": asked})
+    answer, leaves = await clinic.watched(RECORD, Role.MESSAGING, variables={"input": asked})
     [error] = answer.json()["errors"]
     assert (error["extensions"]["code"], error["extensions"]["field"]) == ("VALIDATION_FAILED", "input.messageId")
     assert [(leaf["out"], leaf["why"]) for leaf in leaves] == [("denied", "VALIDATION_FAILED")]
@@ -217,7 +261,7 @@ async def test_unclear(clinic: Clinic) -> None:
     assert not (await clinic.resolve(dismissed, "NOT_STOP"))["consents"]
     assert (await clinic.outcome(dismissed["patient"]["id"]))[0] != "MANUAL"
     assert await clinic.queue() == []
-    again = await clinic.it.codes(
+    again = await clinic.codes(
         RESOLVE, variables={"input": {"patientId": stop["patient"]["id"], "suspensionId": stop["id"], "verdict": "STOP",
                                       "expectedVersion": await clinic.version(stop["patient"]["id"])}}
     )  # fmt: skip
@@ -265,7 +309,7 @@ async def test_history_keeps_what_was_permitted(clinic: Clinic) -> None:
     permit = """mutation P($input: RecordConsentInput!) { recordConsent(input: $input) { consents { id } } }"""
     wanted = {"patientId": clinic.mother, "expectedVersion": 1, "decision": "PERMIT", "scope": {"channel": "SMS"}}
     clinic.at("2026-11-22T09:00:00Z")
-    await clinic.it.data(permit, variables={"input": wanted})
+    await clinic.data(permit, variables={"input": wanted})
     [earlier] = await clinic.consents(clinic.mother)
     clinic.at(NINE)
     await clinic.send("Stop")
@@ -353,8 +397,7 @@ async def test_unknown_number(clinic: Clinic) -> None:
     late = await clinic.person("Dan", contact_points=[{"system": "PHONE", "value": "+12025550199", "use": "MOBILE"}])
     clinic.at("2026-11-23T17:00:00Z")
     assert await clinic.outcome(late) == ("DENY", ["OPTED_OUT"])
-    elsewhere = await clinic.rows(OTHER_ORG)
-    assert elsewhere["suppression"] == 0
+    assert (await clinic.rows(OTHER_ORG))["suppression"] == 0
     await clinic.send("START", **{"from": "+12025550199"})
     [node] = await clinic.queue()
     await clinic.resolve(node, "OPTED_IN")
@@ -379,7 +422,7 @@ async def test_other_peoples_numbers(clinic: Clinic) -> None:
     old = {"system": "PHONE", "value": "+12025550153", "use": "OLD"}
     person = await clinic.it.house.store(
         {"preferred_name": "Gil", "contact_points": [old], "related_persons": [stand_in],
-         "confidential_communication": private}
+         "confidential_communication": private}, org=clinic.org
     )  # fmt: skip
     for place, number in enumerate(("+12025550151", "+12025550152", "+12025550153")):
         await clinic.send("Stop", **{"from": number})
@@ -415,7 +458,7 @@ async def test_mail(clinic: Clinic) -> None:
 async def test_malformed(clinic: Clinic, changed: dict[str, str], field: str) -> None:
     """What is malformed is refused with its path, and nothing of it is told or kept."""
     before = await clinic.rows()
-    answer = await clinic.it.ask(RECORD, Role.MESSAGING, variables={"input": {**sent("Stop")["input"], **changed}})
+    answer = await clinic.ask(RECORD, Role.MESSAGING, variables={"input": {**sent("Stop")["input"], **changed}})
     [error] = answer.json()["errors"]
     assert (error["extensions"]["code"], error["extensions"]["field"]) == ("VALIDATION_FAILED", field)
     assert "yesterday" not in answer.text
@@ -437,10 +480,10 @@ async def test_pages_of_the_queue(clinic: Clinic) -> None:
     """The queue comes in pages, the longest waiting first, with one event for each patient and one for the look."""
     for number in range(3):
         await clinic.send(f"stop it all {number} please")
-    first, leaves = await clinic.it.watched(QUEUE, variables={"first": 4})
+    first, leaves = await clinic.watched(QUEUE, variables={"first": 4})
     page = first.json()["data"]["waitingMessages"]
     assert (len(page["edges"]), page["pageInfo"]["hasNextPage"]) == (4, True)
-    rest = (await clinic.it.data(QUEUE, variables={"after": page["edges"][-1]["cursor"]}))["waitingMessages"]["edges"]
+    rest = (await clinic.data(QUEUE, variables={"after": page["edges"][-1]["cursor"]}))["waitingMessages"]["edges"]
     ids = [edge["node"]["id"] for edge in [*page["edges"], *rest]]
     assert ids == sorted(set(ids))
     assert len(ids) == 6
@@ -448,7 +491,7 @@ async def test_pages_of_the_queue(clinic: Clinic) -> None:
     assert [leaf["fld"] for leaf in leaves if "pat" in leaf] == [["displayName", "suspensions"]] * 2
 
 
-async def test_words_are_sealed(clinic: Clinic, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_words_are_sealed(clinic: Clinic, caplog: pytest.LogCaptureFixture) -> None:
     """What somebody wrote, and their number, stand in no table, event, answer or log line in clear."""
     await clinic.send("stop, says the Marmalade canary")
     await clinic.send("STOP", **{"from": "+12025550199"})
@@ -456,7 +499,7 @@ async def test_words_are_sealed(clinic: Clinic, tmp_path: Path, caplog: pytest.L
     assert "Marmalade" in node["patient"]["suspensions"][0]["text"]
     for table in (inbound_message, waiting_message, suppression, audit_event):
         everything = prepare(select(table).where(table.c.org == bindparam("org")))
-        for row in await clinic.it.house.database.fetch(ORG, everything):
+        for row in await clinic.it.house.database.fetch(clinic.org, everything):
             text = repr([bytes(value) if isinstance(value, memoryview) else value for value in row])
             assert [word for word in ("Marmalade", "2025550") if word in text] == []
     assert [word for word in ("Marmalade", "2025550") if word in caplog.text] == []
@@ -476,8 +519,8 @@ async def test_verdict_of_another(clinic: Clinic) -> None:
         (Role.FRONT_DESK, {"expectedVersion": 1}, "VERSION_CONFLICT"),
         (Role.FRONT_DESK, {"suspensionId": other["id"]}, "VALIDATION_FAILED"),
     ):
-        assert await clinic.it.codes(RESOLVE, role, variables={"input": {**wanted, **changed}}) == [code]
-    elsewhere = await clinic.it.codes(RESOLVE, Role.FRONT_DESK, variables={"input": wanted}, org=OTHER_ORG)
+        assert await clinic.codes(RESOLVE, role, variables={"input": {**wanted, **changed}}) == [code]
+    elsewhere = await clinic.codes(RESOLVE, Role.FRONT_DESK, variables={"input": wanted}, org=OTHER_ORG)
     assert elsewhere == ["NOT_FOUND"]
     assert len(await clinic.queue()) == 2
     assert await clinic.consents(node["patient"]["id"]) == []
@@ -487,10 +530,10 @@ async def test_who_may_bring_messages(clinic: Clinic) -> None:
     """Messaging and integrations bring messages, the front desk and patients do not; a refusal is recorded."""
     before = await clinic.rows()
     for role, code in ((None, "UNAUTHENTICATED"), (Role.FRONT_DESK, "FORBIDDEN"), (Role.OPERATOR, "FORBIDDEN")):
-        answer, leaves = await clinic.it.watched(RECORD, role, variables=sent("Stop", "M1"))
+        answer, leaves = await clinic.watched(RECORD, role, variables=sent("Stop", "M1"))
         assert [error["extensions"]["code"] for error in answer.json()["errors"]] == [code]
         assert role is None or [leaf["out"] for leaf in leaves] == ["denied"]
     after = await clinic.rows()
     assert {**after, "audit_event": 0} == {**before, "audit_event": 0}
-    assert (await clinic.it.ask(RECORD, Role.INTEGRATION, variables=sent("Stop", "M1"))).status_code == 200
+    assert (await clinic.ask(RECORD, Role.INTEGRATION, variables=sent("Stop", "M1"))).status_code == 200
     assert len(await clinic.consents(clinic.mother)) == 2
