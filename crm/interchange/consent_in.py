@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
-from crm.domain.times import ends_at
+from crm.domain.shape import parse
+from crm.domain.times import PartialDateTime, ends_at
+from crm.errors import Invalid
 from crm.interchange import consent_codes as codes
 from crm.interchange import own_extensions, structure
 from crm.interchange.left_behind import LeftBehind
@@ -31,6 +33,7 @@ _TAKEN = frozenset(
 )  # fmt: skip
 _NARROWING: Final = ("actor", "action", "securityLabel", "class", "data", "dataPeriod")
 """Elements of a provision that say whom or what it is about in a way that a directive cannot."""
+_NEVER: Final = "9999"
 _KEYS: Final = frozenset({"giver", "confirmed_at", "received_at", "note", "capture", "scope"})
 
 Node = Mapping[str, Any]
@@ -74,7 +77,7 @@ class _Reading:
         if start is None and decision == "PERMIT":  # nobody knows what it would beat
             raise Refused(Reason.MISSING_ELEMENT, "dateTime")
         directive |= {"effective_from": start} if start else {}
-        directive |= {"effective_to": ends_at(period["end"])} if "end" in period else {}
+        directive |= _ending(period)
         directive["id"] = self._id(directive)
         if not self._ours:
             directive["capture"]["system"] = self._source
@@ -185,6 +188,17 @@ class _Reading:
             return str(known)
         said = json.dumps([self._source, known, self._resource["patient"], directive], sort_keys=True)
         return str(uuid5(NAMESPACE_URL, "urn:heed:fhir:consent:" + hashlib.sha256(said.encode()).hexdigest()))
+
+
+def _ending(period: Node) -> dict[str, str]:
+    """Just before when it ends. The year 9999 is how databases write that it does not."""
+    end = period.get("end", _NEVER)
+    if end.startswith(_NEVER):
+        return {}
+    try:
+        return {"effective_to": ends_at(parse(PartialDateTime, end, "provision.period.end"))}
+    except Invalid:
+        raise Refused(Reason.BAD_DATE, "provision.period.end") from None
 
 
 def _nodes(provision: Node) -> Iterator[Node]:

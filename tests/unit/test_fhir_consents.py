@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from fhir.resources.R4B.consent import Consent
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crm.domain.consent_history import appended
 from crm.domain.times import micros
@@ -188,12 +190,46 @@ def test_our_extension_is_believed_of_ourselves_only() -> None:
         (foreign(category=None), ("missing_element", "category")),
         (foreign(modifierExtension=[{"url": "urn:x", "valueBoolean": True}]),
          ("modifier_not_understood", "modifierExtension[0]")),
+        (foreign(provision={"period": {"end": "2400"}}), ("bad_date", "provision.period.end")),
         (foreign(colour="red"), ("unknown_element", "")),
     ],
 )  # fmt: skip
 def test_refusals(resource: dict[str, Any], expected: tuple[str, str]) -> None:
     """What a directive cannot say whole is not taken in part."""
     assert refused(resource) == expected
+
+
+def test_what_never_ends() -> None:
+    """The last year of a calendar is no end."""
+    statement = taken(foreign(provision={"period": {"end": "9999-12-31"}}))
+    assert "effective_to" not in statement.directive
+
+
+_ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["Patient/1", "active", "2026"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["coding", "code", "system", "reference", "identifier", "period", "end", "url", "provision"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from([*foreign(), "provision", "performer", "meta", "extension", "identifier"]), _ODD)
+def test_nothing_that_comes_in_makes_it_fall(element: str, odd: Any) -> None:
+    """Whatever stands in an element of a Consent, it is taken or refused, and what is taken can be said."""
+    resource = foreign(provision={"type": "permit", "period": {"start": "2026-01-01"}}) | {element: odd}
+    if element == "resourceType":
+        return
+    statement = statement_of(resource, org="north", source="pas")
+    if isinstance(statement, Statement):
+        assert set(statement.directive) >= {"id", "decision", "scope", "giver", "capture"}
 
 
 def test_a_denial_needs_no_date() -> None:
