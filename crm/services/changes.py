@@ -70,7 +70,7 @@ class Changes:
         context = request.context(actor, *{grant.rule, rule})
 
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
-            return _with_kept_reasons(unit, record, values, forget=may_forget)
+            return _with_kept_outcomes(unit, record, _with_kept_reasons(unit, record, values, forget=may_forget))
 
         admitted = Admitted(actor, context, patient_id, frozenset(values), grant)
         return await self._editor.edit(admitted, expected_version, change)
@@ -222,6 +222,18 @@ def _with_kept_reasons(
         return changes
     kept = [reasons[need["id"]] for need in changes["cultural_need_handling"] or [] if need["id"] in reasons]
     return {**changes, "cultural_need_detail": kept or None}
+
+
+_OUTCOMES = ("last_met_at", "last_unmet_at")
+
+
+def _with_kept_outcomes(unit: WritingUnit, record: Record, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An access need that stays keeps when it was met or not: that is said by `needs`, and no list replaces it."""
+    if not changes.get("access_needs"):
+        return changes
+    stored = unit.current(record, ["access_needs"]).get("access_needs") or []
+    kept = {need["id"]: {name: need[name] for name in _OUTCOMES if name in need} for need in stored}
+    return {**changes, "access_needs": [{**need, **kept.get(need["id"], {})} for need in changes["access_needs"]]}
 
 
 def _require_replaceable(submitted: Mapping[str, Any]) -> None:

@@ -99,6 +99,20 @@ async def test_an_outcome(served: Client) -> None:
     assert met["lastUnmetAt"] == missed["lastUnmetAt"] < met["lastMetAt"]
 
 
+async def test_a_new_list_of_needs_keeps_what_became_of_them(served: Client) -> None:
+    """Who rewords a need does not wipe out that it was not met; a need that goes takes its outcomes along."""
+    patient, [need, gone] = await person(served, "north-clinic", None, None)
+    for version, each in ((1, need), (2, gone)):
+        given = {"patientId": patient, "expectedVersion": version, "needId": each, "met": False}
+        before = (await changed(served, OUTCOME, given))["accessNeeds"]
+    query = f"mutation U($i: UpdatePreferencesInput!) {{ updatePreferences(input: $i) {{ {NEEDS} }} }}"
+    needs = [{"id": need, "kind": "HEARING_LOOP", "text": "Desk two."}, {"kind": "QUIET_SPACE"}]
+    after = await changed(served, query, {"patientId": patient, "expectedVersion": 3, "accessNeeds": needs})
+    reworded, new = after["accessNeeds"]
+    assert (reworded["id"], reworded["lastUnmetAt"]) == (need, before[0]["lastUnmetAt"])
+    assert (new["id"] != gone, new["lastUnmetAt"]) == (True, None)
+
+
 @pytest.mark.parametrize(
     ("query", "more", "rule"),
     [
