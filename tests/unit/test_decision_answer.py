@@ -173,6 +173,15 @@ def test_a_copy_keeps_quiet_at_night() -> None:
     assert len(asked(person, **night, rules=ContactRules("contact:unbound", purposes=unbound)).copies) == 1
 
 
+def test_an_answer_ends_with_the_hours_of_its_copy() -> None:
+    """A letter may be sent at any hour, but the copy that goes with it until the telephone must be quiet."""
+    other = relative(contact_points=[telephone(system="SMS")])
+    person = somebody(related_persons=[other], contact_points=[])
+    sender = Sender("both", (Channel.LETTER, Channel.SMS))
+    decision = asked(person, sender=sender, rules=replace(LONG, quiet_from=21 * 60, quiet_to=8 * 60))
+    assert (decision.channel, decision.expires_at) == (Channel.LETTER, micros("2026-11-18T21:00:00Z"))
+
+
 def test_no_copy_without_a_contact_point() -> None:
     """The portal is the patient's own: a copy goes to a contact point of whoever has it, or is not made."""
     other = relative(contact_points=[])

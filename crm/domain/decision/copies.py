@@ -1,11 +1,11 @@
 """Owns who is told beside the patient, and how: the same rungs as for the patient, for each of them alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import consent, methods
-from crm.domain.decision.candidates import Candidate, candidates
+from crm.domain.decision.candidates import candidates
 from crm.domain.decision.hours import ALWAYS, Hours, hours
 from crm.domain.decision.question import Question
 from crm.domain.decision.recipient import beside, period_ends
@@ -41,10 +41,10 @@ def _copied(question: Question, person: Mapping[str, Any], clocks: dict[Channel,
         if clock.permitted:
             language = language_for(person, way.channel, question.sender).language
             form = format_for(person, way.channel, question.sender).format
-            return Copying(
-                Copy(person["id"], way.channel, way.point, language, form, person["name"]),
-                tuple(_ends(question, person, way, clock)),
-            )
+            copy = Copy(person["id"], way.channel, way.point, language, form, person["name"])
+            ends = [] if clock.until is None else [clock.until]
+            ends += consent.ends(question.directives, way.channel, way.id)
+            return Copying(copy, (*ends, *period_ends(person), *period_ends(way.point)))
     return None
 
 
@@ -53,12 +53,3 @@ def _hours(question: Question, channel: Channel) -> Hours:
     if question.purpose == CommunicationPurpose.EMERGENCY or not question.rule.quiet_hours:
         return ALWAYS
     return hours(question.values, question.purpose, channel, question.rules, question.now)
-
-
-def _ends(question: Question, person: Mapping[str, Any], way: Candidate, clock: Hours) -> Iterator[int]:
-    yield from consent.ends(question.directives, way.channel, way.id)
-    yield from period_ends(person)
-    if way.point is not None:
-        yield from period_ends(way.point)
-    if clock.until is not None:
-        yield clock.until
