@@ -71,9 +71,9 @@ class _Reading:
         if len(channels) > 1:
             raise Refused(Reason.NOT_EXPRESSIBLE, "provision.code")
         directive["scope"] = scope | ({"channel": channels.pop()} if channels else {})
-        said_at = self._resource.get("dateTime")
+        said_at = _moment(self._resource, "dateTime", "dateTime")
         directive["capture"] = {**directive.get("capture", {}), **({"at": said_at} if said_at else {})}
-        start = period.get("start") or said_at
+        start = _moment(period, "start", "provision.period.start") or said_at
         if start is None and decision == "PERMIT":  # nobody knows what it would beat
             raise Refused(Reason.MISSING_ELEMENT, "dateTime")
         directive |= {"effective_from": start} if start else {}
@@ -190,10 +190,18 @@ class _Reading:
         return str(uuid5(NAMESPACE_URL, "urn:heed:fhir:consent:" + hashlib.sha256(said.encode()).hexdigest()))
 
 
+def _moment(node: Node, element: str, path: str) -> str | None:
+    """A date or time as it is written; the check of the structure takes a number for one, too."""
+    found = node.get(element)
+    if found is None or isinstance(found, str):
+        return found
+    raise Refused(Reason.BAD_TYPE, path)
+
+
 def _ending(period: Node) -> dict[str, str]:
     """Just before when it ends. The year 9999 is how databases write that it does not."""
-    end = period.get("end", _NEVER)
-    if end.startswith(_NEVER):
+    end = _moment(period, "end", "provision.period.end")
+    if end is None or end.startswith(_NEVER):
         return {}
     try:
         return {"effective_to": ends_at(parse(PartialDateTime, end, "provision.period.end"))}

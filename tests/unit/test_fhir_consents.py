@@ -190,6 +190,8 @@ def test_our_extension_is_believed_of_ourselves_only() -> None:
         (foreign(category=None), ("missing_element", "category")),
         (foreign(modifierExtension=[{"url": "urn:x", "valueBoolean": True}]),
          ("modifier_not_understood", "modifierExtension[0]")),
+        (foreign(dateTime=1772323200), ("bad_type", "dateTime")),
+        (foreign(provision={"period": {"end": 1}}), ("bad_type", "provision.period.end")),
         (foreign(provision={"period": {"end": "2400"}}), ("bad_date", "provision.period.end")),
         (foreign(colour="red"), ("unknown_element", "")),
     ],
