@@ -236,6 +236,20 @@ async def test_unmet_needs(served: Client) -> None:
     assert start < edge["lastAt"].replace("Z", "+00:00") < moment()
 
 
+async def test_a_decision_that_cannot_meet_a_need_counts(served: Client) -> None:
+    """Scenario S14: messaging finds no letter box for whom letters are a need; staff find the patient on the list."""
+    org, start = "decided", moment()
+    points = [{"system": "EMAIL", "value": "zoe@example.test"}]
+    needs = [{"kind": "CONTACT_BY_LETTER"}]
+    patient = await served.house.store({"access_needs": needs, "contact_points": points}, org=org)
+    query = """query D($id: ID!) { contactDecision(patientId: $id, purpose: APPOINTMENT_REMINDER) {
+      outcome reasons unmetNeeds } }"""
+    found = await served.data(query, Role.MESSAGING, variables={"id": patient}, org=org)
+    assert found["contactDecision"]["outcome"] == "MANUAL"
+    assert found["contactDecision"]["unmetNeeds"] == ["CONTACT_BY_LETTER"]
+    assert await unmet(served, org, start) == [(patient, 1)]
+
+
 # --- for others ------------------------------------------------------------------------------------------------------
 
 
