@@ -1,9 +1,9 @@
 """The tables of `make bench`: Heed with sealing, policy and recording on, beside the same work done bare.
 
-    python -m bench [crypto] [reads] [fhir] [audit] [keys] [leakage] [--patients N] [--rounds N] [--seconds S]
-                    [--only sqlite|postgresql] [--deep] [--rotated N] [--reindexed N] [--counted N]
+    python -m bench [crypto] [reads] [fhir] [audit] [decisions] [keys] [leakage] [--patients N] [--rounds N]
+                    [--seconds S] [--only sqlite|postgresql] [--deep] [--rotated N] [--reindexed N] [--counted N]
 
-Without a part the first four. `keys` rotates the keys of 100,000 patients under load, `leakage` counts 200,000 people:
+Without a part the first five. `keys` rotates the keys of 100,000 patients under load, `leakage` counts 200,000 people:
 both take many minutes.
 Everything happens in temporary folders and databases, with durable commits. `--deep` adds where the time goes.
 """
@@ -21,14 +21,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench import anatomy, audit, bare, crypto, imports, leakage, reads, rotation
+from bench import anatomy, audit, bare, crypto, decisions, imports, leakage, reads, rotation
 from commands.house import house
 from crm.crypto.keyring import KeyRing
 from crm.settings import Environment, LogLevel, Settings, load
 from crm.store import migrations
 from tests.postgres import running
 
-PARTS = ("crypto", "reads", "fhir", "audit", "keys", "leakage")
+PARTS = ("crypto", "reads", "fhir", "audit", "decisions", "keys", "leakage")
 CONCURRENCIES = (1, 16)
 _LOSSY = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -125,6 +125,15 @@ async def _audit(engine: str, folder: Path, given: argparse.Namespace) -> None:
             print(*await anatomy.group_commit(it, inside, asked, given.rounds, given.seconds / 2), sep="\n")
 
 
+async def _decisions(engine: str, folder: Path, given: argparse.Namespace) -> None:
+    with databases(engine, folder) as (url, bare_url):
+        async with house(settings(url, folder / "data")) as it:
+            ids = await decisions.fill(it)
+            print(f"\n{engine}:", *await decisions.compare(it, bare_url, ids, given.rounds, given.seconds), sep="\n")
+            print("where the time of one goes (open: keys, seals and cells; record: events, and what the log takes):")
+            print(*await decisions.steps(it, ids, given.rounds), sep="\n", flush=True)
+
+
 async def _fhir(folder: Path) -> None:
     if not imports.SYNTHEA.exists():
         print("\nimport fhir: no sample file beside the project, not measured")
@@ -139,7 +148,7 @@ async def _fhir(folder: Path) -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="the first four without any")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="the first five without any")
     parser.add_argument("--patients", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one slice over HTTP; half of it in process")
@@ -149,7 +158,7 @@ def main() -> None:
     parser.add_argument("--reindexed", type=int, default=10_000, help="patients whose index values are replaced")
     parser.add_argument("--counted", type=int, default=200_000, help="people whose index values a thief counts")
     given = parser.parse_args()
-    parts = given.parts or PARTS[:4]
+    parts = given.parts or PARTS[:5]
     print(
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} processors.\n"
         f"Ratios are Heed : bare, the median of {given.rounds} interleaved rounds and their range.\n"
@@ -160,7 +169,7 @@ def main() -> None:
         crypto.show()
     engines = (given.only,) if given.only else ("sqlite", "postgresql")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        for part, measure in (("reads", _engine), ("audit", _audit), ("keys", _keys)):
+        for part, measure in (("reads", _engine), ("audit", _audit), ("decisions", _decisions), ("keys", _keys)):
             for engine in engines if part in parts else ():
                 with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
                     runner.run(measure(engine, Path(folder), given))
