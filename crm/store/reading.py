@@ -65,6 +65,7 @@ class Unit:
     ) -> None:
         self.context = context
         self.now = now
+        self._today = rfc3339(now)[:10]
         self._fetch = fetch
         self._keys = keys
         self._renew = renew
@@ -75,7 +76,7 @@ class Unit:
     @property
     def today(self) -> str:
         """The day in UTC, YYYY-MM-DD, on which periods are judged."""
-        return rfc3339(self.now)[:10]
+        return self._today
 
     async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
         """Sealed records by id, with the classes that `names` and the flags need; unknown ids are absent."""
@@ -145,8 +146,9 @@ class Unit:
         Values are by catalogue name; absent is what nobody filled in and what was erased. `broken` is the id of the
         break-glass grant under which the record is opened. A record may be judged again: the event tells of the last.
         """
-        names |= self._watcher.beside(record, names)
-        values = opening.reveal(self._keys, record, names, self.today)
+        if beside := self._watcher.beside(record, names):
+            names |= beside
+        values = opening.reveal(self._keys, record, names, self._today)
         note = self._notebook.of(record, values, names)
         judged = decide(values)
         note.returned, note.masked = set(judged.disclosed), set(judged.masked)
