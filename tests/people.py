@@ -99,7 +99,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "registerPatient": {"preferredName": "Ada"},
     "updatePreferences": {"preferredName": "Ada"},
     "updateIdentity": {"preferredName": "Ada"},
-    "addContactPoint": {"contactPoint": {"system": "PHONE", "value": "+447700900999"}},
+    "addContactPoint": {"contactPoint": {"system": "PHONE", "value": "+447700900999", "use": "MOBILE"}},
     "updateContactPoint": {"contactPoint": {"rank": 7}},
     "retireContactPoint": {},
     "recordConsent": {"decision": "DENY", "scope": {"channel": "VOICE"}},

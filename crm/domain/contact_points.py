@@ -23,7 +23,7 @@ from crm.domain.shape import Shape, broken_at, distinct, entry_of
 from crm.domain.texts import Id, ShortText, new_id
 from crm.domain.times import PartialDateTime, Period
 
-__all__ = ["ContactPoint", "ContactPoints", "Undeliverable", "Verification", "dialled", "e164", "mailbox"]
+__all__ = ["ContactPoint", "ContactPoints", "Undeliverable", "Verification", "dialled", "e164", "mailbox", "personal"]
 
 _PHONES = frozenset({ContactPointSystem.PHONE, ContactPointSystem.SMS, ContactPointSystem.FAX})
 _RULES: Final[Mapping[ContactPointSystem, str]] = {
@@ -77,6 +77,20 @@ def mailbox(text: str) -> str | None:
         return validate_email(text.strip(), check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError:
         return None
+
+
+def personal(point: Mapping[str, Any]) -> bool:
+    """Whether a stored contact point is a mobile or a mailbox: what people may change of themselves.
+
+    As in the English Personal Demographics Service; everything else, such as the number of the house, the practice
+    changes.
+    """
+    match point["system"]:
+        case ContactPointSystem.EMAIL | ContactPointSystem.SMS:
+            return True
+        case ContactPointSystem.PHONE:
+            return point.get("use") == ContactPointUse.MOBILE or Capability.SMS in point["capabilities"]
+    return False
 
 
 class Verification(Shape):

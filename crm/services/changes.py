@@ -5,11 +5,13 @@ from typing import Any
 
 from auth import policy
 from auth.actor import Actor
-from auth.errors import AuthError
+from auth.errors import AuthError, ForbiddenField
 from auth.policy import Action
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME
 from crm.domain import values
+from crm.domain.codes import ContactPointUse
+from crm.domain.contact_points import personal
 from crm.domain.times import ended
 from crm.errors import Invalid
 from crm.services.editing import Admitted, Editor, system_of
@@ -153,7 +155,10 @@ class Changes:
                 point if point in stored else self._entered(point, lenient=True) for point in edit(stored, unit.today)
             ]
             kind = BY_NAME["contact_points"].kind
-            return {"contact_points": values.parse(kind, points, "input.contactPoints", lenient=True)}
+            after = values.parse(kind, points, "input.contactPoints", lenient=True)
+            if policy.scope(actor) is not None:
+                _require_personal(stored, after)
+            return {"contact_points": after}
 
         return await self._editor.edit(admitted, expected_version, change)
 
@@ -265,6 +270,16 @@ def _may_forget_reasons(actor: Actor) -> bool:
     except AuthError:
         return False
     return True
+
+
+def _require_personal(before: Points, after: Points) -> None:
+    """Raises `ForbiddenField` where somebody changes more of themselves than mobiles and mailboxes."""
+    known = {point["id"]: point for point in before}
+    for point in after:
+        old = known.get(point["id"], point)
+        ends = point.get("use") == ContactPointUse.OLD
+        if point not in before and not (personal(old) and (personal(point) or ends)):
+            raise ForbiddenField(["contactPoints"])
 
 
 def _one(points: Points, contact_point_id: str) -> dict[str, Any]:

@@ -272,7 +272,7 @@ async def test_a_patient_changes_the_own_numbers(served: Client) -> None:
     """Scenario S9: the own mobile may be added, and is unverified; another patient's may not."""
     patient_id, _ = await verified(served)
     other_id, _ = await verified(served)
-    query, point = mutation("addContactPoint"), {"system": "PHONE", "value": "+447700900888"}
+    query, point = mutation("addContactPoint"), {"system": "PHONE", "value": "+447700900888", "use": "MOBILE"}
     variables = {"input": {"patientId": patient_id, "expectedVersion": 1, "contactPoint": point}}
     found = await served.data(query, Role.PATIENT, variables=variables, patient=patient_id)
     assert found["addContactPoint"]["contactPoints"][1]["verified"] is False

@@ -106,6 +106,8 @@ CONFIRM = (
 )
 ADD = """mutation A($input: AddContactPointInput!) {
   addContactPoint(input: $input) { version contactPoints { id value verification { status } } } }"""
+RENUMBER = "mutation U($input: UpdateContactPointInput!) { updateContactPoint(input: $input) { version } }"
+RETIRE = "mutation R($input: RetireContactPointInput!) { retireContactPoint(input: $input) { version } }"
 NAMES = "mutation N($input: UpdateIdentityInput!) { updateIdentity(input: $input) { version } }"
 
 
@@ -131,11 +133,22 @@ async def test_s9_a_new_mobile_is_used_when_it_is_verified(town: Town) -> None:
     proof = {"contactPointId": points[1]["id"], "code": town.box.code()}
     assert "errors" not in await town.change(CONFIRM, Role.PATIENT, pat, 3, **proof)
     assert (await town.decided(pat, RESULT))["contactPoint"]["value"] == "+447700900802"
+    assert "errors" not in await town.change(RETIRE, Role.PATIENT, pat, 4, contactPointId=points[0]["id"])
 
 
 async def test_s9_what_is_not_theirs_to_change(town: Town) -> None:
-    """A legal name is the practice's affair, and somebody else's record is none of theirs."""
-    [pat, other] = await town.store([{"preferred_name": "Pat"}, {"preferred_name": "Ola"}])
+    """The number of the house and the legal name are the practice's affair; another's record is none of theirs."""
+    landline = {"id": "house", "system": "PHONE", "value": "+442079460000", "use": "HOME"}
+    [pat, other] = await town.store(
+        [{"preferred_name": "Pat", "contact_points": [landline]}, {"preferred_name": "Ola"}]
+    )
+    for query, more in (
+        (ADD, {"contactPoint": {"system": "PHONE", "value": "+442079460001", "use": "HOME"}}),
+        (RENUMBER, {"contactPointId": "house", "contactPoint": {"rank": 3}}),
+        (RENUMBER, {"contactPointId": "house", "contactPoint": {"system": "EMAIL", "value": "pat@example.test"}}),
+        (RETIRE, {"contactPointId": "house"}),
+    ):
+        assert code_of(await town.change(query, Role.PATIENT, pat, 1, **more)) == "FORBIDDEN_FIELD"
     names = [{"use": "OFFICIAL", "family": "Other", "given": ["Pat"]}]
     assert code_of(await town.change(NAMES, Role.PATIENT, pat, 1, names=names)) == "FORBIDDEN_FIELD"
     query = question("displayName")
