@@ -27,7 +27,7 @@ ORG, NO, VERSION = "org-1", 1, 7
 SIZES = (13, 40, 10, 24, 36, 52, 5, 61, 30, 120, 90, 20)
 """Octets of the values of a profile with twelve cells."""
 
-ONE_CLASS = [field.name for field in CLASSES[KeyClass.PREFERENCE]]
+ONE_CLASS = [field.name for field in CLASSES[KeyClass.PREFERENCE]][: len(SIZES)]
 FOUR_CLASSES = [
     "preferred_name", "names", "birth_date", "identifiers", "contact_points", "addresses",
     "languages", "interpreter_needed", "channel_preferences", "time_zone", "pronouns", "religion",
