@@ -290,7 +290,7 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     audit_rollup: ("SELECT", "INSERT", "UPDATE"),
     inbound_message: ("SELECT", "INSERT"),
     waiting_message: _WRITE,
-    suppression: ("SELECT", "INSERT"),
+    suppression: ("SELECT", "INSERT", "DELETE"),
     contact_verification: _WRITE,
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""

@@ -9,7 +9,7 @@ from crm.catalogue import BY_NAME, KeyClass
 from crm.crypto.aead import Alg
 from crm.crypto.keyring import KeyRing
 from crm.crypto.keyset import KeySet
-from crm.crypto.stored_key import StoredKey, new_index_key, new_wrap_key
+from crm.crypto.stored_key import StoredKey, new_index_key, new_signing_key, new_wrap_key
 from crm.errors import KeyUnavailable, Tampered, Unsafe
 from tests.keys import ENV, key_set, partial_ring
 
@@ -172,3 +172,28 @@ def test_new_data_key_needs_a_canonical_id(tmp_path: Path) -> None:
     """An id that is no canonical UUID gets no data key."""
     with pytest.raises(ValueError, match="UUID"):
         key_set(tmp_path).new_data_key(ORG, "patient-1", KeyClass.CONTACT, 1)
+
+
+def test_lasting_digests_outlive_every_rotation(ring: KeyRing, rows: list[StoredKey], tmp_path: Path) -> None:
+    """They are the same with any index key, apart for each organisation and use, and every process makes them."""
+    before = KeySet.load(ring, ENV, rows)
+    turned = [replace(row, state="retiring") if row.kind == "index" else row for row in rows]
+    after = KeySet.load(ring, ENV, [*turned, new_index_key(ring, ENV, 2, "active")])
+    assert before.digest(ORG, "test", b"value") != after.digest(ORG, "test", b"value")
+    lasting = before.lasting_digest(ORG, "test", b"value")
+    assert after.lasting_digest(ORG, "test", b"value") == lasting
+    others = [("org-2", "test", b"value"), (ORG, "tes", b"value"), (ORG, "test", b"other")]
+    assert lasting not in {before.lasting_digest(*other) for other in others}
+    only_log = KeySet.load(partial_ring(tmp_path / "keyring.json", "log"), ENV, rows)
+    assert only_log.lasting_digest(ORG, "test", b"value") == lasting
+    without = KeySet.load(partial_ring(tmp_path / "keyring.json", "contact"), ENV, rows)
+    with pytest.raises(KeyUnavailable):
+        without.lasting_digest(ORG, "test", b"value")
+
+
+def test_lasting_digests_outlive_a_second_signing_key(ring: KeyRing, rows: list[StoredKey]) -> None:
+    """They go on with the first signing key when another signs."""
+    before = KeySet.load(ring, ENV, rows).lasting_digest(ORG, "test", b"value")
+    retired = [replace(row, state="retiring") if row.kind == "sign" else row for row in rows]
+    after = KeySet.load(ring, ENV, [*retired, new_signing_key(ring, ENV, 2, "active")])
+    assert after.lasting_digest(ORG, "test", b"value") == before
