@@ -3,7 +3,7 @@
 Most of what is drawn is ordinary, and every ingredient that may matter comes up often enough to meet every other.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
@@ -33,6 +33,14 @@ METHODS = ("CONTACT_BY_EMAIL", "CONTACT_BY_LETTER", "CONTACT_BY_SMS", "CONTACT_B
            "CONTACT_VIA_CARER", "STEP_FREE_ACCESS", "AUDIBLE_ALERT")  # fmt: skip
 NUMBERS = tuple(f"+4477009001{number}" for number in range(10, 30))
 MAILBOXES = ("a@example.org", "b@example.org", "c@example.org")
+GIVERS = (
+    {"role": "PATIENT"},
+    {"role": "PARENT"},
+    {"role": "PATIENT", "related_person_id": "r0"},
+    {"role": "OTHER", "related_person_id": "r1"},
+)
+LENIENT = {"PHONE": "ask at the desk", "SMS": "+44 7700 see notes", "FAX": "0113 496 0000", "EMAIL": "none"}
+"""What an import may have kept where a number or a mailbox should be."""
 USES = ("COC", "TREAT", "HMARKT", "PATRQT", "HPAYMT")
 
 
@@ -226,6 +234,8 @@ def _point(random: Random, number: int, owner: str = "p") -> Row:
         row["value"] = random.choice(NUMBERS)
     else:
         row["value"] = {"EMAIL": random.choice(MAILBOXES), "URL": "https://chat.example.org/1"}.get(system, "4711")
+    if random.random() < 0.05:
+        row["value"] = LENIENT.get(system, row["value"])
     row["capabilities"] = {"SMS": ["SMS"], "FAX": ["FAX"]}.get(system, [])
     if system == "PHONE":
         row["capabilities"] = random.choice(
@@ -327,14 +337,16 @@ def window(start: str, end: str, days: Sequence[str], zone: str, *, quiet: bool)
 # --- what was said, and what binds -----------------------------------------------------------------------------------
 
 
-def directive(name: str, decision: str, since: int, scope: Row, until: int | None = None) -> Row:
-    """A consent directive as it is stored, in force from `since` to `until`."""
+def directive(
+    name: str, decision: str, since: int, scope: Row, until: int | None = None, giver: Mapping[str, str] = GIVERS[0]
+) -> Row:
+    """A consent directive as it is stored, in force from `since` to `until`; the patient's own."""
     row = {
         "id": name,
         "seq": 1,
         "decision": decision,
         "scope": scope,
-        "giver": {"role": "PATIENT"},
+        "giver": dict(giver),
         "capture": dict(CAPTURED),
         "effective_from": instant(since),
         "received_at": instant(since),
@@ -355,7 +367,9 @@ def _said(random: Random, number: int, now: int, ids: Sequence[str]) -> Row:
     since = now + random.choice((-400 * DAY, -30 * DAY, -30 * DAY, -5 * DAY, -HOUR, 0, 5 * MINUTE, 90 * MINUTE, DAY))
     until = random.choice((None, None, None, now - DAY, now, now + 3 * MINUTE, now + 100 * MINUTE, now + 400 * DAY))
     until = None if until is not None and until <= since else until
-    return directive(f"d{number}", random.choice(("PERMIT", "DENY")), since, scope, until) | {"seq": number + 1}
+    giver = random.choice(GIVERS) if random.random() < 0.5 else GIVERS[0]
+    decision = random.choice(("PERMIT", "DENY"))
+    return directive(f"d{number}", decision, since, scope, until, giver) | {"seq": number + 1}
 
 
 def _restriction(random: Random, number: int, now: int) -> Row:

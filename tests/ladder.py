@@ -11,8 +11,8 @@ from crm.domain.decision.rules import ContactRules, Sender
 from crm.domain.times import micros
 
 __all__ = [
-    "AT", "EVERYTHING", "HOME", "MAILBOX", "MOBILE", "NOON", "ONE", "RULES", "TEXTS_AND_MAIL", "TWO", "asked",
-    "canonical", "directive", "relative", "sender_of", "somebody", "telephone",
+    "AT", "EVERYTHING", "HOME", "MAILBOX", "MOBILE", "NOON", "ONE", "PARENT", "PATIENT", "RULES", "TEXTS_AND_MAIL",
+    "TWO", "asked", "canonical", "directive", "relative", "sender_of", "somebody", "telephone",
 ]  # fmt: skip
 
 NOON = "2026-11-18T12:00:00Z"
@@ -26,6 +26,8 @@ EVERYTHING = Sender("everything", tuple(Channel), ("en",))
 MOBILE = "00000000-0000-7000-8000-000000000001"
 MAILBOX = "00000000-0000-7000-8000-000000000002"
 HOME = "00000000-0000-7000-8000-000000000003"
+PARENT = {"role": "PARENT"}
+PATIENT = {"role": "PATIENT"}
 ONE = "00000000-0000-7000-8000-00000000000a"
 TWO = "00000000-0000-7000-8000-00000000000b"
 
@@ -41,9 +43,13 @@ _SOMEBODY: dict[str, Any] = {
 }
 
 
-def canonical(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` by catalogue name as they are stored; None takes one away."""
-    return {name: values.parse(BY_NAME[name].kind, value, name) for name, value in fields.items() if value is not None}
+def canonical(fields: Mapping[str, Any], *, lenient: bool = False) -> dict[str, Any]:
+    """`fields` by catalogue name as they are stored, `lenient` as by an import; None takes one away."""
+    return {
+        name: values.parse(BY_NAME[name].kind, value, name, lenient=lenient)
+        for name, value in fields.items()
+        if value is not None
+    }
 
 
 def somebody(**fields: Any) -> dict[str, Any]:
@@ -51,12 +57,21 @@ def somebody(**fields: Any) -> dict[str, Any]:
     return canonical({**_SOMEBODY, **fields})
 
 
-def directive(decision: str, *, since: str = "2026-05-01", seq: int = 1, until: str | None = None, **scope: str) -> Any:
-    """A consent directive from the day `since` until before the day `until`."""
+def directive(
+    decision: str,
+    *,
+    since: str = "2026-05-01",
+    seq: int = 1,
+    until: str | None = None,
+    giver: Mapping[str, str] = PATIENT,
+    **scope: str,
+) -> Any:
+    """A consent directive from the day `since` until before the day `until`, which the patient gave."""
     return {
         "seq": seq,
         "decision": decision,
         "scope": scope,
+        "giver": giver,
         "capture": {"at": since},
         "effective_from": since,
         "effective_to": until,

@@ -78,15 +78,16 @@ def plainly(
         return no(Reason.DECEASED)
     if values.get("active") is False:
         return no(Reason.RECORD_INACTIVE)
-    # 2: confidential communication.
+    # 2 and 3: confidential communication, and restricted records, which must stay unknown before anything else is said.
     confidential = values.get("confidential_communication")
-    if confidential and question.rule.legal_class is LegalClass.TELEMARKETING:
-        return no(Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
-    if confidential and not covers(confidential, purpose):
-        confidential = None
-    # 3: restricted records.
-    if restricted and not reach and not confidential:
+    selling = question.rule.legal_class is LegalClass.TELEMARKETING
+    covered = confidential and not selling and covers(confidential, purpose)
+    if restricted and not reach and not covered:
         return no(Reason.RESTRICTED_RECORD)
+    if confidential and selling:
+        return no(Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
+    if not covered:
+        confidential = None
     # 4: restrictions of all contact.
     if any(not row["channels"] for row in restrictions(question)):
         return no(Reason.LEGAL_RESTRICTION)
@@ -164,7 +165,7 @@ def _yes(
     """13 to 15: what is said, to whom, and for how long it is true."""
     language, its_source, language_fallback = _language(question, party, best.channel)
     format_, missing = _format(question, party, best.channel)
-    copies = [] if party.confidential else _copies(question)
+    copies = [] if party.confidential else _copies(question, best)
     for reason, holds in (
         (Reason.CONFIDENTIAL_OVERRIDE_APPLIED, party.confidential),
         (Reason.STAND_IN_CONTACTED, party.person),
@@ -245,8 +246,8 @@ def _as_party(person: Row) -> Party:
     )
 
 
-def _copies(question: Question) -> list[tuple[Row, Candidate]]:
-    """Who is told as well, and where."""
+def _copies(question: Question, best: Candidate) -> list[tuple[Row, Candidate]]:
+    """Who is told as well, and where, unless that is where the message goes anyway."""
     found = []
     for person in _related(question, "BESIDE"):
         party = _as_party(person)
@@ -261,9 +262,13 @@ def _copies(question: Question) -> list[tuple[Row, Candidate]]:
                 question.timed and refusals(question.values, question.rules, question.rule, one.channel, question.now)
             )
         ]
-        if fit:
+        if fit and _end(fit[0]) != _end(best):
             found.append((person, fit[0]))
     return found
+
+
+def _end(one: Candidate) -> tuple[Channel, str | None]:
+    return one.channel, (one.row or {}).get("value")
 
 
 def _copy(question: Question, person: Row, one: Candidate) -> Copy:

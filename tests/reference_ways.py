@@ -138,6 +138,8 @@ def _useless(question: Question, party: Party, one: Candidate) -> Reason | None:
         return None
     if one.row is None:
         return Reason.NO_USABLE_CONTACT_POINT
+    if not party.confidential and not _reaches_somebody(one.row):
+        return Reason.NO_USABLE_CONTACT_POINT
     if not lasts_on(one.row, question.today) or one.row.get("use") == "OLD":
         return Reason.CONTACT_POINT_EXPIRED
     if one.channel is Channel.SMS and one.row.get("text_permitted") == "NO":
@@ -149,6 +151,14 @@ def _useless(question: Question, party: Party, one: Candidate) -> Reason | None:
     if one.row.get("value") in question.suppressed:
         return Reason.OPTED_OUT
     return None
+
+
+def _reaches_somebody(row: Row) -> bool:
+    """Whether a number is a number, and a mailbox a mailbox."""
+    value = row.get("value", "")
+    if row.get("system") in {"PHONE", "SMS", "FAX"}:
+        return value[:1] == "+" and value[1:] != "" and set(value[1:]) <= set("0123456789")
+    return row.get("system") != "EMAIL" or "@" in value
 
 
 def channel_order(question: Question) -> list[Channel]:
@@ -229,9 +239,15 @@ def _matches(question: Question, directive: Row, one: Candidate) -> bool:
     return all(about[member] == word for member, word in directive["scope"].items())
 
 
+def _by_patient(directive: Row) -> bool:
+    giver = directive.get("giver") or {"role": "PATIENT"}
+    return giver["role"] == "PATIENT" and not giver.get("related_person_id")
+
+
 def _beaten(deny: Row, permits: list[Row]) -> bool:
     return any(
-        micros(permit["effective_from"]) > micros(deny["effective_from"])
+        (_by_patient(permit) or not _by_patient(deny))
+        and micros(permit["effective_from"]) > micros(deny["effective_from"])
         and all(permit["scope"].get(member) == word for member, word in deny["scope"].items())
         for permit in permits
     )
@@ -239,7 +255,10 @@ def _beaten(deny: Row, permits: list[Row]) -> bool:
 
 def _unbeaten(question: Question, party: Party, one: Candidate) -> list[Row]:
     permits = directives(question, party, one, "PERMIT")
-    return [deny for deny in directives(question, party, one, "DENY") if not _beaten(deny, permits)]
+    denies = directives(question, party, one, "DENY")
+    if party.confidential:
+        denies = [deny for deny in denies if _by_patient(deny)]
+    return [deny for deny in denies if not _beaten(deny, permits)]
 
 
 def _refused(question: Question, party: Party, one: Candidate) -> Reason | None:

@@ -15,7 +15,7 @@ from crm.catalogue import BY_NAME
 from crm.domain import values
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import ContactDecision, Outcome, Reason, decide
-from tests.decision_cases import DAY, HOUR, Case, case, cases, directive, window
+from tests.decision_cases import DAY, GIVERS, HOUR, Case, case, cases, directive, window
 from tests.reference_decision import plainly
 
 COUNT = 6_000
@@ -24,6 +24,7 @@ SIFTED = settings(suppress_health_check=[HealthCheck.filter_too_much])  # most p
 QUESTIONS = st.integers(0, 2**32 - 1).map(lambda seed: case(Random(seed)))
 CHANCES = st.integers(0, 2**32 - 1).map(Random)
 CHANNELS = st.sampled_from(list(Channel))
+OTHERS = st.sampled_from(GIVERS[1:])
 PREFERENCES = st.lists(CHANNELS, min_size=1, max_size=5, unique=True)
 SCOPES = st.fixed_dictionaries(
     {},
@@ -34,6 +35,8 @@ SCOPES = st.fixed_dictionaries(
         "sender": st.sampled_from(["default", "clinic", "everything"]),
     },
 )
+CONFIDENTIAL = {"id": "mine", "channel": "EMAIL", "value": "mine@example.org", "purposes": [],
+                "set_at": "2026-01-01T00:00:00.000000Z"}  # fmt: skip
 WEEK = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 ROWS = ("contact_points", "addresses", "related_persons", "languages", "access_needs", "channel_preferences",
         "contact_windows", "consents", "suspensions", "restrictions")  # fmt: skip
@@ -80,10 +83,10 @@ def test_the_table_leaves_nothing_out() -> None:
 
 
 def test_the_people_of_the_table_are_stored_as_people_are() -> None:
-    """What the cases are made of is canonical: to store it changes nothing."""
+    """What the cases are made of is canonical: to store it, as an import does, changes nothing."""
     for asked, _ in _table()[:400]:
         for name, value in asked.values.items():
-            assert values.parse(BY_NAME[name].kind, value, name) == value
+            assert values.parse(BY_NAME[name].kind, value, name, lenient=True) == value
 
 
 # --- the properties --------------------------------------------------------------------------------------------------
@@ -186,19 +189,52 @@ def test_a_prohibition_more_never_permits(asked: Case, scope: dict[str, Any], da
     assert more.asked_of(decide).outcome in {Outcome.DENY, Outcome.MANUAL}
 
 
+@given(QUESTIONS, SCOPES, st.lists(st.sampled_from(GIVERS), min_size=3, max_size=3))
+def test_several_words_are_weighed_as_the_description_says(
+    asked: Case, scope: dict[str, Any], givers: list[dict[str, str]]
+) -> None:
+    """A refusal and two permissions of one scope, by whoever gave them, come to what the plain reference says."""
+    said = [
+        directive(f"said-{days}", decision, asked.now - days * DAY, scope, giver=giver)
+        for decision, days, giver in zip(("PERMIT", "DENY", "PERMIT"), (50, 5, 2), givers, strict=True)
+    ]
+    asked = asked.with_more("consents", said)
+    assert asked.asked_of(decide) == asked.asked_of(plainly)
+
+
+@given(QUESTIONS, SCOPES, OTHERS)
+def test_nobody_else_permits_what_somebody_forbade(asked: Case, scope: dict[str, Any], giver: dict[str, str]) -> None:
+    """After somebody's own DENY a permission that others give, however new and exact, opens nothing."""
+    assume(asked.purpose is not CommunicationPurpose.EMERGENCY)
+    refused = directive("mine", "DENY", asked.now - DAY, {})
+    permitted = [
+        directive("theirs", "PERMIT", asked.now - HOUR, more, giver=giver)
+        for more in (scope, {"purpose": asked.purpose.value, "sender": asked.sender.id})
+    ]
+    asked = asked.with_values(consents=[refused, *permitted])
+    assert asked.asked_of(decide).outcome in {Outcome.DENY, Outcome.MANUAL}
+
+
+@given(QUESTIONS, SCOPES, OTHERS, st.integers(0, 400))
+def test_nobody_else_closes_a_confidential_communication(
+    asked: Case, scope: dict[str, Any], giver: dict[str, str], days: int
+) -> None:
+    """Where one is in force, a DENY that somebody else gives changes no member of the answer."""
+    asked = asked.with_values(confidential_communication=CONFIDENTIAL)
+    theirs = directive("theirs", "DENY", asked.now - days * DAY, scope, giver=giver)
+    assert asked.with_more("consents", [theirs]).asked_of(decide) == asked.asked_of(decide)
+
+
 @given(QUESTIONS, CHANCES, PREFERENCES)
 def test_a_confidential_communication_is_never_out_ranked(asked: Case, chance: Random, wanted: list[Channel]) -> None:
     """Whatever is added about other ways and other people, contact is there, or nowhere."""
     other = case(chance)
     asked = asked.with_values(
-        confidential_communication={
-            "id": "mine", "channel": "EMAIL", "value": "mine@example.org", "purposes": [],
-            "set_at": "2026-01-01T00:00:00.000000Z",
-        },
+        confidential_communication=CONFIDENTIAL,
         related_persons=other.values["related_persons"],
         access_needs=other.values.get("access_needs", []),
         contact_points=other.values["contact_points"],
-    ).with_more("consents", [directive("more", "PERMIT", asked.now - DAY, {})])  # fmt: skip
+    ).with_more("consents", [directive("more", "PERMIT", asked.now - DAY, {})])
     decision = _preferring(asked, wanted).asked_of(decide)
     assert decision.outcome is not Outcome.MANUAL or decision.reasons == (Reason.REVIEW_PENDING,)
     if decision.outcome is Outcome.ALLOW:
@@ -247,6 +283,9 @@ def test_what_is_chosen_was_asked_for(asked: Case) -> None:
     assert decision.channel in asked.more.get("channels", Channel)
     for point in (decision.contact_point, *(copy.contact_point for copy in decision.copies)):
         assert point is None or point["value"] not in asked.more.get("suppressed", ())
+        assert point is None or point["system"] in {"URL", "OTHER"} or point["value"][0] == "+" or "@" in point["value"]
+    chosen = (decision.channel, (decision.contact_point or {}).get("value"))
+    assert chosen not in {(copy.channel, copy.contact_point["value"]) for copy in decision.copies}
 
 
 @given(QUESTIONS)

@@ -12,8 +12,11 @@ from tests.ladder import (
     MOBILE,
     NOON,
     ONE,
+    PARENT,
+    PATIENT,
     TWO,
     asked,
+    canonical,
     directive,
     sender_of,
     somebody,
@@ -56,6 +59,30 @@ def test_a_contact_point_carries_what_it_can(channel: str, point: dict[str, Any]
         assert (decision.outcome, decision.contact_point) == (Outcome.ALLOW, person["contact_points"][0])
     else:
         assert decision.reasons == (Reason.NO_USABLE_CONTACT_POINT,)
+
+
+@pytest.mark.parametrize(
+    ("channel", "point", "leads"),
+    [
+        ("VOICE", {"system": "PHONE", "value": "ask at the desk", "capabilities": ["VOICE"]}, False),
+        ("VOICE", {"system": "PHONE", "value": "0113 496 0000", "capabilities": []}, False),
+        ("VOICE", {"system": "PHONE", "value": "+44 7700 see notes", "capabilities": ["VOICE"]}, False),
+        ("VOICE", {"system": "PHONE", "value": "+", "capabilities": ["VOICE"]}, False),
+        ("VOICE", {"system": "PHONE", "value": "+441134960000", "capabilities": ["VOICE"]}, True),
+        ("SMS", {"system": "SMS", "value": "as above"}, False),
+        ("FAX", {"system": "FAX", "value": "as above"}, False),
+        ("TEXTPHONE", {"system": "OTHER", "value": "relay 18001", "capabilities": ["TTY"]}, True),
+        ("EMAIL", {"system": "EMAIL", "value": "none"}, False),
+        ("EMAIL", {"system": "EMAIL", "value": "ada@example.test"}, True),
+        ("CHAT", {"system": "URL", "value": "ada"}, True),
+    ],
+)
+def test_what_an_import_kept_may_lead_nowhere(channel: str, point: dict[str, Any], leads: bool) -> None:
+    """Text in the place of a number or mailbox is nowhere to send to; other systems have forms of their own."""
+    person = canonical({"contact_points": [{"id": ONE, **point}]}, lenient=True)
+    decision = asked(person, sender=sender_of(Channel(channel)))
+    assert decision.reasons == ((Reason.OK,) if leads else (Reason.NO_USABLE_CONTACT_POINT,))
+    assert decision.considered == (() if leads else ((Channel(channel), ONE, Reason.NO_USABLE_CONTACT_POINT),))
 
 
 @pytest.mark.parametrize("channel", ["PORTAL", "IN_PERSON"])
@@ -193,6 +220,49 @@ def test_directives(directives: list[Any], reason: Reason | None) -> None:
     """What a directive is about, when it holds, and which of two goes before."""
     decision = asked(somebody(consents=directives), sender=sender_of(Channel.SMS))
     assert decision.reasons == ((Reason.OK,) if reason is None else (reason,))
+
+
+@pytest.mark.parametrize("role", ["PARENT", "GUARDIAN", "LASTING_POWER_OF_ATTORNEY", "BEST_INTEREST", "OTHER"])
+@pytest.mark.parametrize("related", [{}, {"related_person_id": ONE}])
+def test_whose_word_beats_whose(role: str, related: dict[str, str]) -> None:
+    """In whatever right somebody else speaks, the patient's word stands against theirs, and theirs not against it."""
+    for other in ({"role": role, **related}, {"role": "PATIENT", "related_person_id": ONE}):
+        for mine, theirs, reason in ((PATIENT, other, Reason.OPTED_OUT), (other, other, Reason.OK),
+                                     (other, PATIENT, Reason.OK)):  # fmt: skip
+            said = [directive("DENY", giver=mine), directive("PERMIT", seq=2, since="2026-06-01", giver=theirs)]
+            for rows in (said, said[::-1]):
+                assert asked(somebody(consents=rows)).reasons == (reason,)
+
+
+def test_two_words_of_one_scope_are_two_when_two_gave_them() -> None:
+    """The newer DENY of somebody else does not stand for the patient's own, nor their PERMIT for the patient's."""
+    said = [
+        directive("DENY", since="2026-05-01"),
+        directive("PERMIT", seq=2, since="2026-05-02"),
+        directive("DENY", seq=3, since="2026-05-03", giver=PARENT),
+        directive("PERMIT", seq=4, since="2026-05-04", giver=PARENT),
+    ]
+    assert asked(somebody(consents=said)).outcome is Outcome.ALLOW
+    assert asked(somebody(consents=said[:3])).outcome is Outcome.DENY
+    assert asked(somebody(consents=[said[0], *said[2:]])).outcome is Outcome.DENY
+
+
+@pytest.mark.parametrize(("giver", "reason"), [(PATIENT, Reason.EMERGENCY_OVERRIDE), (PARENT, Reason.OK)])
+def test_an_emergency_tells_whose_word_it_passes_over(giver: dict[str, str], reason: Reason) -> None:
+    """What others permit does not hide that the patient forbade it; what they forbade themselves they may permit."""
+    said = [directive("DENY", giver=giver), directive("PERMIT", seq=2, since="2026-06-01", giver=PARENT)]
+    assert asked(somebody(consents=said), "EMERGENCY").reasons[-1] is reason
+
+
+def test_nobody_else_forbids_a_confidential_communication_in_an_emergency() -> None:
+    """Neither by a DENY that names emergencies, nor as something that was passed over."""
+    confidential = {"channel": "EMAIL", "value": "private@example.test", "set_at": "2026-05-02"}
+    for said in (
+        directive("DENY", since="2026-06-01", giver=PARENT),
+        directive("DENY", since="2026-06-01", giver=PARENT, purpose="EMERGENCY"),
+    ):
+        decision = asked(somebody(confidential_communication=confidential, consents=[said]), "EMERGENCY")
+        assert decision.reasons == (Reason.OK, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
 
 
 @pytest.mark.parametrize(

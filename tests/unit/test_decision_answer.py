@@ -1,6 +1,5 @@
 """What an answer of the contact decision says: in which words, to whom, for how long, and what it shows."""
 
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -8,13 +7,12 @@ import pytest
 
 from crm.domain.codes import Channel, CommunicationPurpose, Day
 from crm.domain.decision import Outcome, Reason, explained
-from crm.domain.decision.rules import PURPOSES, ContactRules, Sender
+from crm.domain.decision.rules import ContactRules, Sender
 from crm.domain.decision.speech import serves
 from crm.domain.times import day_after, instant, micros
 from tests.ladder import (
     AT,
     EVERYTHING,
-    HOME,
     MAILBOX,
     MOBILE,
     ONE,
@@ -142,55 +140,6 @@ def test_nobody_stands_in_out_of_their_scope(out: dict[str, Any]) -> None:
     assert asked(person).stand_in is None
 
 
-def test_copies_in_order_and_as_each_needs() -> None:
-    """Each in their own language, by their own contact points; who has none, or not as needed, is left out."""
-    numbers = [{"system": "SMS", "value": f"+44770090050{last}"} for last in range(5)]
-    people = [
-        relative(id=TWO, name="Cleo", rank=2, contact_points=numbers[:1], languages=[{"tag": "cy"}]),
-        relative(id=ONE, name="Ben", rank=1, contact_points=numbers[1:2]),
-        relative(id=HOME, name="Dan"),
-        relative(id=MAILBOX, name="Eve", contact_points=numbers[2:3], access_needs=[{"kind": "CONTACT_BY_LETTER"}]),
-        relative(id=MOBILE, name="Fay", contact_points=numbers[3:4], period={"end": "2025"}),
-    ]
-    decision = asked(somebody(related_persons=people), sender=sender_of(Channel.SMS, ("en", "cy")))
-    assert [(copy.salutation, copy.related_person_id, copy.language) for copy in decision.copies] == [
-        ("Ben", ONE, "en"),
-        ("Cleo", TWO, "cy"),
-    ]
-    assert decision.salutation == "Ada"
-    assert "relatedPersons" in decision.disclosed
-
-
-def test_a_copy_keeps_quiet_at_night() -> None:
-    """The patient has a letter at any hour; nobody's telephone rings for the copy, unless it is an emergency."""
-    other = relative(contact_points=[{"system": "SMS", "value": "+447700900555"}])
-    sender = Sender("both", (Channel.LETTER, Channel.SMS))
-    person = somebody(related_persons=[other], contact_points=[])
-    night: dict[str, Any] = {"sender": sender, "now": micros("2026-11-18T23:00:00Z")}
-    assert [asked(person, now=AT, sender=sender).copies == (), asked(person, **night).copies == ()] == [False, True]
-    assert len(asked(person, "EMERGENCY", **night).copies) == 1
-    unbound = {REMINDER: replace(PURPOSES[REMINDER], quiet_hours=False)}
-    assert len(asked(person, **night, rules=ContactRules("contact:unbound", purposes=unbound)).copies) == 1
-
-
-def test_an_answer_ends_with_the_hours_of_its_copy() -> None:
-    """A letter may be sent at any hour, but the copy that goes with it until the telephone must be quiet."""
-    other = relative(contact_points=[telephone(system="SMS")])
-    person = somebody(related_persons=[other], contact_points=[])
-    sender = Sender("both", (Channel.LETTER, Channel.SMS))
-    decision = asked(person, sender=sender, rules=replace(LONG, quiet_from=21 * 60, quiet_to=8 * 60))
-    assert (decision.channel, decision.expires_at) == (Channel.LETTER, micros("2026-11-18T21:00:00Z"))
-
-
-def test_no_copy_without_a_contact_point() -> None:
-    """The portal is the patient's own: a copy goes to a contact point of whoever has it, or is not made."""
-    other = relative(contact_points=[])
-    assert asked(somebody(related_persons=[other]), sender=sender_of(Channel.PORTAL)).copies == ()
-    other = relative(contact_points=[telephone(system="SMS")])
-    person = somebody(related_persons=[other], consents=[directive("DENY", contact_point_id=ONE)])
-    assert asked(person, sender=Sender("both", (Channel.LETTER, Channel.SMS))).copies == ()
-
-
 # --- for how long, and what is shown ---------------------------------------------------------------------------------
 
 
@@ -203,7 +152,7 @@ def test_no_copy_without_a_contact_point() -> None:
         ({"consents": [directive("PERMIT", since="2026-12-24")]}, AT + LONG.lasting),
         (
             {
-                "related_persons": [relative(contact_points=[telephone(system="SMS")])],
+                "related_persons": [relative(contact_points=[telephone(2, system="SMS")])],
                 "consents": [directive("PERMIT", until="2026-12-26", contact_point_id=ONE)],
             },
             micros("2026-12-26"),
@@ -225,11 +174,11 @@ def test_no_copy_without_a_contact_point() -> None:
             micros("2026-11-20"),
         ),
         (
-            {"related_persons": [relative(contact_points=[telephone(system="SMS")], period={"end": "2026-11-19"})]},
+            {"related_persons": [relative(contact_points=[telephone(2, system="SMS")], period={"end": "2026-11-19"})]},
             micros("2026-11-20"),
         ),
         (
-            {"related_persons": [relative(contact_points=[telephone(system="SMS", period={"end": "2026-11-18"})])]},
+            {"related_persons": [relative(contact_points=[telephone(2, system="SMS", period={"end": "2026-11-18"})])]},
             micros("2026-11-19"),
         ),
         (
@@ -275,7 +224,7 @@ def test_the_day_after_a_bound() -> None:
 )
 def test_what_is_not_allowed_shows_nothing(person: dict[str, Any], purpose: str, outcome: Outcome) -> None:
     """No contact point, no name, no language: nobody needs them for a message that is not sent."""
-    other = relative(contact_points=[telephone(system="SMS")])
+    other = relative(contact_points=[telephone(2, system="SMS")])
     decision = asked(somebody(related_persons=[other], **person), purpose)
     assert decision.outcome is outcome
     shown = (decision.contact_point, decision.address, decision.channel, decision.language, decision.format)
@@ -293,7 +242,7 @@ def test_the_way_that_waits_comes_first() -> None:
 
 def test_the_sentences() -> None:
     """The outcome, why, what is not met, what is sent and by which way, and what was looked at besides."""
-    other = relative(contact_points=[telephone(system="SMS", capabilities=["VOICE"])])
+    other = relative(contact_points=[telephone(2, system="SMS", capabilities=["VOICE"])])
     person = somebody(
         related_persons=[other], accessible_formats=["BRAILLE"], consents=[directive("DENY", channel="SMS")]
     )
@@ -312,7 +261,7 @@ def test_the_sentences() -> None:
 
 def test_the_sentences_of_a_message_with_a_copy() -> None:
     """How many are told as well, and in which format."""
-    other = relative(contact_points=[telephone(system="SMS")])
+    other = relative(contact_points=[telephone(2, system="SMS")])
     person = somebody(related_persons=[other], accessible_formats=["EASY_READ"], languages=[])
     assert explained(asked(person, sender=sender_of(Channel.SMS, ()))) == [
         "Contact is permitted now.",

@@ -13,7 +13,7 @@ from crm.domain.decision import Reason, explained
 from crm.domain.decision.explanation import REASONS
 from crm.domain.decision.rules import PURPOSES, ContactRules, LegalClass, LegalHours, Sender
 from crm.domain.times import micros
-from tests.ladder import HOME, MAILBOX, MOBILE, asked, directive, somebody
+from tests.ladder import HOME, MAILBOX, MOBILE, PARENT, asked, canonical, directive, somebody, telephone
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/contact-decisions.md").read_text(encoding="utf-8")
 ROW = re.compile(r"\| `([a-z-]+)` \| (?:.+) \| `([A-Z]+)` \| ((?:`[A-Z_]+` ?)+)\|")
@@ -62,6 +62,7 @@ def _needing(kind: str, **more: Any) -> dict[str, Any]:
 
 _NO = directive("DENY")
 _NO_TEXTS = directive("DENY", channel="SMS")
+_AT_THE_DESK = {"id": MOBILE, "system": "PHONE", "value": "ask at the desk", "capabilities": ["SMS"]}
 _BY_MAIL = {"channel": Channel.EMAIL}
 
 EXAMPLES: dict[str, Example] = {
@@ -69,12 +70,15 @@ EXAMPLES: dict[str, Example] = {
     "merged": Example(somebody(), question={"status": "merged"}),
     "deceased": Example(somebody(deceased_at="2026-11")),
     "inactive": Example(somebody(active=False)),
+    "restricted": Example(somebody(), question={"restricted": True}),
+    "restricted-sales": Example(
+        somebody(confidential_communication=PRIVATE), "MARKETING", {"use": "HMARKT", "restricted": True}
+    ),
     "confidential-sales": Example(
         somebody(confidential_communication={**PRIVATE, "purposes": ["BILLING"]}, consents=[directive("PERMIT")]),
         "MARKETING",
         {"use": "HMARKT"},
     ),
-    "restricted": Example(somebody(), question={"restricted": True}),
     "forbidden": Example(somebody(restrictions=[_restriction(purposes=["EMERGENCY"])]), "EMERGENCY"),
     "forbidden-channel": Example(somebody(restrictions=[_restriction(channels=["SMS"])]), shows=_BY_MAIL),
     "no-channel": Example(somebody(), question={"channels": [Channel.FAX]}),
@@ -86,6 +90,13 @@ EXAMPLES: dict[str, Example] = {
     ),
     "confidential-denied": Example(
         _needing("CONTACT_BY_SMS", confidential_communication=PRIVATE, consents=[directive("DENY", since="2026-05-03")])
+    ),
+    "confidential-denied-by-others": Example(
+        somebody(
+            confidential_communication=PRIVATE,
+            consents=[directive("DENY", since="2026-05-03", channel="EMAIL", sender="reminders", giver=PARENT)],
+        ),
+        shows=_BY_MAIL,
     ),
     "stand-in": Example(
         somebody(related_persons=[{**CARER, "rank": 2}, {**CARER, "name": "Cleo", "rank": 1}]),
@@ -102,12 +113,20 @@ EXAMPLES: dict[str, Example] = {
         _mobile() | somebody(contact_points=None, consents=[_NO_TEXTS, directive("PERMIT", seq=2, since="2026-06-01")]),
         question={"channels": [Channel.SMS]},
     ),
+    "permitted-by-others": Example(
+        somebody(consents=[_NO, directive("PERMIT", seq=2, since="2026-06-01", giver=PARENT)])
+    ),
     "emergency-passes": Example(somebody(consents=[_NO]), "EMERGENCY"),
     "emergency-denied": Example(somebody(consents=[directive("DENY", purpose="EMERGENCY")]), "EMERGENCY"),
     "permission-ended": Example(somebody(consents=[directive("PERMIT", until="2026-06-01")]), "SURVEY"),
     "permission-missing": Example(somebody(), "SURVEY"),
     "permission": Example(somebody(consents=[directive("PERMIT", purpose="SURVEY")]), "SURVEY"),
     "no-point": Example(somebody(contact_points=[])),
+    "not-a-number": Example(
+        canonical({"contact_points": [_AT_THE_DESK]}, lenient=True),
+        question={"channels": [Channel.SMS]},
+        shows={"considered": ((Channel.SMS, MOBILE, Reason.NO_USABLE_CONTACT_POINT),)},
+    ),
     "expired-point": Example(_mobile(period={"end": "2026-11-17"}), question={"channels": [Channel.SMS]}),
     "no-texts": Example(_mobile(text_permitted="NO"), question={"channels": [Channel.SMS]}),
     "undeliverable": Example(
@@ -227,6 +246,10 @@ EXAMPLES: dict[str, Example] = {
         shows={"format": "STANDARD", "unmet": ("BRAILLE", "EASY_READ")},
     ),
     "copies": Example(somebody(related_persons=[{**CARER, "contact": "BESIDE"}]), shows={"salutation": "Ada"}),
+    "copy-to-the-same": Example(
+        somebody(related_persons=[{**CARER, "contact": "BESIDE", "contact_points": [telephone(system="SMS")]}]),
+        shows={"contact_point": somebody()["contact_points"][0], "copies": ()},
+    ),
     "plain": Example(
         somebody(),
         shows={

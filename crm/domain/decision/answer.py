@@ -75,7 +75,7 @@ def allowed(question: Question, finding: Finding) -> ContactDecision:
     recipient, channel = finding.recipient, finding.chosen.channel
     spoken = _speech(question, recipient, channel)
     form = format_for(recipient.party, channel, question.sender)
-    copied = [] if recipient.confidential is not None else copies(question)
+    copied = [] if recipient.confidential is not None else copies(question, finding.chosen)
     telling = _telling(question, finding, spoken, form)
     point = _shown(finding.chosen, recipient.confidential)
     letter = channel is Channel.LETTER

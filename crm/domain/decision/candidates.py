@@ -4,6 +4,7 @@ A candidate is one channel with one contact point or address, judged. Which of t
 their order.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -33,6 +34,11 @@ WITHOUT_POINT: Final = frozenset({Channel.PORTAL, Channel.IN_PERSON})
 
 _UNPROVEN: Final = WITHOUT_POINT | {Channel.LETTER}
 """Channels whose end nobody can verify, or need not."""
+
+_NUMBERED: Final = frozenset({ContactPointSystem.PHONE, ContactPointSystem.SMS, ContactPointSystem.FAX})
+"""Contact points whose value is a number."""
+
+_NUMBER: Final = re.compile(r"\+[0-9]+")  # E.164
 
 
 class Candidate(NamedTuple):
@@ -106,6 +112,8 @@ def _forbidden(question: Question, channel: Channel, point: str | None) -> Reaso
 
 
 def _unusable(question: Question, channel: Channel, point: Point) -> Reason | None:
+    if not _leads_somewhere(point):
+        return Reason.NO_USABLE_CONTACT_POINT
     if _over(point, question.today):
         return Reason.CONTACT_POINT_EXPIRED
     if channel is Channel.SMS and point.get("text_permitted") == TriState.NO:
@@ -115,6 +123,14 @@ def _unusable(question: Question, channel: Channel, point: Point) -> Reason | No
     if question.rule.verified and channel not in _UNPROVEN and not _verified(point):
         return Reason.CONTACT_POINT_UNVERIFIED
     return Reason.OPTED_OUT if point.get("value") in question.suppressed else None
+
+
+def _leads_somewhere(point: Point) -> bool:
+    """Whether a message can be sent to its value: an import keeps what is no number or mailbox as it was written."""
+    system = point.get("system")
+    if system in _NUMBERED:
+        return _NUMBER.fullmatch(point["value"]) is not None
+    return system != ContactPointSystem.EMAIL or "@" in point["value"]
 
 
 def _over(point: Point, today: str) -> bool:

@@ -1,12 +1,13 @@
 """Owns how consent directives are weighed: which of them stand at a moment, and what they say about one way of contact.
 
-A DENY binds unless a PERMIT is newer and at least as specific. Being silent is not consent where a purpose is opt-in.
+A DENY binds unless a PERMIT is newer and at least as specific; the patient's own only yields to a PERMIT of their own.
+Being silent is not consent where a purpose is opt-in.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from crm.domain.codes import CommunicationPurpose, ConsentDecision
+from crm.domain.codes import CommunicationPurpose, ConsentDecision, GiverRole
 from crm.domain.decision.verdict import Reason
 from crm.domain.times import micros
 
@@ -16,16 +17,18 @@ __all__ = ["Directive", "Directives", "Kept", "directives", "ends", "overridden"
 class Directive(NamedTuple):
     """What directives of one scope come to: the newest `since`, and the first `until` at which one of them ends.
 
-    `named` are the members that the scope sets. Both times are `Instant`s: ordered as text they are in time.
+    `named` are the members that the scope sets; `own` are those that the patient gave, and nobody else for them. Both
+    times are `Instant`s: ordered as text they are in time.
     """
 
     named: frozenset[str]
+    own: bool
     since: str
     until: str | None
 
 
-Kept = dict[tuple[str | None, str | None], dict[frozenset[str], Directive]]
-"""Directives by the channel and the contact point of their scope, then by what the scope sets: a few, however many."""
+Kept = dict[tuple[str | None, str | None], dict[tuple[frozenset[str], bool], Directive]]
+"""Directives by the channel and the contact point of their scope, then by `named` and `own`: a few, however many."""
 
 
 class Directives(NamedTuple):
@@ -44,7 +47,7 @@ class Directives(NamedTuple):
 
 
 _NOTHING: Final = Directives({}, {}, {}, {}, None)
-_EMPTY: Final[dict[frozenset[str], Directive]] = {}
+_EMPTY: Final[dict[tuple[frozenset[str], bool], Directive]] = {}
 _CONFIDENTIAL: Final = frozenset({"channel", "contact_point_id", "purpose"})
 
 
@@ -58,7 +61,7 @@ def directives(
     """What of `rows` (`values.consents`) concerns the purpose and the sender at `moment`, an `Instant`.
 
     A confidential communication counts as the person's own PERMIT for its channel, its end and the purpose, from when
-    it was set.
+    it was set. Nobody else's DENY is one against it: whoever it hides from could otherwise silence it.
     """
     if not rows and confidential is None:
         return _NOTHING
@@ -73,6 +76,9 @@ def directives(
             continue
         if scope.get("purpose", purpose) != purpose or scope.get("sender", sender) != sender:
             continue
+        own = _own(row)
+        if denied and not own and confidential is not None:
+            continue
         if until is not None and until <= moment:
             if denied:
                 continue
@@ -83,10 +89,10 @@ def directives(
             kept = passed_over
         else:
             kept = denies
-        _keep(kept, scope.get("channel"), scope.get("contact_point_id"), Directive(frozenset(scope), since, until))
+        _keep(kept, scope.get("channel"), scope.get("contact_point_id"), Directive(frozenset(scope), own, since, until))
     if confidential is not None and confidential["set_at"] <= moment:
-        own = Directive(_CONFIDENTIAL, confidential["set_at"], None)
-        _keep(permits, confidential["channel"], confidential["id"], own)
+        consented = Directive(_CONFIDENTIAL, own=True, since=confidential["set_at"], until=None)
+        _keep(permits, confidential["channel"], confidential["id"], consented)
     return Directives(denies, permits, lapsed, passed_over, micros(min(later)) if later else None)
 
 
@@ -116,14 +122,21 @@ def ends(of: Directives, channel: str, point: str | None) -> Iterator[int]:
         yield of.next_deny
 
 
+def _own(row: Mapping[str, Any]) -> bool:
+    """Whether the patient said so: the giver is nobody else, by their right or by name."""
+    giver = row.get("giver") or {}
+    return giver.get("role", GiverRole.PATIENT) == GiverRole.PATIENT and giver.get("related_person_id") is None
+
+
 def _keep(kept: Kept, channel: str | None, point: str | None, directive: Directive) -> None:
-    """Add `directive`: of several of one scope the newest decides, and the first that ends is where the answer may."""
+    """Add `directive`: of several alike the newest decides, and the first that ends is where the answer may."""
     same = kept.setdefault((channel, point), {})
-    other = same.get(directive.named)
+    alike = directive.named, directive.own
+    other = same.get(alike)
     if other is not None:
         ending = [until for until in (directive.until, other.until) if until is not None]
-        directive = Directive(directive.named, max(directive.since, other.since), min(ending, default=None))
-    same[directive.named] = directive
+        directive = Directive(*alike, max(directive.since, other.since), min(ending, default=None))
+    same[alike] = directive
 
 
 def _about(kept: Kept, channel: str, point: str | None) -> list[Directive]:
@@ -139,8 +152,10 @@ def _about(kept: Kept, channel: str, point: str | None) -> list[Directive]:
 
 
 def _unbeaten(denies: Iterable[Directive], permits: Sequence[Directive]) -> bool:
-    """Whether one of `denies` has no newer permission beside it that is at least as specific."""
-    for deny in denies:
-        if not any(permit.since > deny.since and deny.named <= permit.named for permit in permits):
-            return True
-    return False
+    """Whether one of `denies` has no newer permission beside it that is at least as specific, and may lift it."""
+    return not all(any(_beats(permit, deny) for permit in permits) for deny in denies)
+
+
+def _beats(permit: Directive, deny: Directive) -> bool:
+    """Nobody else permits what the patient forbade, however new and exact their word is."""
+    return (permit.own or not deny.own) and permit.since > deny.since and deny.named <= permit.named

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import consent, methods
-from crm.domain.decision.candidates import candidates
+from crm.domain.decision.candidates import Candidate, candidates
 from crm.domain.decision.hours import ALWAYS, Hours, hours
 from crm.domain.decision.question import Question
 from crm.domain.decision.recipient import beside, period_ends
@@ -22,14 +22,19 @@ class Copying(NamedTuple):
     ends: tuple[int, ...]
 
 
-def copies(question: Question) -> list[Copying]:
-    """Whoever is contacted as well, in their order; who cannot be reached now, as they need, is left out."""
+def copies(question: Question, chosen: Candidate) -> list[Copying]:
+    """Whoever is contacted as well, in their order; who cannot be reached now, as they need, is left out.
+
+    So is whose copy would go where the message goes anyway: the way that was `chosen`.
+    """
     clocks: dict[Channel, Hours] = {}
     people = beside(question.values, question.purpose, question.today)
-    return [made for person in people if (made := _copied(question, person, clocks)) is not None]
+    return [made for person in people if (made := _copied(question, person, chosen, clocks)) is not None]
 
 
-def _copied(question: Question, person: Mapping[str, Any], clocks: dict[Channel, Hours]) -> Copying | None:
+def _copied(
+    question: Question, person: Mapping[str, Any], chosen: Candidate, clocks: dict[Channel, Hours]
+) -> Copying | None:
     left = [way for way in candidates(question, person) if way.refusal is None]
     needs = methods.methods(person, has_carer=True)
     for way in methods.meeting(needs, left):
@@ -39,6 +44,8 @@ def _copied(question: Question, person: Mapping[str, Any], clocks: dict[Channel,
         if clock is None:
             clock = clocks[way.channel] = _hours(question, way.channel)
         if clock.permitted:
+            if _same_end(way, chosen):
+                return None
             language = language_for(person, way.channel, question.sender).language
             form = format_for(person, way.channel, question.sender).format
             copy = Copy(person["id"], way.channel, way.point, language, form, person["name"])
@@ -46,6 +53,12 @@ def _copied(question: Question, person: Mapping[str, Any], clocks: dict[Channel,
             ends += consent.ends(question.directives, way.channel, way.id)
             return Copying(copy, (*ends, *period_ends(person), *period_ends(way.point)))
     return None
+
+
+def _same_end(way: Candidate, other: Candidate) -> bool:
+    if way.channel != other.channel or way.point is None or other.point is None:
+        return False
+    return bool(way.point["value"] == other.point["value"])
 
 
 def _hours(question: Question, channel: Channel) -> Hours:

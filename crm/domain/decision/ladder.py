@@ -48,12 +48,10 @@ def decide(
     rule = rules.purposes[purpose]
     communication = values.get("confidential_communication")
     confidential = communication if communication is not None and record.covers(communication, purpose) else None
+    sales = rule.legal_class is LegalClass.TELEMARKETING
+    let_in = reach or not restricted or (confidential is not None and not sales)
+    closed = record.closed(values, status, erased) or _guarded(communication, sales=sales, let_in=let_in)
     ends = now + rules.lasting
-    closed = record.closed(values, status, erased)
-    if closed is None and communication is not None and rule.legal_class is LegalClass.TELEMARKETING:
-        closed = Reason.CONFIDENTIAL_OVERRIDE_APPLIED
-    if closed is None and restricted and not reach and confidential is None:
-        closed = Reason.RESTRICTED_RECORD
     if closed is not None:
         return refused(ends, closed)
     moment = instant(now)
@@ -71,6 +69,13 @@ def decide(
         values, purpose, rule, sender, able, rules, now, moment, moment[:10], barred, stated, suppressed
     )
     return _judged(question, use, _recipient(question, confidential))
+
+
+def _guarded(communication: Mapping[str, Any] | None, *, sales: bool, let_in: bool) -> Reason | None:
+    """Rungs 2 and 3. Who may not know of a restricted record hears of that alone, and nothing else of it."""
+    if not let_in:
+        return Reason.RESTRICTED_RECORD
+    return Reason.CONFIDENTIAL_OVERRIDE_APPLIED if sales and communication is not None else None
 
 
 def _recipient(question: Question, confidential: Mapping[str, Any] | None) -> Recipient:
