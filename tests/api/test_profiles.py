@@ -73,7 +73,9 @@ async def test_every_field_reads_back(served: Client) -> None:
     assert found["legalName"]["family"] == "Wanjiru"
     assert found["names"][1]["period"] == {"start": None, "end": "2019-04"}
     assert found["birthDate"] == "1990-02-17"
-    assert found["contactWindows"] == [{"days": ["MON"], "from": "18:00", "to": "20:30", "timeZone": "Africa/Nairobi"}]
+    assert found["contactWindows"] == [
+        {"days": ["MON"], "from": "18:00", "to": "20:30", "timeZone": "Africa/Nairobi", "quiet": False}
+    ]
     assert found["culturalNeeds"][0].keys() == {"id", "kind", "handling", "detail"}
     assert (found["culturalNeeds"][0]["kind"], found["culturalNeeds"][0]["detail"]) == ("DIET", "Fasts in spring.")
     assert found["accessNeeds"][0]["category"] == "COMMUNICATION_SUPPORT"
