@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from crm.catalogue import CLASSES, Field, KeyClass
 from crm.crypto import detail, envelope, seal
-from crm.crypto.aead import Aead, Alg
+from crm.crypto.aead import TAG, Aead, Alg
 from crm.crypto.lengths import lp, uuid_octets
 from crm.crypto.secret import Secret
 from crm.errors import Tampered
@@ -87,7 +87,7 @@ class DataKey(Secret):
 
     def _covered(self, version: int, cells: Mapping[int, bytes], provenance: bytes, record: bytes) -> bytes:
         """The cells by number, then the clear columns: a field that only a newer program knows is covered as well."""
-        columns = [seal.sealed(_numbered(number), cells[number]) for number in sorted(cells)]
+        columns = [_numbered(number) + cells[number][-TAG:] for number in sorted(cells)]
         columns += (seal.clear(_PROVENANCE, provenance), seal.clear(_RECORD, record))
         return seal.message(lp(self._org) + lp(ENTITY) + self._owner, version, columns)
 
@@ -103,5 +103,5 @@ def _frames(org: str, key_class: KeyClass, dek_no: int) -> dict[str, envelope.Fr
 
 @lru_cache(maxsize=1024)
 def _numbered(number: int) -> bytes:
-    """The name of a cell in the row seal: its field number u16, behind its length."""
-    return b"\0\2" + number.to_bytes(2)
+    """How the column of a cell begins in the row seal, whose name is the field number u16; its tag follows."""
+    return seal.before_tag(b"\0\2" + number.to_bytes(2))

@@ -47,10 +47,10 @@ def pad(plaintext: bytes, block: int) -> bytes:
 
 def unpad(padded: bytes) -> bytes:
     """The plaintext before its padding, whatever block it was written with. Raises Tampered without a marker."""
-    end = len(padded.rstrip(b"\0")) - 1
-    if end < 0 or padded[end] != 0x80:
+    marked = padded.rstrip(b"\0")
+    if marked[-1:] != b"\x80":
         raise Tampered("padding")
-    return padded[:end]
+    return marked[:-1]
 
 
 def seal_cell(cipher: Aead, framed: Frame, owned: bytes, block: int, plaintext: bytes) -> bytes:

@@ -44,7 +44,8 @@ class KeySet(Secret):
     """
 
     __slots__ = (
-        "_active", "_gone", "_keys", "_lasting", "_missed", "_signers", "_states", "_templates", "good_until", "held"
+        "_active", "_gone", "_headers", "_keys", "_lasting", "_missed", "_signers", "_states", "_templates",
+        "good_until", "held",
     )  # fmt: skip
 
     def __init__(self, rows: Sequence[StoredKey], keys: Mapping[Name, Any], held: frozenset[KeyClass]) -> None:
@@ -53,6 +54,7 @@ class KeySet(Secret):
         self._gone = frozenset(row.name for row in rows if row.state == "destroyed")
         self._missed = frozenset(row.name for row in rows) - self._gone - keys.keys()
         self._active = {name[0]: name[1] for name, state in self._states.items() if state == "active"}
+        self._headers = {(name[0], key.header): key for name, key in keys.items() if isinstance(key, WrapKey)}
         self._templates: dict[tuple[int, bytes], index.HMAC] = {}
         self._signers: dict[tuple[int, str], Signer] = {}
         self._lasting: dict[tuple[str, str], index.HMAC] = {}
@@ -126,6 +128,8 @@ class KeySet(Secret):
 
     def knows(self, key_class: KeyClass, wrapped: bytes) -> bool:
         """False where the key store has to be asked for an epoch that others have begun since."""
+        if (key_class, wrapping.header_of(wrapped)) in self._headers:
+            return True
         try:
             name = key_class.value, wrapping.epoch_of(wrapped)
         except Tampered:  # told to whoever opens it
@@ -162,20 +166,26 @@ class KeySet(Secret):
         self, org: str, patient_id: str, key_class: KeyClass, dek_no: int, wrapped: bytes
     ) -> tuple[bytes, bytes, bytes]:
         """Patient, place and secret of a stored data key."""
-        if key_class not in self.held:
-            raise KeyUnavailable(f"no wrap key for {key_class}")
-        name = key_class.value, wrapping.epoch_of(wrapped)
-        wrap_key: WrapKey | None = self._keys.get(name)
+        wrap_key = self._headers.get((key_class, wrapping.header_of(wrapped)))
         if wrap_key is None:
-            listed = ProviderUnavailable if name in self._missed else UnknownKey
-            kind = KeyDestroyed if name in self._gone else listed
-            raise kind(f"no wrap key for epoch {name[1]} of {key_class}")
+            raise self._unknown(key_class, wrapped)
         try:
             patient = uuid_octets(patient_id)
             whose = wrapping.place(org, patient, key_class, dek_no)
         except (ValueError, OverflowError):
             raise Tampered("data key") from None
         return patient, whose, wrapping.unwrap(wrap_key, whose, wrapped)
+
+    def _unknown(self, key_class: KeyClass, wrapped: bytes) -> Exception:
+        """Why no wrap key here opens what is wrapped like that."""
+        if key_class not in self.held:
+            return KeyUnavailable(f"no wrap key for {key_class}")
+        name = key_class.value, wrapping.epoch_of(wrapped)
+        if name in self._keys:  # under another cipher than its epoch has
+            return Tampered("data key")
+        listed = ProviderUnavailable if name in self._missed else UnknownKey
+        kind = KeyDestroyed if name in self._gone else listed
+        return kind(f"no wrap key for epoch {name[1]} of {key_class}")
 
     @property
     def index_version(self) -> int:

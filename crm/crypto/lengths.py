@@ -16,10 +16,12 @@ def lp(text: str) -> bytes:
     return len(octets).to_bytes(2) + octets
 
 
+@lru_cache(maxsize=64)
 def uuid_octets(text: str) -> bytes:
     """The 16 octets of a UUID in its canonical text (RFC 9562, section 4: 36 characters, lower case).
 
-    Strict, because two texts for the same octets would be two patients under one binding. Raises ValueError.
+    Strict, because two texts for the same octets would be two patients under one binding. The last few are remembered:
+    each class of a record asks anew. Raises ValueError.
     """
     digits = text.replace("-", "")
     if len(text) != 36 or text[8:24:5] != "----":

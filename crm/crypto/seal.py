@@ -24,7 +24,12 @@ def empty(name: bytes) -> bytes:
 
 def sealed(name: bytes, envelope: bytes) -> bytes:
     """A column that holds an envelope: its tag stands for it, since an opened cell is verified itself."""
-    return name + b"\1" + envelope[-TAG:]
+    return before_tag(name) + envelope[-TAG:]
+
+
+def before_tag(name: bytes) -> bytes:
+    """The start of such a column: it is the same for everybody's."""
+    return name + b"\1"
 
 
 def clear(name: bytes, octets: bytes) -> bytes:

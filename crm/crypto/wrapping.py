@@ -45,6 +45,11 @@ def wrap(key: WrapKey, whose: bytes, data_key: bytes) -> bytes:
     return header + nonce + key.cipher.encrypt(nonce, data_key, b"DEK1" + header + whose)
 
 
+def header_of(wrapped: object) -> bytes:
+    """The octets that a wrap key is known by, its `header`; nothing at all where these are no octets."""
+    return wrapped[:_HEADER] if isinstance(wrapped, bytes) else b""
+
+
 def epoch_of(wrapped: object) -> int:
     """The epoch that a wrapped key names. Raises Tampered when this is no wrapped key."""
     if not isinstance(wrapped, bytes) or len(wrapped) != LENGTH or wrapped[0] != FORMAT:

@@ -16,11 +16,14 @@ from crm.store.codec import decode
 from crm.store.record import LIVE, SHREDDED, Record, sources
 
 
-def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, dict[int, bytes]]:
+def unlock(
+    keys: KeySet, record: Record, key_class: KeyClass, vouched: bytes | None = None
+) -> tuple[DataKey, dict[int, bytes]]:
     """The data key of one class and its cells by field number, after the row seal was checked.
 
-    Raises `Erased` when the key was destroyed, `KeyUnavailable` when this process may not hold it, `Tampered` when the
-    row was moved or edited, one of its cells replaced by an older one, or the record's clear row edited beside it.
+    `vouched` is `record.vouched`, for whoever unlocks several classes. Raises `Erased` when the key was destroyed,
+    `KeyUnavailable` when this process may not hold it, `Tampered` when the row was moved or edited, one of its cells
+    replaced by an older one, or the record's clear row edited beside it.
     """
     row = record.rows.get(key_class)
     if row is None:  # the record says that it has this class: somebody took it away
@@ -31,7 +34,8 @@ def unlock(keys: KeySet, record: Record, key_class: KeyClass) -> tuple[DataKey, 
         raise Tampered
     key = keys.data_key(record.org, record.id, key_class, row.dek_no, row.wrapped)
     cells = unpack(row.box)
-    key.verify_row(row.seal, row.version, cells, row.provenance.encode(), record=record.vouched)
+    octets = record.vouched if vouched is None else vouched
+    key.verify_row(row.seal, row.version, cells, row.provenance.encode(), record=octets)
     return key, cells
 
 
@@ -55,8 +59,9 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
         raise Tampered
     sealed = _sealed(wanted)
     values: dict[str, Any] = {}
+    vouched = record.vouched
     for key_class in _to_open(keys, record, wanted):
-        key, cells = unlock(keys, record, key_class)
+        key, cells = unlock(keys, record, key_class, vouched)
         for field in sealed.get(key_class, ()):
             if field.number in cells:  # most people leave most fields empty
                 values[field.name] = content(key, cells, field)
@@ -109,8 +114,11 @@ def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[
 
 def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: str) -> dict[str, Any]:
     """The wanted values: sources of a derived field that were not themselves wanted go, clear columns come."""
+    unsealed = _unsealed(wanted)
+    if not unsealed:
+        return values
     result = {name: value for name, value in values.items() if name in wanted}
-    for name in _unsealed(wanted):
+    for name in unsealed:
         derive = BY_NAME[name].derive
         result[name] = _CLEAR[name](record) if derive is None else derive(values, on)
     return result
