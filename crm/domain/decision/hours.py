@@ -5,7 +5,6 @@ is turned forward a part of it does not come at all.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from crm.domain.codes import Channel, CommunicationPurpose, Day
 from crm.domain.decision.clocks import is_zone, offset
 from crm.domain.decision.rules import ContactRules, LegalHours
 from crm.domain.decision.verdict import Reason
-from crm.domain.decision.weeks import DAY, Week, change, holds, rest, second_of_week, spans, union
+from crm.domain.decision.weeks import DAY, NEVER, Week, change, holds, rest, second_of_week, spans, union
 
 __all__ = ["ALWAYS", "Hours", "hours"]
 
@@ -63,7 +62,8 @@ def hours(
     zone = values.get("time_zone") or ""
     known = is_zone(zone)
     zones = (zone,) if known else rules.zones or _ANYWHERE
-    found = _searched(_Question(zones, laws, quiet, _windows(windows, zones)), now // _SECOND)
+    question = _Question(zones, laws, quiet, _windows(windows, zones))
+    found = (_searched if windows else _searched_for_all)(question, now // _SECOND)
     if found.permitted or known:
         return found
     return found._replace(reasons=(*found.reasons, Reason.TIME_ZONE_UNKNOWN))
@@ -103,8 +103,7 @@ def _minute(clock: str) -> int:
     return int(clock[:2]) * 60 + int(clock[3:])
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class _Question(NamedTuple):
     """What limits the time: laws and the organisation's quiet hours (minutes of a day) in all `zones`, and windows."""
 
     zones: tuple[str, ...]
@@ -130,6 +129,12 @@ def _searched(question: _Question, start: int) -> Hours:
         ends = _changes(question, forbidden, start, end)
         return Hours(False, _reasons(forbidden, second), None, ends)
     return Hours(True, (), _changes(question, forbidden, start, end), None)
+
+
+@lru_cache(maxsize=256)
+def _searched_for_all(question: _Question, start: int) -> Hours:
+    """The same for a question without windows: nothing in it is one person's, and a batch asks it again and again."""
+    return _searched(question, start)
 
 
 def _changes(question: _Question, forbidden: _Forbidden, start: int, end: int) -> int | None:
@@ -172,13 +177,15 @@ def _until_it_changes(question: _Question, at: int) -> tuple[_Forbidden, int]:
             if since <= today < until:
                 in_force.append(law)
         here.append((ahead, tuple(in_force)))
+    others = _of_the_others(tuple(here), question.quiet)
     if not question.windows:
-        return _of_the_organisation(tuple(here), question.quiet), min(ends)
+        return others, min(ends)
     ahead_of = {}
     for zone in {zone for window in question.windows for zone in window.zones}:
         ahead_of[zone], end = offset(zone, at)
         ends.append(end)
-    return _forbidden(tuple(here), question.quiet, question.windows, ahead_of), min(ends)
+    patient = _unwanted(question.windows, ahead_of)
+    return others._replace(patient=patient, all=union((others.all, patient))), min(ends)
 
 
 @lru_cache(maxsize=256)
@@ -191,20 +198,18 @@ _Place = tuple[int, tuple[LegalHours, ...]]
 
 
 @lru_cache(maxsize=1024)
-def _of_the_organisation(places: tuple[_Place, ...], quiet: tuple[int, int]) -> _Forbidden:
-    """What is forbidden where the person has no windows: the same for very many of them."""
-    return _forbidden(places, quiet, (), {})
-
-
-def _forbidden(
-    places: tuple[_Place, ...], quiet: tuple[int, int], windows: tuple[_Window, ...], ahead_of: Mapping[str, int]
-) -> _Forbidden:
+def _of_the_others(places: tuple[_Place, ...], quiet: tuple[int, int]) -> _Forbidden:
+    """What is forbidden by everybody but the person: the same for very many of them."""
     legal = union(_against_the_law(ahead, laws) for ahead, laws in places)
-    wished = tuple(window for window in windows if not window.quiet)
-    unwanted = [] if not wished else [rest(union(_surely(window, ahead_of) for window in wished))]
-    patient = union([*unwanted, *(_perhaps(window, ahead_of) for window in windows if window.quiet)])
     default = union(spans(_EVERY_DAY, *quiet, ahead) for ahead, _ in places)
-    return _Forbidden(legal, patient, default, union((legal, patient, default)))
+    return _Forbidden(legal, NEVER, default, union((legal, default)))
+
+
+def _unwanted(windows: tuple[_Window, ...], ahead_of: Mapping[str, int]) -> Week:
+    """What is forbidden by the person: all that lies in no window they wish for, and their quiet windows."""
+    wished = [_surely(window, ahead_of) for window in windows if not window.quiet]
+    quiet = [_perhaps(window, ahead_of) for window in windows if window.quiet]
+    return union([rest(union(wished)), *quiet] if wished else quiet)
 
 
 def _perhaps(window: _Window, ahead_of: Mapping[str, int]) -> Week:
@@ -214,6 +219,8 @@ def _perhaps(window: _Window, ahead_of: Mapping[str, int]) -> Week:
 
 def _surely(window: _Window, ahead_of: Mapping[str, int]) -> Week:
     """When the window is, whichever of its zones was meant."""
+    if len(window.zones) == 1:
+        return _perhaps(window, ahead_of)
     return rest(union(rest(spans(window.days, window.start, window.end, ahead_of[zone])) for zone in window.zones))
 
 
