@@ -165,7 +165,7 @@ def _yes(
     """13 to 15: what is said, to whom, and for how long it is true."""
     language, its_source, language_fallback = _language(question, party, best.channel)
     format_, missing = _format(question, party, best.channel)
-    copies = [] if party.confidential else _copies(question, best)
+    copies = [] if party.confidential else _copies(question, None if party.person else best)
     for reason, holds in (
         (Reason.CONFIDENTIAL_OVERRIDE_APPLIED, party.confidential),
         (Reason.STAND_IN_CONTACTED, party.person),
@@ -246,8 +246,8 @@ def _as_party(person: Row) -> Party:
     )
 
 
-def _copies(question: Question, best: Candidate) -> list[tuple[Row, Candidate]]:
-    """Who is told as well, and where, unless that is where the message goes anyway."""
+def _copies(question: Question, own: Candidate | None) -> list[tuple[Row, Candidate]]:
+    """Who is told as well, and where, unless that is where the patient's own message goes anyway."""
     found = []
     for person in _related(question, "BESIDE"):
         party = _as_party(person)
@@ -262,7 +262,7 @@ def _copies(question: Question, best: Candidate) -> list[tuple[Row, Candidate]]:
                 question.timed and refusals(question.values, question.rules, question.rule, one.channel, question.now)
             )
         ]
-        if fit and _end(fit[0]) != _end(best):
+        if fit and not (own and _end(fit[0]) == _end(own)):
             found.append((person, fit[0]))
     return found
 

@@ -285,7 +285,9 @@ def test_what_is_chosen_was_asked_for(asked: Case) -> None:
         assert point is None or point["value"] not in asked.more.get("suppressed", ())
         assert point is None or point["system"] in {"URL", "OTHER"} or point["value"][0] == "+" or "@" in point["value"]
     chosen = (decision.channel, (decision.contact_point or {}).get("value"))
-    assert chosen not in {(copy.channel, copy.contact_point["value"]) for copy in decision.copies}
+    assert decision.stand_in is not None or chosen not in {
+        (copy.channel, copy.contact_point["value"]) for copy in decision.copies
+    }
 
 
 @given(QUESTIONS)

@@ -87,12 +87,12 @@ def test_no_copy_to_where_the_message_goes(point: dict[str, Any], copied: bool) 
     assert ("relatedPersons" in decision.disclosed) is copied
 
 
-def test_no_copy_to_where_the_stand_in_is_told() -> None:
-    """Nor is anybody told again at the number of whoever stands in for the patient."""
+def test_a_copy_to_where_the_stand_in_is_told() -> None:
+    """Two relatives who share a number are two: each message names whom it is for."""
     people = [relative(id=name, contact=contact, contact_points=[telephone(2, id=None, system="SMS")])
               for name, contact in ((ONE, "INSTEAD"), (TWO, "BESIDE"))]  # fmt: skip
     decision = asked(somebody(related_persons=people))
-    assert (decision.stand_in, decision.copies) == (ONE, ())
+    assert (decision.stand_in, [copy.related_person_id for copy in decision.copies]) == (ONE, [TWO])
 
 
 def test_no_copy_without_a_contact_point() -> None:

@@ -75,11 +75,11 @@ def allowed(question: Question, finding: Finding) -> ContactDecision:
     recipient, channel = finding.recipient, finding.chosen.channel
     spoken = _speech(question, recipient, channel)
     form = format_for(recipient.party, channel, question.sender)
-    copied = [] if recipient.confidential is not None else copies(question, finding.chosen)
+    other = recipient.stand_in
+    copied = [] if recipient.confidential is not None else copies(question, finding.chosen if other is None else None)
     telling = _telling(question, finding, spoken, form)
     point = _shown(finding.chosen, recipient.confidential)
     letter = channel is Channel.LETTER
-    other = recipient.stand_in
     return ContactDecision(
         Outcome.ALLOW,
         (Reason.OK, *in_order(telling)) if telling else _PLAIN,

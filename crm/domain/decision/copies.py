@@ -22,18 +22,18 @@ class Copying(NamedTuple):
     ends: tuple[int, ...]
 
 
-def copies(question: Question, chosen: Candidate) -> list[Copying]:
+def copies(question: Question, own: Candidate | None) -> list[Copying]:
     """Whoever is contacted as well, in their order; who cannot be reached now, as they need, is left out.
 
-    So is whose copy would go where the message goes anyway: the way that was `chosen`.
+    So is whose copy would go where the patient is told: `own` is the way to them, None where somebody stands in.
     """
     clocks: dict[Channel, Hours] = {}
     people = beside(question.values, question.purpose, question.today)
-    return [made for person in people if (made := _copied(question, person, chosen, clocks)) is not None]
+    return [made for person in people if (made := _copied(question, person, own, clocks)) is not None]
 
 
 def _copied(
-    question: Question, person: Mapping[str, Any], chosen: Candidate, clocks: dict[Channel, Hours]
+    question: Question, person: Mapping[str, Any], own: Candidate | None, clocks: dict[Channel, Hours]
 ) -> Copying | None:
     left = [way for way in candidates(question, person) if way.refusal is None]
     needs = methods.methods(person, has_carer=True)
@@ -44,7 +44,7 @@ def _copied(
         if clock is None:
             clock = clocks[way.channel] = _hours(question, way.channel)
         if clock.permitted:
-            if _same_end(way, chosen):
+            if own is not None and own.channel == way.channel and _same_end(own.point, way.point):
                 return None
             language = language_for(person, way.channel, question.sender).language
             form = format_for(person, way.channel, question.sender).format
@@ -55,10 +55,8 @@ def _copied(
     return None
 
 
-def _same_end(way: Candidate, other: Candidate) -> bool:
-    if way.channel != other.channel or way.point is None or other.point is None:
-        return False
-    return bool(way.point["value"] == other.point["value"])
+def _same_end(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    return one is not None and bool(one["value"] == other["value"])
 
 
 def _hours(question: Question, channel: Channel) -> Hours:
