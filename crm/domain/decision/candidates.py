@@ -35,10 +35,14 @@ WITHOUT_POINT: Final = frozenset({Channel.PORTAL, Channel.IN_PERSON})
 _UNPROVEN: Final = WITHOUT_POINT | {Channel.LETTER}
 """Channels whose end nobody can verify, or need not."""
 
-_NUMBERED: Final = frozenset({ContactPointSystem.PHONE, ContactPointSystem.SMS, ContactPointSystem.FAX})
-"""Contact points whose value is a number."""
-
 _NUMBER: Final = re.compile(r"\+[0-9]+")  # E.164
+_FORMS: Final[Mapping[str, re.Pattern[str]]] = {
+    ContactPointSystem.PHONE: _NUMBER,
+    ContactPointSystem.SMS: _NUMBER,
+    ContactPointSystem.FAX: _NUMBER,
+    ContactPointSystem.EMAIL: re.compile(".+@.+"),
+}
+"""What a value must look like for a message to arrive: an import keeps what has no normal form as it was written."""
 
 
 class Candidate(NamedTuple):
@@ -112,7 +116,8 @@ def _forbidden(question: Question, channel: Channel, point: str | None) -> Reaso
 
 
 def _unusable(question: Question, channel: Channel, point: Point) -> Reason | None:
-    if not _leads_somewhere(point):
+    form = _FORMS.get(point.get("system", ""))
+    if form is not None and form.fullmatch(point["value"]) is None:
         return Reason.NO_USABLE_CONTACT_POINT
     if _over(point, question.today):
         return Reason.CONTACT_POINT_EXPIRED
@@ -123,14 +128,6 @@ def _unusable(question: Question, channel: Channel, point: Point) -> Reason | No
     if question.rule.verified and channel not in _UNPROVEN and not _verified(point):
         return Reason.CONTACT_POINT_UNVERIFIED
     return Reason.OPTED_OUT if point.get("value") in question.suppressed else None
-
-
-def _leads_somewhere(point: Point) -> bool:
-    """Whether a message can be sent to its value: an import keeps what is no number or mailbox as it was written."""
-    system = point.get("system")
-    if system in _NUMBERED:
-        return _NUMBER.fullmatch(point["value"]) is not None
-    return system != ContactPointSystem.EMAIL or "@" in point["value"]
 
 
 def _over(point: Point, today: str) -> bool:
