@@ -40,7 +40,7 @@ REASONS: Final[Mapping[Reason, str]] = {
     Reason.CONTACT_POINT_UNVERIFIED: "Nobody verified that the contact point is the person's, as this purpose demands.",
     Reason.CONTACT_POINT_UNDELIVERABLE: "Messages to the contact point come back.",
     Reason.CONTACT_POINT_EXPIRED: "The contact point is out of use, or not in use today.",
-    Reason.NO_USABLE_CONTACT_POINT: "There is no contact point for a channel that the sender has.",
+    Reason.NO_USABLE_CONTACT_POINT: "No contact point can be used by a channel that the sender has.",
     Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER: "The sender cannot use the channel that would be right.",
     Reason.TIME_ZONE_UNKNOWN: "Nobody knows the person's time zone, so it has to be permitted in all that are likely.",
     Reason.QUIET_HOURS_LEGAL: "The law forbids contact at this hour.",
