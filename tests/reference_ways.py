@@ -158,7 +158,7 @@ def _reaches_somebody(row: Row) -> bool:
     value = row.get("value", "")
     if row.get("system") in {"PHONE", "SMS", "FAX"}:
         return value[:1] == "+" and value[1:] != "" and set(value[1:]) <= set("0123456789")
-    return row.get("system") != "EMAIL" or "@" in value
+    return row.get("system") != "EMAIL" or "@" in value[1:-1]
 
 
 def channel_order(question: Question) -> list[Channel]:
