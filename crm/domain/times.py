@@ -4,7 +4,7 @@ import re
 from calendar import monthrange
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Final, Self
 from zoneinfo import available_timezones
 
@@ -150,7 +150,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 def instant(at: int) -> str:
     """Microseconds since 1970 as an `Instant`."""
-    return f"{(_EPOCH + timedelta(microseconds=at)).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    seconds, rest = divmod(at, 1_000_000)
+    return f"{_second(seconds)}.{rest:06}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    """The whole seconds: all of a batch is asked, and most of it ends, at the same ones."""
+    return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
 
 
 def micros(text: str) -> int:

@@ -191,15 +191,15 @@ def _assemble(org: str, rows: Sequence[Row], sealed: bool) -> dict[str, Record]:
     records: dict[str, Record] = {}
     width = len(_CLEAR)
     for row in map(tuple, rows):
-        clear, opened = row[:width], row[width:]
-        record = records.get(clear[0])
+        patient_id = row[0]
+        record = records.get(patient_id)
         if record is None:
-            patient_id, version, status, restricted, subject, created_at, updated_at, classes = clear
+            _, version, status, restricted, subject, created_at, updated_at, classes = row[:width]
             record = records[patient_id] = Record(
                 org, patient_id, version, status, bool(restricted), subject, created_at, updated_at, _classes(classes)
             )
-        if sealed and opened[0] is not None:
-            record.rows[_CLASSES[opened[0]]] = SealedRow(*opened[1:])
+        if sealed and (key_class := row[width]) is not None:
+            record.rows[_CLASSES[key_class]] = SealedRow(*row[width + 1 :])
     return records
 
 
