@@ -53,7 +53,11 @@ class MessageConfirmation(graphene.ObjectType):
 
     kind = needed(ConfirmationKind, "What it is about.")
     until = needed(DateTime, "Until when it may be sent: five minutes after the message was received.")
-    language = graphene.Field(LanguageTag, description="The language to use; null where the message tells none.")
+    language = graphene.Field(
+        LanguageTag,
+        description="The language of the word, as the sender has it. Null where it is a word of several "
+        "languages, or of one that the sender does not have: then yours to choose.",
+    )
 
 
 class InboundMessage(graphene.ObjectType):

@@ -2,7 +2,8 @@
 
 Law: 47 CFR 64.1200(a)(10). A revocation, whatever medium brought it, ends robocalls and robotexts alike (FCC 24-24), so
 SMS and VOICE always go together. That it ends messages about unrelated matters as well binds from
-`REVOKE_ALL_FROM` on, when the waiver of that part ends.
+`REVOKE_ALL_FROM` on, when the waiver of that part ends. Chats are not in that law: that they end with calls and texts is
+part of `RevokeScope.ALL`, for people do not tell apart what arrives at one number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ NEEDED: Final = frozenset({"contact_points", "related_persons", "confidential_co
 """The fields that tell whose a message is."""
 
 _CALLS_AND_TEXTS: Final = (Channel.SMS, Channel.VOICE)
+_ALL_BY_NUMBER: Final = (*_CALLS_AND_TEXTS, Channel.CHAT)
 
 _DIALLED: Final = frozenset({"SMS", "VOICE", "FAX", "TEXTPHONE", "CHAT"})
 _BY_SYSTEM: Final[Mapping[str, frozenset[str]]] = {
@@ -78,9 +80,10 @@ class Incoming:
     purpose: CommunicationPurpose | None = None
 
 
-def together(channel: Channel) -> tuple[Channel, ...]:
-    """The channels that a revocation on `channel` ends."""
-    return _CALLS_AND_TEXTS if channel in _CALLS_AND_TEXTS else (channel,)
+def together(channel: Channel, scope: RevokeScope) -> tuple[Channel, ...]:
+    """The channels that a revocation on `channel` ends: calls and texts by law, and chats with them under ALL."""
+    group = _ALL_BY_NUMBER if scope is RevokeScope.ALL else _CALLS_AND_TEXTS
+    return group if channel in group else (channel,)
 
 
 def origin_of(values: Values, term: bytes, today: str) -> Origin | None:
@@ -152,7 +155,7 @@ def stopped(rules: ContactRules, message: Incoming, origin: Origin, by: str) -> 
             "capture": {**_capture(rules, message, origin), "at": received, "by": by},
             "received_at": received,
         }
-        for channel in together(message.channel)
+        for channel in together(message.channel, rules.revoke_scope)
     ]
 
 

@@ -159,11 +159,11 @@ def _reply(reading: Reading, incoming: Incoming, sender: Sender | None) -> Reply
 
 
 def _language(wanted: str | None, sender: Sender | None) -> str | None:
-    """The language of the keyword if the sender has it, else the sender's first one."""
+    """The language of the keyword, as the sender has it; None if the word tells none, or the sender cannot write it."""
     able = sender.languages if sender else ()
     if not able:
         return wanted
-    return next((tag for tag in able if wanted and tag.split("-")[0].lower() == wanted), able[0])
+    return next((tag for tag in able if tag.split("-")[0].lower() == wanted), None)
 
 
 def _content(message: Mapping[str, Any]) -> bytes:

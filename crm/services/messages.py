@@ -94,7 +94,7 @@ class Messages:
             unit.remark(why=it.meaning.value)
         meaning = it.meaning
         if meaning is Meaning.STOP and not found:
-            await unit.suppress(_silenced(it.incoming.channel, it.incoming.value), _STOPPED)
+            await unit.suppress(self._silenced(it.incoming.channel, it.incoming.value), _STOPPED)
         if meaning is Meaning.STOP and len(found) > 1 and self._rules.shared_numbers is SharedNumbers.NONE_QUEUE:
             meaning = Meaning.UNCLEAR
         for match in found:
@@ -132,7 +132,7 @@ class Messages:
         try:
             values = appended_values(unit, match.record, directives)
         except Invalid:  # the history is full; what somebody said counts nevertheless
-            await unit.suppress(_silenced(incoming.channel, incoming.value), _STOPPED)
+            await unit.suppress(self._silenced(incoming.channel, incoming.value), _STOPPED)
             return
         if values:
             unit.change(match.record, values, system_of(actor))
@@ -214,8 +214,12 @@ class Messages:
         )
         if verdict == SuspensionVerdict.STOP:
             return stopped(self._rules, message, origin, actor.subject)
-        await unit.release(_silenced(channel, value))
+        await unit.release(self._silenced(channel, value))
         return opted_in(self._rules, message, origin, stored.get("consents") or (), actor.subject, unit.now)
+
+    def _silenced(self, channel: Channel, value: str) -> list[tuple[str, str]]:
+        """A number or mailbox under each channel that a revocation on `channel` ends."""
+        return [(each.value, value) for each in together(channel, self._rules.revoke_scope)]
 
 
 _SAYING: Final = {
@@ -227,10 +231,6 @@ _SAYING: Final = {
 
 def _counts(record: Record) -> bool:
     return record.status == "active"
-
-
-def _silenced(channel: Channel, value: str) -> list[tuple[str, str]]:
-    return [(each.value, value) for each in together(channel)]
 
 
 async def _let_wait(unit: WritingUnit, actor: Actor, match: _Match, incoming: Incoming, kind: SuspensionKind) -> None:

@@ -38,6 +38,8 @@ RESOLVE = f"""mutation R($input: ResolveMessageInput!) {{ resolveMessage(input: 
 QUEUE = """query Q($after: String, $first: Int) { waitingMessages(first: $first, after: $after) {
     edges { node { id kind receivedAt patient { id version displayName suspensions { id text channel } } } cursor }
     pageInfo { hasNextPage } } }"""
+ALL_BY_NUMBER = [{"channel": "SMS"}, {"channel": "VOICE"}, {"channel": "CHAT"}]
+"""What a STOP from somebody's own number forbids, whichever of the three it came by."""
 CLINIC = Sender("clinic", (Channel.SMS, Channel.VOICE), ("en", "fr"), numbers=frozenset({"+12025550100"}))
 
 
@@ -192,7 +194,7 @@ async def test_stop_on_a_shared_number(clinic: Clinic) -> None:
     assert len({leaf["pat"] for leaf in events}) == 2
     for patient_id in (clinic.mother, clinic.child):
         consents = await clinic.consents(patient_id)
-        assert scopes(consents) == [{"channel": "SMS"}, {"channel": "VOICE"}]
+        assert scopes(consents) == ALL_BY_NUMBER
         assert {one["decision"] for one in consents} == {"DENY"}
         assert {one["effectiveFrom"] for one in consents} == {"2026-11-23T09:00:00.000000Z"}
         assert {one["honourBy"] for one in consents} == {"2026-12-07T09:00:00.000000Z"}
@@ -232,14 +234,28 @@ async def test_the_same_id_with_another_content(clinic: Clinic, changed: dict[st
     assert (await clinic.send("Stop", "M1", gateway="calls"))["kind"] == "STOP"
 
 
-@pytest.mark.parametrize(("text", "language"), [("opt out", "en"), ("STOPALL", None), ("ARRÊT", "fr")])
-async def test_other_words_that_stop(clinic: Clinic, text: str, language: str | None) -> None:
-    """They do as STOP does; the confirmation is in their language, as far as the sender has it."""
+@pytest.mark.parametrize("channel", ["SMS", "VOICE", "CHAT"])
+async def test_by_whichever_it_came(clinic: Clinic, channel: str) -> None:
+    """A STOP from somebody's own number ends texts, calls and chats alike, and no mail."""
+    await clinic.send("Stop", channel=channel)
+    assert scopes(await clinic.consents(clinic.mother)) == ALL_BY_NUMBER
+    for each in ("SMS", "VOICE"):
+        assert await clinic.outcome(clinic.mother, each) == ("DENY", ["OPTED_OUT"])
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "of_the_sender"),
+    [("opt out", "en", "en"), ("STOPALL", None, None), ("ARRÊT", "fr", "fr"), ("Detener", "es", None)],
+)
+async def test_other_words_that_stop(
+    clinic: Clinic, text: str, language: str | None, of_the_sender: str | None
+) -> None:
+    """They do as STOP does; the confirmation is in their language if the sender has it, and else in none that we name."""
     answer = await clinic.send(text)
     assert (answer["kind"], answer["confirmation"]["language"]) == ("STOP", language)
     assert await clinic.outcome(clinic.child) == ("DENY", ["OPTED_OUT"])
     to_a_sender = await clinic.send(text, to="+1 202 555 0100")
-    assert to_a_sender["confirmation"]["language"] == (language or "en")
+    assert to_a_sender["confirmation"]["language"] == of_the_sender
 
 
 async def test_unclear(clinic: Clinic) -> None:
@@ -256,7 +272,7 @@ async def test_unclear(clinic: Clinic) -> None:
         assert (outcome, reasons[0]) == ("MANUAL", "REVIEW_PENDING")
         assert await clinic.consents(node["patient"]["id"]) == []
     stop, dismissed = waiting
-    assert scopes((await clinic.resolve(stop, "STOP"))["consents"]) == [{"channel": "SMS"}, {"channel": "VOICE"}]
+    assert scopes((await clinic.resolve(stop, "STOP"))["consents"]) == ALL_BY_NUMBER
     assert await clinic.outcome(stop["patient"]["id"]) == ("DENY", ["OPTED_OUT"])
     assert not (await clinic.resolve(dismissed, "NOT_STOP"))["consents"]
     assert (await clinic.outcome(dismissed["patient"]["id"]))[0] != "MANUAL"
@@ -281,8 +297,8 @@ async def test_start_never_permits(clinic: Clinic) -> None:
     assert node["kind"] == "OPT_IN_REQUEST"
     clinic.at("2026-11-23T18:00:00Z")
     profile = await clinic.resolve(node, "OPTED_IN")
-    assert profile["consents"][:2] == history
-    [permit] = profile["consents"][2:]
+    assert profile["consents"][:3] == history
+    [permit] = profile["consents"][3:]
     assert (permit["decision"], permit["scope"]["channel"]) == ("PERMIT", "SMS")
     assert permit["scope"]["contactPointId"] == permit["capture"]["contactPointId"] is not None
     assert permit["capture"]["by"] == "front_desk-1"
@@ -315,7 +331,7 @@ async def test_history_keeps_what_was_permitted(clinic: Clinic) -> None:
     await clinic.send("Stop")
     history = await clinic.consents(clinic.mother)
     assert history[0] == earlier
-    assert len(history) == 3
+    assert len(history) == 4
     assert await clinic.outcome(clinic.mother) == ("DENY", ["OPTED_OUT"])
 
 
@@ -338,6 +354,12 @@ class TestLegalMinimum:
         ]
         assert (await clinic.outcome(clinic.mother))[0] == "ALLOW"
 
+    async def test_chats(self, clinic: Clinic) -> None:
+        """A STOP in a chat ends chats: the law that binds calls and texts together is not about them."""
+        clinic.at("2027-01-30T15:00:00Z")
+        await clinic.send("Stop", receivedAt=None, sender="clinic", inReplyTo="SURVEY", channel="CHAT")
+        assert [one["channel"] for one in scopes(await clinic.consents(clinic.mother))] == ["CHAT"]
+
     async def test_after(self, clinic: Clinic) -> None:
         """From 31 January 2027 all that the sender sends ends, and START confirmed beats that too."""
         clinic.at("2027-02-01T15:00:00Z")
@@ -358,7 +380,7 @@ async def test_all_is_all_on_any_day(clinic: Clinic, day: str) -> None:
     """The default covers everything, before and after the law demands it."""
     clinic.at(f"{day}T15:00:00Z")
     await clinic.send("Stop", receivedAt=None, sender="clinic", inReplyTo="SURVEY")
-    assert scopes(await clinic.consents(clinic.mother)) == [{"channel": "SMS"}, {"channel": "VOICE"}]
+    assert scopes(await clinic.consents(clinic.mother)) == ALL_BY_NUMBER
 
 
 class TestNoneQueue:
@@ -386,14 +408,14 @@ class TestNoneQueue:
         """A STOP from somebody's own number needs nobody."""
         alone = await clinic.person("Cleo", contact_points=[{"system": "PHONE", "value": "+12025550177"}])
         await clinic.send("Stop", **{"from": "+1 (202) 555-0177"})
-        assert len(await clinic.consents(alone)) == 2
+        assert scopes(await clinic.consents(alone)) == ALL_BY_NUMBER
 
 
 async def test_unknown_number(clinic: Clinic) -> None:
     """Whoever is on no record is answered alike, and is left alone once they are on one."""
     known, unknown = await clinic.send("Stop"), await clinic.send("Stop", **{"from": "+12025550199"})
     assert known == unknown
-    assert (await clinic.rows())["suppression"] == 2
+    assert (await clinic.rows())["suppression"] == 3
     late = await clinic.person("Dan", contact_points=[{"system": "PHONE", "value": "+12025550199", "use": "MOBILE"}])
     clinic.at("2026-11-23T17:00:00Z")
     assert await clinic.outcome(late) == ("DENY", ["OPTED_OUT"])
@@ -403,6 +425,14 @@ async def test_unknown_number(clinic: Clinic) -> None:
     await clinic.resolve(node, "OPTED_IN")
     clinic.at("2026-11-23T18:00:00Z")
     assert (await clinic.outcome(late))[0] == "ALLOW"
+
+
+async def test_chat_of_an_unknown_number(clinic: Clinic) -> None:
+    """Who says stop in a chat and is on no record is not texted either, once they are on one."""
+    await clinic.send("Stop", **{"from": "+12025550198", "channel": "CHAT"})
+    late = await clinic.person("Eli", contact_points=[{"system": "PHONE", "value": "+12025550198", "use": "MOBILE"}])
+    clinic.at("2026-11-23T17:00:00Z")
+    assert await clinic.outcome(late) == ("DENY", ["OPTED_OUT"])
 
 
 async def test_another_organisation(clinic: Clinic) -> None:
@@ -426,10 +456,10 @@ async def test_other_peoples_numbers(clinic: Clinic) -> None:
     )  # fmt: skip
     for place, number in enumerate(("+12025550151", "+12025550152", "+12025550153")):
         await clinic.send("Stop", **{"from": number})
-        new = (await clinic.consents(person))[2 * place :]
-        assert [one["scope"]["channel"] for one in new] == ["SMS", "VOICE"]
+        new = (await clinic.consents(person))[3 * place :]
+        assert [one["scope"]["channel"] for one in new] == ["SMS", "VOICE", "CHAT"]
         assert {one["scope"]["contactPointId"] for one in new} == {one["capture"]["contactPointId"] for one in new}
-        assert [one["giver"]["role"] for one in new] == (["OTHER"] * 2 if place == 0 else ["PATIENT"] * 2)
+        assert [one["giver"]["role"] for one in new] == (["OTHER"] * 3 if place == 0 else ["PATIENT"] * 3)
 
 
 async def test_mail(clinic: Clinic) -> None:
@@ -473,7 +503,7 @@ async def test_at_once_by_many(clinic: Clinic) -> None:
     answers = await asyncio.gather(*same, *others)
     assert all(answer == answers[0] for answer in answers)
     assert (await clinic.rows())["inbound_message"] == 4
-    assert len(await clinic.consents(clinic.mother)) == len(await clinic.consents(clinic.child)) == 2
+    assert len(await clinic.consents(clinic.mother)) == len(await clinic.consents(clinic.child)) == 3
 
 
 async def test_pages_of_the_queue(clinic: Clinic) -> None:
@@ -536,4 +566,4 @@ async def test_who_may_bring_messages(clinic: Clinic) -> None:
     after = await clinic.rows()
     assert {**after, "audit_event": 0} == {**before, "audit_event": 0}
     assert (await clinic.ask(RECORD, Role.INTEGRATION, variables=sent("Stop", "M1"))).status_code == 200
-    assert len(await clinic.consents(clinic.mother)) == 2
+    assert len(await clinic.consents(clinic.mother)) == 3

@@ -112,7 +112,7 @@ async def test_s3_stop_on_a_shared_number(town: Town) -> None:
         assert (found["outcome"], found["reasons"][0], found["policyVersion"]) == ("DENY", "OPTED_OUT", RULES.version)
         history = await town.it.data(question(HISTORY), Role.INTEGRATION, variables={"id": one})
         said = history["patient"]["consents"]
-        assert [entry["decision"] for entry in said] == ["PERMIT", "DENY", "DENY"]
+        assert [entry["decision"] for entry in said] == ["PERMIT", "DENY", "DENY", "DENY"]
         assert {entry["honourBy"] for entry in said[1:]} == {stopped["honourBy"]}
         assert said[0]["effectiveFrom"] == "2026-02-01T08:00:00.000000Z"
 

@@ -44,7 +44,7 @@ async def test_one_message_on_two_replicas(databases: Databases, tmp_path: Path)
             assert {answer.kind for answer in answers} == {"STOP"}
             assert answers[::2] == answers[1::2]
             for patient_id in people:
-                assert len(await directives(other, patient_id)) == 2
+                assert len(await directives(other, patient_id)) == 3
             # One event for each patient and message that was new, none for its repetition; three for our own looks.
             assert len(await one.leaves()) - before == len(brought) * len(people) + 3
     databases.drop(url)

@@ -75,13 +75,13 @@ async def denied(served: Client, patient_id: str) -> list[str]:
 
 
 async def test_twilio(served: Client, hook: httpx.AsyncClient) -> None:
-    """A signed STOP ends texts and calls, is answered with nothing to say, and again alike; either secret will do."""
+    """A signed STOP ends texts, calls and chats, is answered with nothing to say, and again alike; either secret will do."""
     patient_id = await person(served, "+447700900123")
     body, headers = form("Stop")
     answer = await hook.post("/texts", content=body, headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/xml; charset=utf-8")
     assert answer.text.endswith("<Response/>")
-    assert await denied(served, patient_id) == ["SMS", "VOICE"]
+    assert await denied(served, patient_id) == ["SMS", "VOICE", "CHAT"]
     again = await hook.post("/texts", content=body, headers=headers)
     assert (again.status_code, again.content) == (200, answer.content)
     fields = {"MessageSid": "SM-old", "From": "+447700900123", "Body": "hello"}
@@ -94,15 +94,15 @@ async def test_keyword_of_the_gateway(served: Client, hook: httpx.AsyncClient) -
     patient_id = await person(served, "+447700900131")
     body, headers = form("ENOUGH", From="+447700900131", OptOutType="STOP")
     assert (await hook.post("/texts", content=body, headers=headers)).status_code == 200
-    assert await denied(served, patient_id) == ["SMS", "VOICE"]
+    assert await denied(served, patient_id) == ["SMS", "VOICE", "CHAT"]
 
 
 async def test_chat(served: Client, hook: httpx.AsyncClient) -> None:
-    """A message by WhatsApp is of the number's holder, and ends chats."""
+    """A message by WhatsApp is of the number's holder, and ends calls and texts as well as chats."""
     patient_id = await person(served, "+447700900132")
     body, headers = form("Stop", From="whatsapp:+447700900132", To="whatsapp:+447700900100")
     assert (await hook.post("/texts", content=body, headers=headers)).status_code == 200
-    assert await denied(served, patient_id) == ["CHAT"]
+    assert await denied(served, patient_id) == ["SMS", "VOICE", "CHAT"]
 
 
 async def test_standard_webhook(served: Client, hook: httpx.AsyncClient) -> None:
@@ -113,7 +113,7 @@ async def test_standard_webhook(served: Client, hook: httpx.AsyncClient) -> None
     assert answer.status_code == 200
     assert answer.json()["kind"] == "STOP"
     assert answer.json()["honourBy"] > answer.json()["confirmation"]["until"]
-    assert await denied(served, patient_id) == ["SMS", "VOICE"]
+    assert await denied(served, patient_id) == ["SMS", "VOICE", "CHAT"]
     body, headers = webhook(messageId="J-1", text="Start")
     refused = await hook.post("/calls", content=body, headers=headers)
     assert refused.status_code == 400
