@@ -91,9 +91,15 @@ class AccessEvent(graphene.ObjectType):
         "without a valid token the event stands for."
     )
     record_version = graphene.Int(description="The version of the record that was read or written.")
-    reference = graphene.ID(description="The break-glass grant that the event asks for, reads under or reviews.")
+    reference = graphene.ID(
+        description="The break-glass grant that the event asks for, reads under or reviews, or the contact decision "
+        "(`decisionId`) that it records."
+    )
     flags = graphene.List(graphene.NonNull(AccessFlag), required=True, description="Circumstances worth a second look.")
-    policy_rules = _names("The rules that decided, such as `front_desk/PATADMIN`.")
+    policy_rules = _names(
+        "The rules that decided, such as `front_desk/PATADMIN`. Of a contact decision also what it was asked for: "
+        "`purpose:EMERGENCY`, `sender:reminders`, and the version of the contact rules (`contact:…`)."
+    )
     policy_version = graphene.String(description="The version of the policy table that decided.")
 
 
@@ -128,6 +134,9 @@ class AccessEventFilter(graphene.InputObjectType):
         ),
     )
     request_id = graphene.String(description="Only events of the request with this X-Request-Id.")
+    reference = graphene.ID(
+        description="Only events of this contact decision (`decisionId`), or of this break-glass grant until it ended."
+    )
     flags = graphene.List(
         graphene.NonNull(AccessFlag), description="Only events with at least one of these circumstances."
     )

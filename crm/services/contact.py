@@ -88,6 +88,10 @@ class _Asking:
     def simulated(self) -> bool:
         return self.at is not None or bool(self.inquiry.what_if)
 
+    def facts(self, version: str) -> tuple[str, ...]:
+        """What the events say of the question: for what, for whom, and by which rules."""
+        return f"purpose:{self.inquiry.purpose}", f"sender:{self.sender.id}", version
+
 
 class Contact:
     """The use cases of the contact decision, under one set of rules."""
@@ -116,7 +120,9 @@ class Contact:
         `decide` raises, and `BatchTooLarge`.
         """
         asking = await self._admit(actor, request, ids, inquiry)
-        async with self._store.reading(request.context(actor, asking.rule), Act.DECIDE, ids) as unit:
+        async with self._store.reading(
+            request.context(actor, asking.rule, *asking.facts(self.rules.version)), Act.DECIDE, ids
+        ) as unit:
             judged, refused = await self._judged(unit, visible(actor, list(dict.fromkeys(ids))), asking)
             absent = [each for each in dict.fromkeys(ids) if each not in judged and each not in refused]
             erased = [each for each, why in refused.items() if why is None]
@@ -140,7 +146,9 @@ class Contact:
         async with self._store.recording(context, Act.DECIDE, [patient_id]):
             policy.decide_read(actor, groups(["consents"]), Action.DECIDE)
         asking = await self._admit(actor, request, [patient_id], inquiry)
-        async with self._store.reading(request.context(actor, asking.rule), Act.DECIDE, [patient_id]) as unit:
+        async with self._store.reading(
+            request.context(actor, asking.rule, *asking.facts(self.rules.version)), Act.DECIDE, [patient_id]
+        ) as unit:
             judged, refused = await self._judged(unit, visible(actor, [patient_id]), asking)
             if error := refused.get(patient_id):
                 raise error
@@ -194,7 +202,14 @@ class Contact:
 
         def judged(values: Mapping[str, Any]) -> Judgement:
             decision = self._decided(values, record, asking, unit.now, silent)
-            return found(decision, str(uuid7()), asking.audience, asking.inquiry.asked, simulated=asking.simulated)
+            return found(
+                decision,
+                str(uuid7()),
+                asking.audience,
+                asking.inquiry.asked,
+                simulated=asking.simulated,
+                restricted=record.restricted,
+            )
 
         return unit.judge(record, NAMES, judged, broken)
 

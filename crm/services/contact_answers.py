@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from auth import policy
 from auth.actor import Actor
 from auth.policy import Action, Group, ReadGrant
+from auth.purposes import Purpose
 from auth.roles import Role
 from crm.domain.decision import ContactDecision, Outcome, Reason, explained
 from crm.domain.times import instant
@@ -38,6 +39,7 @@ _SHOWS: Final[Mapping[str, frozenset[str]]] = {
 
 _CONSIDERED: Final = frozenset({"contactPoints", "consents"})
 """What a look at the ways that were not chosen counts as."""
+_CLOSED: Final = frozenset({Reason.DECEASED, Reason.MERGED, Reason.RECORD_INACTIVE, Reason.RECORD_ERASED})
 _WHOM: Final = frozenset({"contactPoints", "addresses", CONFIDENTIAL, _STAND_IN, "displayName"})
 
 
@@ -47,7 +49,8 @@ class Audience:
 
     `use` is the purpose of use. `reach`: restricted records withhold nothing from them; `governs`: they may know that
     a record is restricted. `confided`: they are given the confidential endpoint in clear, as whoever sends is, and
-    whoever may read it. `needs` and `consents`: they may be told which needs are not met, and what was considered.
+    whoever may read it. `sells`: they market, and are not told that there is one. `needs` and `consents`: they may be
+    told which needs are not met, and what was considered.
     """
 
     use: str
@@ -56,6 +59,7 @@ class Audience:
     confided: bool
     needs: bool
     consents: bool
+    sells: bool
 
     @classmethod
     def of(cls, actor: Actor, grant: ReadGrant) -> "Audience":
@@ -71,6 +75,7 @@ class Audience:
             confided=confided,
             needs=Group.ACCESS in grant.groups,
             consents=Group.CONSENT in grant.groups,
+            sells=actor.purpose is Purpose.HMARKT,
         )
 
 
@@ -92,13 +97,28 @@ class Judgement(NamedTuple):
 
 
 def found(
-    decision: ContactDecision, decision_id: str, audience: Audience, asked: frozenset[str], *, simulated: bool
+    decision: ContactDecision,
+    decision_id: str,
+    audience: Audience,
+    asked: frozenset[str],
+    *,
+    simulated: bool,
+    restricted: bool = False,
 ) -> Judgement:
-    """How a decision is told to this audience, which asks for these members of the answer."""
+    """How a decision is told to this audience, which asks for these members of the answer.
+
+    `restricted` says that the record is: who may not know that does not learn either that its person has died.
+    """
     first, ends = decision.reasons[0], tuple(_ends(decision))
-    restricted = first is Reason.RESTRICTED_RECORD
-    if restricted and not audience.governs:
+    if Reason.EMERGENCY_OVERRIDE in decision.reasons:
+        first = Reason.EMERGENCY_OVERRIDE  # on record as such, and not as an ordinary yes
+    kept = first is Reason.RESTRICTED_RECORD
+    if restricted and not (audience.reach or audience.governs):
+        kept = kept or first in _CLOSED
+    if kept and not audience.governs:
         decision = ContactDecision(Outcome.NOT_FOUND, ())
+    if audience.sells:
+        decision = replace(decision, reasons=_without_override(decision.reasons))
     shown = _shown_by(asked) & decision.disclosed
     if "considered" in asked and decision.considered:
         shown |= _CONSIDERED
@@ -112,10 +132,16 @@ def found(
         None if decision.outcome is Outcome.NOT_FOUND else decision_id,
         shown - masked,
         masked,
-        restricted,
+        kept,
         f"SIMULATED:{first}" if simulated else first.value,
         ("need_unmet",) if decision.unmet else (),
     )
+
+
+def _without_override(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """The reasons for whoever sells: a list of who asked to be reached in confidence is not theirs to make."""
+    hidden = Reason.CONFIDENTIAL_OVERRIDE_APPLIED
+    return tuple(dict.fromkeys(Reason.OPTED_OUT if each is hidden else each for each in reasons))
 
 
 @lru_cache(maxsize=1024)

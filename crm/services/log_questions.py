@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from crm.audit.event import EPOCH, Who
+from crm.domain.break_glass import DRIFT, LASTING, LATE
 from crm.errors import Invalid
 from crm.services.refusals import NOBODY
 from crm.store.database import Fetch
@@ -38,9 +40,10 @@ async def understood(fetch: Fetch, org: str, question: Mapping[str, Any]) -> Ask
     """The question in the terms of the store.
 
     `question` may hold `patient_id` or `audit_subject` (the patient's random name in the log), `actor`, `token_id`
-    (together with `actor`), `from_` (inclusive) and `to` (exclusive) as RFC 3339 text, `outcome` (ok, partial, denied,
-    error), `purpose` (HL7 code), `act`, `request_id` and `flags` (any of which an event must have); with `unattributed`
-    it is about the attempts without a valid token, which belong to no organisation. Raises `Invalid`.
+    (together with `actor`), `reference` (the UUIDv7 of a decision or a grant), `from_` (inclusive) and `to` (exclusive)
+    as RFC 3339 text, `outcome` (ok, partial, denied, error), `purpose` (HL7 code), `act`, `request_id` and `flags` (any
+    of which an event must have); with `unattributed` it is about the attempts without a valid token, which belong to no
+    organisation. Raises `Invalid`.
     """
     if question.get("token_id") is not None and question.get("actor") is None:
         raise Invalid("filter.tokenId", "needs_actor")
@@ -53,6 +56,9 @@ async def understood(fetch: Fetch, org: str, question: Mapping[str, Any]) -> Ask
         known = (await subjects_of(fetch, org, [patient_id])).get(patient_id)
         unknown = known is None or subject not in {None, known}
         subject = known
+    reference = question.get("reference")
+    if reference is not None:
+        times = _around(reference, times)
     chosen = EventFilter(
         patient=subject,
         # A subject that is no plain identifier stands in the log as its digest.
@@ -63,9 +69,29 @@ async def understood(fetch: Fetch, org: str, question: Mapping[str, Any]) -> Ask
         request=question.get("request_id"),
         flags=tuple(question.get("flags") or ()),
         token=question.get("token_id"),
+        reference=reference,
         **times,
     )
     return Asked(NOBODY if question.get("unattributed") else org, chosen, unknown)
+
+
+def _around(reference: str, times: Mapping[str, int | None]) -> dict[str, int | None]:
+    """The times narrowed to when something with this id can have happened: the id itself says when it was made.
+
+    Decisions are recorded at once; looks under a grant until it ends. Raises `Invalid` for what is no UUIDv7.
+    """
+    try:
+        uuid = UUID(reference)
+    except ValueError:
+        uuid = None
+    if uuid is None or uuid.version != 7 or str(uuid) != reference:
+        raise Invalid("filter.reference", "id")
+    made = (uuid.int >> 80) * 1_000
+    since, until = made - DRIFT, made + LASTING + LATE
+    return {
+        "since": max(since, times["since"] or 0),
+        "until": until if times["until"] is None else min(until, times["until"]),
+    }
 
 
 def bounded(asked: Asked, now: int) -> Asked:

@@ -36,8 +36,9 @@ class EventFilter:
 
     `patient` is an audit subject, `actor` a token's `sub`, `request` an X-Request-Id; `since` (inclusive) and `until`
     (exclusive) are microseconds since 1970; `outcome` is ok, partial, denied or error, `purpose` an HL7 code, `act`
-    one of `Act`. `flags` are words of `FLAGS`, of which an event has at least one. `token` is a token's `jti`: it is
-    looked for in the leaves themselves, so something else should narrow the question as well.
+    one of `Act`. `flags` are words of `FLAGS`, of which an event has at least one. `token` is a token's `jti`, and
+    `reference` the id of a grant or decision: they are looked for in the leaves themselves, so something else should
+    narrow the question as well.
     """
 
     patient: str | None = None
@@ -50,6 +51,7 @@ class EventFilter:
     request: str | None = None
     flags: Iterable[str] = ()
     token: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Narrowing:
 
 _LATEST: Final = 2**63 - 1
 _COLUMNS: Final = {"patient": "pat", "actor": "actor", "purpose": "pou", "act": "act", "request": "req"}
+_INSIDE: Final = ("token", "reference")
+"""What is looked for in the leaves themselves."""
 _FLAGS = audit_event.c.flags
 # As the partial indexes are written (`log_tables.py`), each for the flags that it has; the last one has all of them.
 _GROUPS: Final = {
@@ -171,7 +175,7 @@ async def events_at(database: Database, org: str, seqs: Iterable[int]) -> dict[i
 
 def narrow(chosen: EventFilter) -> Narrowing:
     """The shape of a filter."""
-    given = {name for name in (*_COLUMNS, "token") if getattr(chosen, name) is not None}
+    given = {name for name in (*_COLUMNS, *_INSIDE) if getattr(chosen, name) is not None}
     mask = _mask(chosen)
     group = next((name for name, (bits, _) in _GROUPS.items() if mask and not mask & ~bits), None)
     return Narrowing(frozenset(given), chosen.outcome, group)
@@ -190,6 +194,8 @@ def narrowing(chosen: EventFilter) -> dict[str, Any]:
     if chosen.token is not None:
         # A text in a leaf holds no quotation mark that is not escaped, so this can be nothing but the member itself.
         params["token"] = b'"jti":' + orjson.dumps(recorded_subject(chosen.token))
+    if chosen.reference is not None:
+        params["reference"] = b'"ref":' + orjson.dumps(chosen.reference)
     return params
 
 
@@ -223,6 +229,5 @@ def conditions(shape: Narrowing) -> list[ColumnElement[bool]]:
         found.append(group)
         if bits.bit_count() > 1:
             found.append(_FLAGS.op("&")(bindparam("mask", type_=Integer)) != 0)
-    if "token" in shape.given:
-        found.append(_Holds(audit_event.c.leaf, "token"))
+    found += [_Holds(audit_event.c.leaf, name) for name in _INSIDE if name in shape.given]
     return found
