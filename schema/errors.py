@@ -77,6 +77,7 @@ DESCRIPTIONS: Mapping[Code, str] = {
     **MESSAGES,
     Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field; `field` is its path, `rule` names the rule.",
     Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored.",
+    Code.BATCH_TOO_LARGE: "Too many ids in one call; `limit` is how many there may be.",
     Code.INTERNAL_SERVER_ERROR: "Something failed in the service; `incident` finds it in the server's log.",
 }
 
@@ -200,7 +201,7 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
-    """The entries beside the code: a field path, a version, seconds; nothing else of the exception is looked at."""
+    """The entries beside the code: a field path, a version, a limit, seconds; nothing else of the exception is used."""
     found: dict[str, Any] = {}
     match error:
         case Refused(field=str(path)):
@@ -212,6 +213,8 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
             found["field"] = path
         case crm_errors.VersionConflict(current=version):
             found["currentVersion"] = version
+        case crm_errors.BatchTooLarge(limit=limit):
+            found["limit"] = limit
         case crm_errors.Overloaded(retry_after=seconds) | crm_errors.RateLimited(retry_after=seconds):
             found["retryAfter"] = seconds
         case _:

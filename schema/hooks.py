@@ -1,7 +1,8 @@
 """The hook for gateways that bring messages of patients: signatures in, one use case, and an answer in their form.
 
 `POST /hooks/messages/{gateway}`. Who does not sign as a configured gateway is turned away with 403 and not told why,
-and is on record. No octet of a body is in any answer or log line.
+and is on record. Until the signature is checked, a request has no part in the places of the gateway that it names. No
+octet of a body is in any answer or log line.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from crm.errors import Invalid
 from crm.services.request import Request
 from schema.contact_services import Reply
 from schema.context import Services
+from schema.doorstep import Doorstep
 from schema.errors import UNAVAILABLE, Code, problem_of
 from schema.places import Places
 from schema.settings import Settings
@@ -43,6 +45,7 @@ _MOST_FIELDS: Final = 200
 _FOREVER: Final = 2**53
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _NOTHING_TO_SAY: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+_MESSAGE_ID: Final = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CHATS: Final = ("whatsapp:", "messenger:", "rcs:")
 _DECLARED: Final = frozenset({"STOP", "START", "HELP"})
@@ -63,7 +66,8 @@ class MessageHook:
         self._services = services
         self._gateways = {gateway.name: gateway for gateway in gateways}
         self._settings = settings
-        self._readers = Places(settings.in_flight)
+        self._doorstep = Doorstep(settings.in_flight // 4)
+        self._places = Places(settings.in_flight)
 
     async def take(self, incoming: Incoming) -> Response:
         """One message taken in, or turned away."""
@@ -82,13 +86,13 @@ class MessageHook:
             return _told(status, {"code": problem.code.value, **problem.extensions})
 
     async def _answer(self, incoming: Incoming, request: Request) -> Response:
+        body = await self._body(incoming)
         gateway = self._gateways.get(incoming.path_params["gateway"])
+        if gateway is None or not _is_signed(gateway, incoming, body):
+            await self._services.access_log.refused("gateway_signature", request)
+            raise _Turned(403)
         actor = _actor(gateway)
-        with self._readers.taken(actor):
-            body = await self._body(incoming)
-            if gateway is None or not _is_signed(gateway, incoming, body):
-                await self._services.access_log.refused("gateway_signature", request)
-                raise _Turned(403)
+        with self._places.taken(actor):
             try:
                 message = _form(body) if gateway.kind is GatewayKind.TWILIO else _object(incoming, body)
             except Invalid:
@@ -104,7 +108,7 @@ class MessageHook:
     async def _body(self, incoming: Incoming) -> bytes:
         octets = bytearray()
         try:
-            async with asyncio.timeout(min(self._settings.deadline, self._settings.body_deadline)):
+            async with self._doorstep.standing(incoming.client.host if incoming.client else None):
                 async for chunk in incoming.stream():
                     octets += chunk
                     if len(octets) > LIMIT:
@@ -121,15 +125,15 @@ def _request_id(incoming: Incoming) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _actor(gateway: Gateway | None) -> Actor:
-    """A gateway as a caller; whoever names none that there is shares one."""
+def _actor(gateway: Gateway) -> Actor:
+    """A gateway as a caller."""
     return Actor(
-        subject=gateway.name if gateway else "",
+        subject=gateway.name,
         issuer=_ISSUER,
-        org=gateway.org if gateway else "",
+        org=gateway.org,
         roles=frozenset({Role.MESSAGING}),
         purpose=Purpose.COC,
-        client_id=gateway.name if gateway else None,
+        client_id=gateway.name,
         token_id="",
         patient_id=None,
         expires_at=_FOREVER,
@@ -148,20 +152,27 @@ def _is_signed(gateway: Gateway, incoming: Incoming, body: bytes) -> bool:
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]] | None:
-    """The fields of a form; None for what is none."""
+    """The fields of a form; None for what is none, and where a name comes twice.
+
+    Twilio signs names and values without anything between them, and of a name that comes twice would sign either once.
+    """
     try:
-        return parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError:
         return None
+    return pairs if len(dict(pairs)) == len(pairs) else None
 
 
 def _form(body: bytes) -> dict[str, Any]:
-    """A message in Twilio's form. What its own opt-out took for a keyword is one. Raises `Invalid`."""
+    """A message in Twilio's form. What its own opt-out took for a keyword is one.
+
+    Raises `Invalid`, with the path that the member has in the mutation, as everything does that takes messages in.
+    """
     fields = dict(_pairs(body) or ())
     message_id = fields.get("MessageSid") or fields.get("SmsSid")
     origin, to = fields.get("From", ""), fields.get("To", "")
     if not message_id or "Body" not in fields:
-        raise Invalid("MessageSid" if not message_id else "Body", "missing")
+        raise Invalid("input.text" if message_id else "input.messageId", "missing")
     declared = fields.get("OptOutType", "")
     chat = origin.startswith(_CHATS)
     return {
@@ -178,13 +189,13 @@ def _bare(address: str) -> str:
 
 
 def _object(incoming: Incoming, body: bytes) -> dict[str, Any]:
-    """A message as a JSON object; without `messageId` it has the id of the webhook. Raises `Invalid`."""
+    """A message as a JSON object; without `messageId` it has the id of the webhook. Raises `Invalid` as `_form`."""
     try:
         content = orjson.loads(body)
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise Invalid("body", "type")
+        raise Invalid("input", "type")
     message: dict[str, Any] = {
         "message_id": _text(content, "messageId", incoming.headers["webhook-id"]),
         "from": _text(content, "from"),
@@ -196,9 +207,9 @@ def _object(incoming: Incoming, body: bytes) -> dict[str, Any]:
         "in_reply_to": _text(content, "inReplyTo", None),
     }
     if message["channel"] not in Channel.__members__:
-        raise Invalid("channel", "unknown_code")
+        raise Invalid("input.channel", "unknown_code")
     if message["in_reply_to"] is not None and message["in_reply_to"] not in CommunicationPurpose.__members__:
-        raise Invalid("inReplyTo", "unknown_code")
+        raise Invalid("input.inReplyTo", "unknown_code")
     return message
 
 
@@ -210,7 +221,7 @@ def _text(content: Mapping[str, Any], name: str, absent: Any = _NEEDED) -> Any:
     if value is None and absent is not _NEEDED:
         return absent
     if not isinstance(value, str):
-        raise Invalid(name, "missing" if value is None else "type")
+        raise Invalid(f"input.{name}", "missing" if value is None else "type")
     return value
 
 

@@ -2,8 +2,8 @@
 
 Law: 47 CFR 64.1200(a)(10). A revocation, whatever medium brought it, ends robocalls and robotexts alike (FCC 24-24), so
 SMS and VOICE always go together. That it ends messages about unrelated matters as well binds from
-`REVOKE_ALL_FROM` on, when the waiver of that part ends. Chats are not in that law: that they end with calls and texts is
-part of `RevokeScope.ALL`, for people do not tell apart what arrives at one number.
+`REVOKE_ALL_FROM` on, when the waiver of that part ends. Chats are not in that law: that they end together with calls
+and texts is part of `RevokeScope.ALL`, for people do not tell apart what arrives at one number.
 """
 
 from collections.abc import Mapping, Sequence

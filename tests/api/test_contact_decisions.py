@@ -167,7 +167,7 @@ async def test_more_than_a_thousand_are_refused(desk: Desk) -> None:
     desk.counted.forget()
     many = {"ids": [f"{NOBODY}{number}" for number in range(1001)], **REMINDER}
     answer, [leaf] = await desk.it.watched(MANY, Role.MESSAGING, variables=many)
-    assert answer.json()["errors"][0]["extensions"]["code"] == "BATCH_TOO_LARGE"
+    assert answer.json()["errors"][0]["extensions"] == {"code": "BATCH_TOO_LARGE", "limit": 1_000}
     assert (leaf["out"], leaf["why"], leaf["cnt"]) == ("denied", "BATCH_TOO_LARGE", 1001)
     none = await desk.it.data(MANY, Role.MESSAGING, variables={"ids": [], **REMINDER})
     assert none == {"contactDecisions": []}
@@ -181,27 +181,28 @@ async def test_an_unknown_purpose_is_typed(desk: Desk) -> None:
     assert await desk.it.codes(literal, Role.MESSAGING) == ["GRAPHQL_VALIDATION_FAILED"]
 
 
-@pytest.mark.parametrize("name", ["unheard-of", "theirs", "southern", ""])
+@pytest.mark.parametrize("name", ["unheard-of", "theirs", "southern", "", "letters", "default"])
 async def test_a_sender_that_is_not_the_callers(desk: Desk, name: str) -> None:
-    """Not registered, registered for another program, or for another organisation: refused in the same words."""
+    """Not registered, registered for another program, another organisation, or for no program: the same words."""
     assert await desk.refused(sender=name) == {"code": "VALIDATION_FAILED", "field": "sender", "rule": "unknown_sender"}
 
 
 async def test_senders(desk: Desk) -> None:
-    """The named one; without a name that of the application; staff may ask for any; channels only narrow."""
+    """The named one; without a name that of the application; staff may ask as any; channels only narrow."""
     patient_id = await desk.it.house.store(
         {**ANN, "languages": [{"tag": "en"}], "addresses": [{"use": "HOME", "lines": ["3 Mill Lane"], "city": "Hull"}]}
     )
     own = await desk.decided(patient_id)
     assert (own["channel"], own["format"]) == ("EMAIL", "LARGE_PRINT")
     assert (await desk.decided(patient_id, sender="mails"))["format"] == "LARGE_PRINT"
-    letter = await desk.decided(patient_id, sender="letters")
+    letter = await desk.decided(patient_id, Role.CARE_COORDINATOR, sender="letters")
     assert (letter["channel"], letter["address"]["lines"]) == ("LETTER", ["3 Mill Lane"])
     assert letter["unmetNeeds"] == ["LARGE_PRINT"]
     assert (await desk.decided(patient_id, Role.CARE_COORDINATOR, sender="theirs"))["outcome"] == "ALLOW"
-    none = await desk.decided(patient_id, sender="letters", channels=["EMAIL", "SMS"])
+    none = await desk.decided(patient_id, Role.CARE_COORDINATOR, sender="letters", channels=["EMAIL", "SMS"])
     assert (none["outcome"], none["reasons"]) == ("DENY", ["CHANNEL_NOT_SUPPORTED_BY_CALLER"])
-    assert (await desk.decided(patient_id, sender="default", channels=["EMAIL"]))["channel"] == "EMAIL"
+    default = await desk.decided(patient_id, Role.CARE_COORDINATOR, sender="default", channels=["EMAIL"])
+    assert default["channel"] == "EMAIL"
 
 
 async def test_another_moment(desk: Desk) -> None:

@@ -168,7 +168,7 @@ async def test_unavailable(error: Exception, expected: str, after: str, media: s
         (VersionRequired(), {"code": "VERSION_REQUIRED"}),
         (VersionConflict(4), {"code": "VERSION_CONFLICT", "currentVersion": 4}),
         (Invalid("input.a", "time_zone"), {"code": "VALIDATION_FAILED", "field": "input.a", "rule": "time_zone"}),
-        (BatchTooLarge(1000), {"code": "BATCH_TOO_LARGE"}),
+        (BatchTooLarge(1000), {"code": "BATCH_TOO_LARGE", "limit": 1000}),
     ],
 )
 async def test_field_errors(error: Exception, extensions: dict[str, Any]) -> None:
@@ -371,7 +371,7 @@ async def test_batches(speaker: Speaker) -> None:
         {"__typename": "Refusal", "id": "nobody", "code": "NOT_FOUND"}, {"__typename": "Patient", "id": "ann"},
     ]  # fmt: skip
     _, answer = await speaker.ask(query, variables={"ids": ["x"] * 1001})
-    assert (code(answer), "data" in answer) == ("BATCH_TOO_LARGE", False)
+    assert (answer["errors"][0]["extensions"], "data" in answer) == ({"code": "BATCH_TOO_LARGE", "limit": 1000}, False)
 
 
 async def test_the_other_addresses(speaker: Speaker) -> None:

@@ -250,7 +250,7 @@ async def test_by_whichever_it_came(clinic: Clinic, channel: str) -> None:
 async def test_other_words_that_stop(
     clinic: Clinic, text: str, language: str | None, of_the_sender: str | None
 ) -> None:
-    """They do as STOP does; the confirmation is in their language if the sender has it, and else in none that we name."""
+    """They do as STOP does; the confirmation is in their language if the sender has it, else in none of ours."""
     answer = await clinic.send(text)
     assert (answer["kind"], answer["confirmation"]["language"]) == ("STOP", language)
     assert await clinic.outcome(clinic.child) == ("DENY", ["OPTED_OUT"])

@@ -75,7 +75,7 @@ async def denied(served: Client, patient_id: str) -> list[str]:
 
 
 async def test_twilio(served: Client, hook: httpx.AsyncClient) -> None:
-    """A signed STOP ends texts, calls and chats, is answered with nothing to say, and again alike; either secret will do."""
+    """A signed STOP ends texts, calls and chats, is answered with nothing, and again alike; either secret will do."""
     patient_id = await person(served, "+447700900123")
     body, headers = form("Stop")
     answer = await hook.post("/texts", content=body, headers=headers)
@@ -157,10 +157,10 @@ async def test_turned_away(served: Client, hook: httpx.AsyncClient, name: str) -
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        ({"from": None}, "from"),
-        ({"text": 7}, "text"),
-        ({"channel": "PIGEON"}, "channel"),
-        ({"inReplyTo": "X"}, "inReplyTo"),
+        ({"from": None}, "input.from"),
+        ({"text": 7}, "input.text"),
+        ({"channel": "PIGEON"}, "input.channel"),
+        ({"inReplyTo": "X"}, "input.inReplyTo"),
         ({"from": "nobody"}, "input.from"),
         ({"channel": "LETTER"}, "input.channel"),
         ({"messageId": "é" * 201}, "input.messageId"),
@@ -181,7 +181,19 @@ async def test_no_object(hook: httpx.AsyncClient) -> None:
     headers = webhook()[1]
     signature = standard(CALLS.secrets[0], headers["webhook-id"], headers["webhook-timestamp"], b"[1]")
     answer = await hook.post("/calls", content=b"[1]", headers={**headers, "webhook-signature": signature})
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["field"]) == (400, "input")
+
+
+@pytest.mark.parametrize(
+    ("absent", "field"), [("MessageSid", "input.messageId"), ("Body", "input.text"), ("From", "input.from")]
+)
+async def test_malformed_form(hook: httpx.AsyncClient, absent: str, field: str) -> None:
+    """A form without what a message needs is refused with the path that it has in the mutation, not with its own."""
+    fields = {"MessageSid": uuid4().hex, "From": "+447700900133", "Body": "Stop"}
+    del fields[absent]
+    headers = {"x-twilio-signature": twilio(TEXTS.secrets[0], URL, fields.items())}
+    answer = await hook.post("/texts", content=urlencode(fields), headers=headers)
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "VALIDATION_FAILED", field)
 
 
 async def test_bounds(hook: httpx.AsyncClient) -> None:

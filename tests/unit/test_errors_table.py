@@ -47,7 +47,7 @@ def test_every_refusal_below_has_a_code() -> None:
         (crm_errors.Invalid("input.x", "e164"), Code.VALIDATION_FAILED, {"field": "input.x", "rule": "e164"}),
         (crm_errors.VersionRequired(), Code.VERSION_REQUIRED, {}),
         (crm_errors.VersionConflict(7), Code.VERSION_CONFLICT, {"currentVersion": 7}),
-        (crm_errors.BatchTooLarge(1000), Code.BATCH_TOO_LARGE, {}),
+        (crm_errors.BatchTooLarge(1000), Code.BATCH_TOO_LARGE, {"limit": 1000}),
         (crm_errors.RestrictedRecord(), Code.RESTRICTED_RECORD, {}),
         (crm_errors.BreakGlassRequired(), Code.BREAK_GLASS_REQUIRED, {}),
         (crm_errors.Erased(), Code.ERASED, {}),
