@@ -11,21 +11,28 @@ __all__ = ["sender_of"]
 def sender_of(actor: Actor, rules: ContactRules, name: str | None) -> Sender:
     """The sender called `name`; without a name the one registered for the caller's application, else the default.
 
-    Raises `Invalid`, and in the same words for one that is not registered, one of another organisation, and one that
-    is registered for other applications than the program that asks: a program speaks for itself alone, while staff may
-    ask what any sender of theirs would be told.
+    Raises `Invalid`, and in the same words for one that is not registered, one of another organisation, and one as
+    which the program that asks may not speak: a program speaks for itself alone, while staff may ask what any sender
+    of theirs would be told.
     """
-    if name is None:
-        return _own(actor, rules) or rules.senders.get(DEFAULT_SENDER.id, DEFAULT_SENDER)
-    sender = DEFAULT_SENDER if name == DEFAULT_SENDER.id else None
-    sender = rules.senders.get(name, sender)
-    if sender is None or sender.org not in (None, actor.org) or not _may_speak(actor, sender):
+    own = _own(actor, rules)
+    if name is None and own is not None:
+        return own
+    name = DEFAULT_SENDER.id if name is None else name
+    sender = rules.senders.get(name, DEFAULT_SENDER if name == DEFAULT_SENDER.id else None)
+    if sender is None or sender.org not in (None, actor.org) or not _may_speak(actor, sender, registered=bool(own)):
         raise Invalid("sender", "unknown_sender")
     return sender
 
 
-def _may_speak(actor: Actor, sender: Sender) -> bool:
-    return Role.MESSAGING not in actor.roles or not sender.clients or actor.client_id in sender.clients
+def _may_speak(actor: Actor, sender: Sender, *, registered: bool) -> bool:
+    """Whether a caller may ask as a sender: any staff, and a program as those that list it, or if none does, list none.
+
+    A directive may name a sender. A registered program that could ask as `default` would never meet those about it.
+    """
+    if Role.MESSAGING not in actor.roles or actor.client_id in sender.clients:
+        return True
+    return not registered and not sender.clients
 
 
 def _own(actor: Actor, rules: ContactRules) -> Sender | None:

@@ -211,6 +211,21 @@ async def test_a_purpose_of_use_that_does_not_fit(asked: Client) -> None:
     assert (found["contactPoint"], "fld" in leaf) == (None, False)
 
 
+async def test_a_program_answers_to_its_name(asked: Client) -> None:
+    """What the person says of a sender holds for the program that it lists, whatever sender that program asks as."""
+    patient_id = await asked.house.store({**ANN, "consents": [directive("DENY", scope={"sender": "mails"})]})
+    found, _ = await decided(asked, patient_id, Role.MESSAGING)
+    assert (found["outcome"], found["reasons"]) == ("DENY", ["OPTED_OUT"])
+    for name in ("default", "letters", "theirs"):
+        variables = {**about(patient_id), "sender": name}
+        answer, [leaf] = await asked.watched(ONE, Role.MESSAGING, variables=variables)
+        assert answer.json()["errors"][0]["extensions"]["rule"] == "unknown_sender"
+        assert leaf["out"] == "denied"
+        silent(answer.text)
+    told = await asked.data(ONE, Role.CARE_COORDINATOR, variables={**about(patient_id), "sender": "default"})
+    assert told["contactDecision"]["outcome"] == "ALLOW"
+
+
 async def test_breaking_the_glass_is_for_one_record(asked: Client) -> None:
     """With a grant a restricted record is decided on and the event refers to it; the one beside it stays closed."""
     granted = await asked.house.store({**CONFIDED, "restricted": True})
