@@ -47,6 +47,8 @@ _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosni
 _NOTHING_TO_SAY: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _MESSAGE_ID: Final = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PATIENCE: Final = 2.0
+"""Seconds within which a body must have come, from whom nobody knows yet."""
 _CHATS: Final = ("whatsapp:", "messenger:", "rcs:")
 _DECLARED: Final = frozenset({"STOP", "START", "HELP"})
 
@@ -66,7 +68,7 @@ class MessageHook:
         self._services = services
         self._gateways = {gateway.name: gateway for gateway in gateways}
         self._settings = settings
-        self._doorstep = Doorstep(settings.in_flight // 4)
+        self._doorstep = Doorstep(settings.in_flight // 4, min(_PATIENCE, settings.body_deadline))
         self._places = Places(settings.in_flight)
 
     async def take(self, incoming: Incoming) -> Response:
@@ -173,6 +175,8 @@ def _form(body: bytes) -> dict[str, Any]:
     origin, to = fields.get("From", ""), fields.get("To", "")
     if not message_id or "Body" not in fields:
         raise Invalid("input.text" if message_id else "input.messageId", "missing")
+    if not _MESSAGE_ID.fullmatch(message_id):  # else the signed text could be cut anew, and come under another id
+        raise Invalid("input.messageId", "message_sid")
     declared = fields.get("OptOutType", "")
     chat = origin.startswith(_CHATS)
     return {

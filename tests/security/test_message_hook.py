@@ -1,5 +1,6 @@
 """The hook for gateways: who is let in, who is turned away and recorded, and what a signed message comes to."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -43,7 +44,7 @@ async def hook(served: Client) -> AsyncIterator[httpx.AsyncClient]:
 
 def form(text: str, **more: str) -> tuple[bytes, dict[str, str]]:
     """A message as Twilio sends it, with its signature."""
-    fields = {"MessageSid": uuid4().hex, "AccountSid": "AC1", "From": "+447700900123", "To": "+447700900100",
+    fields = {"MessageSid": f"SM{uuid4().hex}", "AccountSid": "AC1", "From": "+447700900123", "To": "+447700900100",
               "Body": text, "NumMedia": "0", **more}  # fmt: skip
     headers = {"x-twilio-signature": twilio(TEXTS.secrets[0], URL, fields.items())}
     return urlencode(fields).encode(), {**headers, "content-type": "application/x-www-form-urlencoded"}
@@ -84,7 +85,7 @@ async def test_twilio(served: Client, hook: httpx.AsyncClient) -> None:
     assert await denied(served, patient_id) == ["SMS", "VOICE", "CHAT"]
     again = await hook.post("/texts", content=body, headers=headers)
     assert (again.status_code, again.content) == (200, answer.content)
-    fields = {"MessageSid": "SM-old", "From": "+447700900123", "Body": "hello"}
+    fields = {"MessageSid": f"MM{uuid4().hex}", "From": "+447700900123", "Body": "hello"}
     headers = {"x-twilio-signature": twilio(TEXTS.secrets[1], URL, fields.items())}
     assert (await hook.post("/texts", content=urlencode(fields), headers=headers)).status_code == 200
 
@@ -189,7 +190,7 @@ async def test_no_object(hook: httpx.AsyncClient) -> None:
 )
 async def test_malformed_form(hook: httpx.AsyncClient, absent: str, field: str) -> None:
     """A form without what a message needs is refused with the path that it has in the mutation, not with its own."""
-    fields = {"MessageSid": uuid4().hex, "From": "+447700900133", "Body": "Stop"}
+    fields = {"MessageSid": f"SM{uuid4().hex}", "From": "+447700900133", "Body": "Stop"}
     del fields[absent]
     headers = {"x-twilio-signature": twilio(TEXTS.secrets[0], URL, fields.items())}
     answer = await hook.post("/texts", content=urlencode(fields), headers=headers)
@@ -201,6 +202,51 @@ async def test_bounds(hook: httpx.AsyncClient) -> None:
     assert (await hook.post("/calls", content=b"x" * (LIMIT + 1))).status_code == 413
     assert (await hook.post("/calls", content=b"x" * LIMIT)).status_code == 403
     assert (await hook.get("/calls")).status_code == 405
+
+
+@pytest.mark.parametrize("sid", ["", "SM1", "SM" + "0" * 31, "SM" + "0" * 32 + "AccountSidAC1", "sm" + "0" * 32])
+async def test_ids_of_another_form(hook: httpx.AsyncClient, sid: str) -> None:
+    """Twilio signs names and values joined: what is no id of theirs may be a signed text that was cut anew."""
+    body, headers = form("Stop", MessageSid=sid)
+    answer = await hook.post("/texts", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "input.messageId"
+
+
+async def test_a_name_that_comes_twice(served: Client, hook: httpx.AsyncClient) -> None:
+    """Twilio sends none, and the signature does not tell which of the two it meant: turned away."""
+    patient_id = await person(served, "+447700900133")
+    fields = [("MessageSid", f"SM{uuid4().hex}"), ("From", "+447700900133"), ("Body", "hello"), ("Body", "Stop")]
+    headers = {"x-twilio-signature": twilio(TEXTS.secrets[0], URL, fields)}
+    assert (await hook.post("/texts", content=urlencode(fields), headers=headers)).status_code == 403
+    assert await denied(served, patient_id) == []
+
+
+@pytest.mark.parametrize("peers", [1, 100], ids=["one address", "many addresses"])
+async def test_slow_strangers_close_no_gateway(served: Client, hook: httpx.AsyncClient, peers: int) -> None:
+    """While more bodies trickle in than there are places, unsigned, a signed STOP passes; the oldest are let go."""
+    number = f"+44770090014{len(str(peers))}"
+    patient_id = await person(served, number)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"From="
+        await asyncio.Event().wait()
+
+    async def slow(n: int) -> int:
+        transport = httpx.ASGITransport(app=hook._transport.app, client=(f"192.0.2.{n % peers}", n))  # type: ignore[attr-defined]
+        async with httpx.AsyncClient(transport=transport, base_url=hook.base_url) as http:
+            return (await http.post("/texts", content=endless())).status_code
+
+    strangers = [asyncio.create_task(slow(n)) for n in range(100)]
+    await asyncio.sleep(0.05)
+    body, headers = form("Stop", From=number)
+    assert (await hook.post("/texts", content=body, headers=headers)).status_code == 200
+    assert await denied(served, patient_id) == ["SMS", "VOICE", "CHAT"]
+    gone = [one for one in strangers if one.done()]
+    assert 0 < len(gone) < 100
+    assert {one.result() for one in gone} == {408}
+    for one in strangers:
+        one.cancel()
 
 
 async def test_secrets_stay_unseen() -> None:
