@@ -36,7 +36,10 @@ _MARK = "heed-demo"
 """A file in the demo's folder: a folder that holds anything, but not this, is not the demo's to use or to remove."""
 
 _CONTACT = Path(__file__).with_name("demo_contact.toml")
-"""The policy of contact, with some senders that are registered; also the example of one."""
+"""The policy of contact where none is set, with some senders that are registered; also the example of one."""
+
+_MAILS = "mails"
+"""The sender of that policy whose question is printed; under a policy that has none of this name, nobody is named."""
 
 _PATIENT = (
     "query FrontDesk($id: ID!) { patient(id: $id) { displayName pronouns interpreterNeeded "
@@ -47,7 +50,8 @@ _SEARCH = (
     "{ edges { node { id displayName birthDate } } } }"
 )
 _REMINDER = (
-    'query MayWeWrite($id: ID!) { contactDecision(patientId: $id, purpose: APPOINTMENT_REMINDER, sender: "mails") '
+    "query MayWeWrite($id: ID!, $sender: String) { contactDecision(patientId: $id, purpose: APPOINTMENT_REMINDER, "
+    "sender: $sender, channels: [EMAIL]) "
     "{ outcome reasons channel contactPoint { value } language format salutation nextPermittedAt expiresAt } }"
 )
 _OFFICER = (
@@ -67,15 +71,19 @@ def run(folder: Path, *, port: int, patients: int, reset: bool) -> None:
         migrations.upgrade(settings.database_url)
         sam = asyncio.run(_fill(settings, patients))
         signed = _write_tokens(settings, sam)
-        lines = what_to_try(address_of(bound), signed, sam, folder)
+        lines = what_to_try(address_of(bound), signed, sam, folder, _sender(settings))
         serve(settings, bound, lambda _: print(*lines, sep="\n", flush=True))
     print("stopped")
 
 
 def _settings(folder: Path, port: int) -> Settings:
-    """The demo's own settings: what the environment says of databases, keys and issuers is for a real service."""
+    """The demo's own settings: what the environment says of databases, keys and issuers is for a real service.
+
+    A policy of contact is tried out here, so the one that is set is the one that counts.
+    """
     database = f"sqlite:///{folder / 'heed.db'}"
     return load(
+        {"contact_policy": _CONTACT},
         env=Environment.DEVELOPMENT,
         data_dir=folder,
         database_url=database,
@@ -87,8 +95,11 @@ def _settings(folder: Path, port: int) -> Settings:
         host="127.0.0.1",
         port=port,
         default_region="GB",
-        contact_policy=_CONTACT,
     )
+
+
+def _sender(settings: Settings) -> str | None:
+    return _MAILS if _MAILS in settings.contact_policy.senders else None
 
 
 def _prepare(folder: Path, *, reset: bool) -> None:
@@ -146,7 +157,9 @@ def _write_tokens(settings: Settings, patient_id: str) -> dict[str, str]:
     return signed
 
 
-def what_to_try(address: str, signed: Mapping[str, str], patient_id: str, folder: Path) -> list[str]:
+def what_to_try(
+    address: str, signed: Mapping[str, str], patient_id: str, folder: Path, sender: str | None
+) -> list[str]:
     """The lines that the demo prints: tokens, addresses, and last, where people look, four queries to copy."""
     one = {"id": patient_id}
     return [
@@ -166,7 +179,7 @@ def what_to_try(address: str, signed: Mapping[str, str], patient_id: str, folder
         _curl(address, signed["front_desk"], _SEARCH, {"phone": samples.FIRST_PHONE}),
         "",
         "Messaging: may we remind this person by e-mail, in which language and format, and how are they addressed?",
-        _curl(address, signed["messaging"], _REMINDER, one),
+        _curl(address, signed["messaging"], _REMINDER, {**one, "sender": sender}),
         "",
         "Compliance officer: who looked at that record, and what did they see?",
         _curl(address, signed["compliance_officer"], _OFFICER, one),

@@ -6,6 +6,7 @@ Messages name a setting and what to do about it, never its value: several of the
 import difflib
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,17 +26,19 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _TESTS_ONLY = "HEED_TEST_"  # read by the test suite, so that a developer may leave them exported
 
 
-def load(**given: Any) -> Settings:
+def load(unless_set: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Settings:
     """The settings of this process: `given` (from the command line), then the environment, then the defaults.
 
+    `unless_set` are defaults of the caller's own, by name, for what the environment does not say.
     Raises `crm.errors.Unsafe` with one line when a variable is unknown or malformed, or unsafe in production.
     """
     _refuse_unknown(os.environ)
     declared = os.environ.get(f"{PREFIX}ENV")
     if declared == Environment.PRODUCTION and given.get("env", declared) != declared:
         raise Unsafe("HEED_ENV is production: this command is for development only")
+    own = {name: value for name, value in unless_set.items() if PREFIX + name.upper() not in os.environ}
     try:
-        settings = Settings(**given)
+        settings = Settings(**{**own, **given})
     except SettingsError as error:
         name = "HEED_WITNESSES" if '"witnesses"' in str(error) else "HEED_ISSUERS"
         raise Unsafe(f"{name} is not JSON; docs/settings.md shows its shape") from None

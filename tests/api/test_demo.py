@@ -18,10 +18,10 @@ from tests.processes import Serving, call, command, environment, free_port, star
 
 
 @contextmanager
-def demo(folder: Path, *more: str) -> Iterator[Serving]:
+def demo(folder: Path, *more: str, **settings: object) -> Iterator[Serving]:
     """A demo of a few patients whose page is printed; the environment is that of somebody with a real service."""
     port = free_port()
-    env = environment(database_url="postgresql://db.test/real", keyring="/real/keyring.json")
+    env = environment(database_url="postgresql://db.test/real", keyring="/real/keyring.json", **settings)
     words = call("demo", "--port", port, "--data", folder, "--patients", 12, *more)
     with started(words, env, f"http://127.0.0.1:{port}") as running:
         wait_until(lambda: "Ctrl-C stops.\n" in running.stdout, running)
@@ -79,6 +79,27 @@ def test_the_first_day(tmp_path: Path) -> None:
         assert anew["searchPatients"]["edges"][0]["node"]["id"] != identity
         assert it.ask(tokens["front_desk"], "{ viewer { subject } }").status_code == 401
     assert count(folder) == 12
+
+
+def test_a_policy_of_ones_own(tmp_path: Path) -> None:
+    """The policy of contact that is set counts, what is printed works with it, and a broken one stops the start."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[senders.ours]\nchannels = ["EMAIL"]\n')
+    ask = """query($id: ID!, $sender: String) {
+      contactDecision(patientId: $id, purpose: ADMIN_NOTICE, sender: $sender) { outcome } }"""
+    with demo(tmp_path / "demo", contact_policy=policy) as it:
+        _, owner, reminder, _ = [pasted(line) for line in it.stdout if line.startswith("curl ")]
+        assert reminder["contactDecision"]["outcome"] in {"ALLOW", "DEFER"}
+        token = json.loads((tmp_path / "demo" / "tokens.json").read_text())["messaging"]
+        sam = owner["searchPatients"]["edges"][0]["node"]["id"]
+        ours = it.ask(token, ask, id=sam, sender="ours").json()
+        assert "errors" not in ours
+        theirs = it.ask(token, ask, id=sam, sender="mails").json()
+        assert theirs["errors"][0]["extensions"]["rule"] == "unknown_sender"
+    policy.write_text('revoke_scope = "SOME"\n')
+    ended = command("demo", "--port", free_port(), "--data", tmp_path / "other", contact_policy=policy)
+    assert (ended.returncode, ended.stderr.startswith("heed: HEED_CONTACT_POLICY: ")) == (1, True)
+    assert not (tmp_path / "other").exists()
 
 
 def pasted(line: str) -> dict[str, Any]:
