@@ -167,18 +167,20 @@ class Who:
     org: str = ""
     client: str = ""
     jti: str = ""
+    _members: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in _WHO:
             object.__setattr__(self, name, _foreign(_NAME, getattr(self, name)))
         object.__setattr__(self, "roles", tuple(_codes(tuple(self.roles), "roles")))
-
-    def members(self) -> dict[str, Any]:
-        """The set members, as they stand in the leaf."""
         result: dict[str, Any] = {name: value for name in _WHO if (value := getattr(self, name))}
         if self.roles:
             result["roles"] = list(self.roles)
-        return result
+        object.__setattr__(self, "_members", result)
+
+    def members(self) -> dict[str, Any]:
+        """The set members, as they stand in the leaf: one object for all events of a caller, that nobody changes."""
+        return self._members
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,8 @@ class Event:
         object.__setattr__(self, "op", _foreign(_TOKEN, self.op))
         object.__setattr__(self, "req", recorded_request(self.req))
         for name in ("fld", "msk", "chg", "flg", "rul"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if type(given := getattr(self, name)) is not tuple:
+                object.__setattr__(self, name, tuple(given))
         _paths(self.fld), _paths(self.msk), _paths(self.chg)
         _codes(self.rul, "rules")
         for value, pattern, what in (
@@ -248,7 +251,7 @@ class Event:
         for number, what in ((self.obj, "version"), (self.cnt, "count")):
             if number is not None and not (type(number) is int and 0 <= number <= _MAX_COUNT):
                 raise RuntimeError(f"audit event: {what} is not a count")
-        if not FLAGS.keys() >= set(self.flg):
+        if self.flg and not FLAGS.keys() >= set(self.flg):
             raise RuntimeError("audit event: unknown flag")
 
 
@@ -275,9 +278,15 @@ def members(event: Event, *, id: str, t: str) -> dict[str, Any]:
         root = base64.b64encode(event.old.root).decode()
         result["old"] = {"origin": event.old.origin, "size": event.old.size, "root": root}
     if event.pol or event.rul:
-        rules = {"d": _codes(event.rul, "rules")} if event.rul else {}
-        result["pol"] = {"v": event.pol, **rules} if event.pol else rules
+        result["pol"] = _policy(event.pol, tuple(event.rul))
     return result
+
+
+@lru_cache(maxsize=1024)
+def _policy(version: str, rules: tuple[str, ...]) -> dict[str, Any]:
+    """The member `pol`. Cached, as `_paths` is."""
+    told: dict[str, Any] = {"d": _codes(rules, "rules")} if rules else {}
+    return {"v": version, **told} if version else told
 
 
 def leaf(event: Event, *, id: str, t: str, node: str, n: int) -> bytes:

@@ -12,7 +12,7 @@ from crm.catalogue import BY_NAME
 from crm.errors import Erased
 from crm.store.context import Context
 from crm.store.record import Record
-from crm.store.refusing import event
+from crm.store.refusing import of_context
 from crm.store.watching import Watcher
 
 __all__ = ["Note", "Notebook"]
@@ -111,9 +111,8 @@ class Notebook:
         """
         notes = [note.facts() for note in self._notes.values()]
         together = self._act in _QUESTIONS and len(notes) + len(self._remarks) > 1
-        common = {"act": self._act, "out": Outcome.OK} | ({"qid": str(uuid7())} if together else {})
+        common = {**of_context(self._context), "act": self._act, "out": Outcome.OK}
+        if together:
+            common["qid"] = str(uuid7())
         crowd = self._watcher.crowd(len(notes))
-        return [
-            event(self._context, **{**common, **facts, "flg": (*facts["flg"], *crowd)})
-            for facts in (*notes, *self._remarks)
-        ]
+        return [Event(**{**common, **facts, "flg": (*facts["flg"], *crowd)}) for facts in (*notes, *self._remarks)]

@@ -23,22 +23,24 @@ from crm.store.context import Context
 from crm.store.database import Fetch
 from crm.store.subjects import subjects_of
 
-__all__ = ["DENIALS", "event", "reason", "refusals", "refused"]
+__all__ = ["DENIALS", "event", "of_context", "reason", "refusals", "refused"]
 
 
 def event(context: Context, **facts: Any) -> Event:
     """An event of this context; `facts` are the members that differ."""
-    return Event(
-        **{
-            "op": context.operation,
-            "req": context.request_id,
-            "who": context.who,
-            "pou": context.purpose,
-            "pol": context.policy,
-            "rul": context.rules,
-            **facts,
-        }
-    )
+    return Event(**{**of_context(context), **facts})
+
+
+def of_context(context: Context) -> dict[str, Any]:
+    """The members that every event of this context has."""
+    return {
+        "op": context.operation,
+        "req": context.request_id,
+        "who": context.who,
+        "pou": context.purpose,
+        "pol": context.policy,
+        "rul": context.rules,
+    }
 
 
 async def refusals(fetch: Fetch, context: Context, ids: Sequence[str], facts: Mapping[str, Any]) -> list[Event]:
