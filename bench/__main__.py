@@ -23,6 +23,7 @@ import uvloop
 
 from bench import anatomy, audit, bare, crypto, decisions, imports, leakage, reads, rotation
 from commands.house import house
+from commands.serving import collect_seldom
 from crm.crypto.keyring import KeyRing
 from crm.settings import Environment, LogLevel, Settings, load
 from crm.store import migrations
@@ -129,6 +130,7 @@ async def _decisions(engine: str, folder: Path, given: argparse.Namespace) -> No
     with databases(engine, folder) as (url, bare_url):
         async with house(settings(url, folder / "data")) as it:
             ids = await decisions.fill(it)
+            collect_seldom()  # as every process that serves
             print(f"\n{engine}:", *await decisions.compare(it, bare_url, ids, given.rounds, given.seconds), sep="\n")
             print("where the time of one goes (open: keys, seals and cells; record: events, and what the log takes):")
             print(*await decisions.steps(it, ids, given.rounds), sep="\n", flush=True)
