@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import to_json
 
-from crm.domain.consents import MOST_DIRECTIVES, ConsentDirective
+from crm.domain.consents import MOST_DIRECTIVES, ConsentDirective, by_patient, weighs_from
 from crm.domain.shape import parse
 from crm.domain.times import instant, micros
 from crm.errors import Invalid
@@ -24,7 +24,10 @@ MOST_OCTETS: Final = 256 * 1024
 """Octets of the whole history as JSON; a directive without a note takes about 400."""
 
 _KEPT_FREE: Final = 0.2
-"""The part of both limits that no PERMIT may use, so that whoever permits often can still forbid."""
+"""The part of both limits that is for what the patient forbids, so that nobody can fill the history before them."""
+
+_SHARE: Final = 0.2
+"""The part of both limits that anybody may use who is not the patient; each relative and each role has one."""
 
 _A_WEEK: Final = 5
 _FRIDAY: Final = 4
@@ -38,23 +41,27 @@ def appended(
     now: int,
     *,
     zone: str | None = None,
+    confidential: Mapping[str, Any] | None = None,
     path: str = "directives",
 ) -> list[Directive]:
     """The canonical `directives` of a record with those of `new` behind them; what repeats one in force adds nothing.
 
     A new one needs its `decision`; `seq` is counted here. What it leaves out: it was received and said at `now`
-    (microseconds, UTC); a PERMIT holds from when it was said, so that it beats no prohibition of the time between, and
-    a DENY from `now` on. `honour_by` of a DENY is counted in `zone`, the person's IANA time zone, else in UTC.
+    (microseconds, UTC); a DENY holds from `now` on. A PERMIT holds from when it was said, or earlier if it says so and
+    never later, so that it beats no prohibition of the time between. `honour_by` of a DENY is counted in `zone`, the
+    person's IANA time zone, else in UTC. `confidential` is the record's confidential communication, if it has one: it
+    permits as a PERMIT does, so that a DENY before it is not repeated by one behind it.
 
     Raises `Invalid` with a place below `path`: as `parse` does; `duplicate` for an id that the record has; `future` for
     what was said, confirmed or received after `now`, and for a PERMIT that begins later; `too_many` and `too_large`.
     """
     history: list[Directive] = list(directives)
+    silent = [_as_permit(confidential)] if confidential else []
     for said in new:
         entry = _entered(said, history, now, zone, path)
         if any(old["id"] == entry["id"] for old in history):
             raise Invalid(f"{path}.id", "duplicate")
-        if not _repeats(entry, history):
+        if not _repeats(entry, history, silent):
             history.append(entry)
             _within_limits(history, path)
     return history
@@ -86,7 +93,9 @@ def _entered(said: Directive, history: Sequence[Directive], now: int, zone: str 
     for place, at in told.items():
         if at is not None and at > instant(now):
             raise Invalid(f"{path}.{place}", "future")
-    if not permits:
+    if permits:
+        entry["effective_from"] = weighs_from(entry)
+    else:
         entry["honour_by"] = instant(honour_by(micros(entry["received_at"]), zone))
     return entry
 
@@ -95,21 +104,30 @@ def _stated(members: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (members or {}).items() if value is not None}
 
 
-def _repeats(new: Directive, history: Sequence[Directive]) -> bool:
+def _as_permit(communication: Mapping[str, Any]) -> Directive:
+    """What a confidential communication permits, as `crm.domain.decision.consent` weighs it."""
+    scope = {"channel": communication["channel"], "contact_point_id": communication["id"]}
+    return {"decision": "PERMIT", "scope": scope, "effective_from": communication["set_at"]}
+
+
+def _repeats(new: Directive, history: Sequence[Directive], silent: Sequence[Directive]) -> bool:
     """Whether an earlier one says all that `new` says, and nothing has been said in between that `new` would beat."""
-    return any(_covers(old, new) and not any(_between(other, old, new) for other in history) for old in history)
+    told = [*history, *silent]
+    return any(_covers(old, new) and not any(_between(other, old, new) for other in told) for old in history)
 
 
 def _covers(old: Directive, new: Directive) -> bool:
     """Whether `old` says all that `new` says: the same, by the same giver, for at least as long, as well proved."""
     if any(old.get(member) != new.get(member) for member in ("decision", "scope", "giver")):
         return False
-    if old["effective_from"] > new["effective_from"]:
+    if weighs_from(old) > weighs_from(new):
         return False
     if "effective_to" in old and old["effective_to"] < new.get("effective_to", "~"):  # `~` is after every instant
         return False
     if new["decision"] == "DENY":
         return True
+    if "message_id" in old["capture"] and "message_id" not in new["capture"]:  # which permits less: see the decision
+        return False
     words = ("wording_id", "wording_version")
     same_words = all(old["capture"].get(word) == new["capture"].get(word) for word in words)
     return same_words and ("confirmed_at" in old or "confirmed_at" not in new)
@@ -122,7 +140,7 @@ def _between(other: Directive, old: Directive, new: Directive) -> bool:
     """
     if other["decision"] == new["decision"]:
         return False
-    since, then, now = old["effective_from"], other["effective_from"], new["effective_from"]
+    since, then, now = weighs_from(old), weighs_from(other), weighs_from(new)
     if not (since < then <= now if new["decision"] == "DENY" else since <= then < now):
         return False
     scope, ours = other["scope"], new["scope"]
@@ -130,8 +148,16 @@ def _between(other: Directive, old: Directive, new: Directive) -> bool:
 
 
 def _within_limits(history: Sequence[Directive], path: str) -> None:
-    share = 1 - _KEPT_FREE if history[-1]["decision"] == "PERMIT" else 1
-    if len(history) > MOST_DIRECTIVES * share:
+    """Raises `Invalid` where the newest is too much: for all, or for whoever gave it."""
+    newest = history[-1]
+    own = by_patient(newest)
+    _require_room(history, 1 if own and newest["decision"] == "DENY" else 1 - _KEPT_FREE, path)
+    if not own:
+        _require_room([entry for entry in history if entry["giver"] == newest["giver"]], _SHARE, path)
+
+
+def _require_room(entries: Sequence[Directive], share: float, path: str) -> None:
+    if len(entries) > MOST_DIRECTIVES * share:
         raise Invalid(path, "too_many")
-    if len(to_json(history)) > MOST_OCTETS * share:
+    if len(to_json(entries)) > MOST_OCTETS * share:
         raise Invalid(path, "too_large")

@@ -1,6 +1,7 @@
 """Owns consent directives: permissions and prohibitions of contact, appended and never overwritten. Decides nothing."""
 
-from typing import Annotated, Final, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, Strict, model_validator
 
@@ -10,7 +11,10 @@ from crm.domain.shape import Shape, broken_at, distinct
 from crm.domain.texts import Id, LongText, ShortText, new_id
 from crm.domain.times import Instant
 
-__all__ = ["MOST_DIRECTIVES", "Capture", "ConsentDirective", "ConsentDirectives", "ConsentScope", "Giver"]
+__all__ = [
+    "MOST_DIRECTIVES", "Capture", "ConsentDirective", "ConsentDirectives", "ConsentScope", "Giver", "by_patient",
+    "weighs_from",
+]  # fmt: skip
 
 MOST_DIRECTIVES: Final = 500
 """Directives of one person. A repetition of what is in force adds none, so this is far from what anybody says."""
@@ -89,3 +93,21 @@ ConsentDirectives = Annotated[
     distinct(lambda directive: directive.id),
     distinct(lambda directive: directive.seq),
 ]
+
+
+def by_patient(directive: Mapping[str, Any]) -> bool:
+    """Whether the patient said so: the giver is nobody else, by their right or by name."""
+    giver = directive.get("giver") or {}
+    return giver.get("role", GiverRole.PATIENT) == GiverRole.PATIENT and giver.get("related_person_id") is None
+
+
+def weighs_from(directive: Mapping[str, Any]) -> str:
+    """The `Instant` from which a directive is weighed against others: a PERMIT is no newer than the words that gave it.
+
+    Whoever enters an old form could otherwise let it take effect after a STOP, and so beat it.
+    """
+    since: str = directive["effective_from"]
+    if directive["decision"] == ConsentDecision.DENY:
+        return since
+    said = (directive.get("capture") or {}).get("at")
+    return since if said is None or said > since else said

@@ -157,9 +157,10 @@ class _Reading:
         return taken
 
     def _giver(self) -> str:
-        """Another system does not say in which right somebody else speaks for the patient."""
+        """The patient, if nobody else performed; in which right somebody else speaks, other systems do not say."""
+        patient = self._resource["patient"].get("reference")
         performers = [one.get("reference", "") for one in self._resource.get("performer", ())]
-        return "PATIENT" if all(_PATIENT.fullmatch(one) for one in performers) else "OTHER"
+        return "PATIENT" if all(one == patient for one in performers) else "OTHER"
 
     # --- whose ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from crm.store.unit import Store, WritingUnit
 __all__ = ["Said", "Statement", "append_all"]
 
 _KEY_CLASS = BY_NAME["consents"].key_class
+_NEEDED = ("consents", "time_zone", "contact_points", "related_persons", "confidential_communication")
 _MEANING = ("decision", "scope", "effective_from", "effective_to")
 
 
@@ -63,7 +64,7 @@ def _append(unit: WritingUnit, record: Record | None, statements: Sequence[State
         gone = Obstacle.PATIENT_MERGED if record.status == "merged" else Obstacle.PATIENT_ERASED
         return [gone] * len(statements)
     unit.touch(record)
-    stored = unit.current(record, ["consents", "time_zone", "contact_points", "related_persons"])
+    stored = unit.current(record, _NEEDED)
     before = history = stored.get("consents") or []
     said: list[Said] = []
     for statement in statements:
@@ -83,7 +84,8 @@ def _appended(
     history: list[Mapping[str, Any]], directive: Mapping[str, Any], now: int, stored: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
     """The history with one directive more, or as it is where the directive stands in it already."""
-    [entry] = appended([], [directive], now, zone=stored.get("time_zone"), path="provision")
+    zone, confidential = stored.get("time_zone"), stored.get("confidential_communication")
+    [entry] = appended([], [directive], now, zone=zone, path="provision")
     if twin := next((old for old in history if old["id"] == entry["id"]), None):
         if any(twin.get(name) != entry.get(name) for name in _MEANING):
             raise Invalid("provision.id", "duplicate")
@@ -91,7 +93,7 @@ def _appended(
     point = entry["scope"].get("contact_point_id")
     if point is not None and point not in _points(stored):
         raise Invalid("provision.scope.contactPointId", "unknown_contact_point")
-    after = appended(history, [directive], now, zone=stored.get("time_zone"), path="provision")
+    after = appended(history, [directive], now, zone=zone, confidential=confidential, path="provision")
     return after if len(after) > len(history) else history
 
 

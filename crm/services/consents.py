@@ -6,14 +6,18 @@ from typing import Any
 from auth.actor import Actor
 from auth.policy import Action
 from auth.roles import Role
+from crm.audit.event import Act
 from crm.domain.codes import GiverRole
 from crm.domain.consent_history import appended
+from crm.domain.replies import NEEDED, released_by
+from crm.domain.shape import parse
+from crm.domain.times import Instant, micros
 from crm.errors import Invalid
 from crm.services.editing import Editor, system_of
 from crm.services.profiles import Profile
 from crm.services.request import Request
 from crm.store.record import Record
-from crm.store.unit import Unit, WritingUnit
+from crm.store.unit import Store, Unit
 
 __all__ = ["Consents", "appended_values"]
 
@@ -28,16 +32,18 @@ def appended_values(
     Empty where all of them are in force already, so that the record and its version stay. Raises `Invalid` with a place
     below `path` (see `crm.domain.consent_history.appended`).
     """
-    stored = unit.current(record, ["consents", "time_zone"])
+    stored = unit.current(record, ["consents", "time_zone", "confidential_communication"])
     history = stored.get("consents") or []
-    after = appended(history, directives, unit.now, zone=stored.get("time_zone"), path=path)
+    confidential = stored.get("confidential_communication")
+    after = appended(history, directives, unit.now, zone=stored.get("time_zone"), confidential=confidential, path=path)
     return {"consents": after} if len(after) > len(history) else {}
 
 
 class Consents:
     """The use case of recording a directive that somebody gave."""
 
-    def __init__(self, editor: Editor) -> None:
+    def __init__(self, store: Store, editor: Editor) -> None:
+        self._store = store
         self._editor = editor
 
     async def record(
@@ -51,20 +57,30 @@ class Consents:
     ) -> Profile:
         """The profile with one directive more, or as it was where the directive is in force already.
 
-        Who entered it, and in which application, is taken from the token. Raises what `Editor` raises, and `Invalid`:
-        `not_your_right` for a giver in whose name the actor may not speak, `unknown_related_person`,
-        `unknown_contact_point`, and what `appended_values` raises.
+        A PERMIT of the patient lets their own numbers and mailboxes be used again which it covers and which were left
+        alone before it was said. Who entered it, and in which application, is taken from the token. Raises what
+        `Editor` raises, and `Invalid`: `not_your_right` for a giver in whose name the actor may not speak,
+        `unknown_related_person`, `unknown_contact_point`, and what `appended_values` raises.
         """
         # The action is the right to append. Who may write the field besides, could replace it if that were possible.
         admitted = await self._editor.admit(actor, request, patient_id, (), asked, Action.CONSENT)
-
-        def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
+        async with self._store.writing(admitted.context, Act.UPDATE, [patient_id]) as unit:
+            record = await self._editor.locked(unit, admitted, expected_version)
             capture = {**(directive.get("capture") or {}), "by": actor.subject, "system": system_of(actor)}
             said = {**directive, "giver": _giver(actor, directive.get("giver") or {}), "capture": capture}
             _require_known(unit, record, said)
-            return appended_values(unit, record, [said], _PATH)
+            values = appended_values(unit, record, [said], _PATH)
+            # Before the change: what the record itself forbade until now keeps the rest silent.
+            released = released_by(unit.current(record, {*NEEDED, "consents"}), said, unit.today, unit.now)
+            await unit.release(released, _said_at(said, unit.now))
+            unit.change(record, values, system_of(actor))
+            return self._editor.answer(unit, record, admitted)
 
-        return await self._editor.edit(admitted, expected_version, change)
+
+def _said_at(said: Mapping[str, Any], now: int) -> int:
+    """From when a PERMIT is weighed, in microseconds, UTC: what stopped later is not undone by it."""
+    stated = [said["capture"].get("at"), said.get("effective_from")]
+    return min([now, *(micros(parse(Instant, at, _PATH)) for at in stated if at)])
 
 
 def _giver(actor: Actor, stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ async def test_everything_that_can_be_said(served: Client) -> None:
             "contactPointId": None,
         },
         "confirmedAt": "2026-01-06T09:00:00.000000Z",
-        "effectiveFrom": "2026-01-05T10:00:00.000000Z",
+        "effectiveFrom": "2026-01-05T09:00:00.000000Z",
         "effectiveTo": "2027-01-05T10:00:00.000000Z",
         "receivedAt": "2026-01-07T09:00:00.000000Z",
         "honourBy": None,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crm.domain.codes import Channel, CommunicationPurpose, GiverRole
@@ -78,7 +78,10 @@ def test_saying_it_twice_is_saying_it_once(
         now += step
         history = tried(history, other, now)
     stated = {"effective_from": instant(now), **said, "capture": {"at": instant(now), **said.get("capture", {})}}
-    once = tried(history, stated, now)
+    try:
+        once = appended(history, [stated], now)
+    except Invalid:  # which may be valid later: what was said in the future
+        assume(False)
     assert tried(once, stated, now + pause) == once
 
 

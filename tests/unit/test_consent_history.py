@@ -202,6 +202,47 @@ def test_a_full_history_still_takes_denials() -> None:
     assert refusal(said(), history, MONDAY + DAY) == ("input", "too_many")
 
 
+def test_who_speaks_for_somebody_cannot_fill_their_history() -> None:
+    """Each other giver has a fifth; none of them, nor all together, takes the last fifth from the patient's denials."""
+    givers = [{"role": "LASTING_POWER_OF_ATTORNEY"}, {"role": "OTHER", "related_person_id": "r1"},
+              {"role": "OTHER", "related_person_id": "r2"}, {"role": "PARENT"}]  # fmt: skip
+    history: History = []
+    for giver in givers:
+        for number in range(100):
+            history = appended(history, [said(scope={"sender": f"s{number}"}, giver=giver)], MONDAY)
+        if giver != givers[-1]:
+            assert refusal(said(giver=giver), history) == ("input", "too_many")
+            assert len(appended(history, [said("PERMIT")], MONDAY)) == len(history) + 1
+    assert refusal(said(giver={"role": "GUARDIAN"}), history) == ("input", "too_many")
+    assert refusal(said("PERMIT"), history) == ("input", "too_many")
+    assert len(appended(history, [said()], MONDAY)) == 401
+
+
+def test_a_confidential_communication_is_said_in_between() -> None:
+    """STOP, a confidential communication, STOP: the second is news, for the first does not bind there any more."""
+    stop = said(scope={"channel": "SMS"})
+    history = told(stop)
+    for channel, hours, expected in (("SMS", 1, 2), ("SMS", 0, 1), ("EMAIL", 1, 1), ("SMS", 3, 1)):
+        confidential = {"id": "c1", "channel": channel, "set_at": instant(MONDAY + hours * HOUR)}
+        after = appended(history, [stop], MONDAY + 2 * HOUR, confidential=confidential)
+        assert len(after) == expected
+
+
+@pytest.mark.parametrize(("stated", "effective"), [(-1, -2), (-2, -2), (-3, -3)])
+def test_a_permission_takes_effect_no_later_than_it_was_said(stated: int, effective: int) -> None:
+    """An old form does not beat a STOP by saying that it takes effect after it."""
+    capture = {"at": instant(MONDAY - 2 * DAY)}
+    [entry] = told(said("PERMIT", capture=capture, effective_from=instant(MONDAY + stated * DAY)))
+    assert entry["effective_from"] == instant(MONDAY + effective * DAY)
+
+
+def test_a_permission_by_message_covers_less() -> None:
+    """The same words on a form are news after a message, and a message after a form is not."""
+    form, message = said("PERMIT"), said("PERMIT", capture={"message_id": "SM-1"})
+    assert len(told(message, form, form)) == 2
+    assert len(told(form, message)) == 1
+
+
 def test_a_history_of_long_notes_is_refused_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit in octets counts the whole history, and leaves a fifth of it to denials."""
     monkeypatch.setattr(consent_history, "MOST_OCTETS", 2_000)

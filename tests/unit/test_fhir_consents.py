@@ -146,7 +146,10 @@ def test_decisions() -> None:
 def test_somebody_else_speaks() -> None:
     """A performer who is not the patient is on record as somebody else, in a right that nobody stated."""
     assert taken(foreign(performer=[{"reference": "Patient/7"}])).directive["giver"] == {"role": "PATIENT"}
-    assert taken(foreign(performer=[{"reference": "RelatedPerson/9"}])).directive["giver"] == {"role": "OTHER"}
+    for somebody_else in ({"reference": "RelatedPerson/9"}, {"reference": "Patient/8"}, {"display": "Mother"}):
+        performer = [{"reference": "Patient/7"}, somebody_else]
+        assert taken(foreign(performer=performer)).directive["giver"] == {"role": "OTHER"}
+    assert taken(foreign()).directive["giver"] == {"role": "PATIENT"}
 
 
 def test_the_same_consent_has_the_same_id() -> None:
