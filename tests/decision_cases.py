@@ -22,7 +22,6 @@ Row = dict[str, Any]
 MINUTE = 60 * 1_000_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-CAPTURED = {"at": "2026-01-01T00:00:00.000000Z"}
 
 WEEK = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 DAYS = ("2026-11-22", "2026-11-01", "2027-03-14", "2027-03-28", "2026-12-31", "2027-01-15")
@@ -347,7 +346,7 @@ def directive(
         "decision": decision,
         "scope": scope,
         "giver": dict(giver),
-        "capture": dict(CAPTURED),
+        "capture": {"at": instant(since)},
         "effective_from": instant(since),
         "received_at": instant(since),
     }
@@ -368,8 +367,9 @@ def _said(random: Random, number: int, now: int, ids: Sequence[str]) -> Row:
     until = random.choice((None, None, None, now - DAY, now, now + 3 * MINUTE, now + 100 * MINUTE, now + 400 * DAY))
     until = None if until is not None and until <= since else until
     giver = random.choice(GIVERS) if random.random() < 0.5 else GIVERS[0]
-    decision = random.choice(("PERMIT", "DENY"))
-    return directive(f"d{number}", decision, since, scope, until, giver) | {"seq": number + 1}
+    said = directive(f"d{number}", random.choice(("PERMIT", "DENY")), since, scope, until, giver) | {"seq": number + 1}
+    captured = {"at": instant(since - random.choice((0, 0, 20 * DAY, 3 * DAY)))}
+    return said | {"capture": captured | ({"message_id": f"m{number}"} if random.random() < 0.2 else {})}
 
 
 def _restriction(random: Random, number: int, now: int) -> Row:

@@ -64,15 +64,20 @@ def directive(
     seq: int = 1,
     until: str | None = None,
     giver: Mapping[str, str] = PATIENT,
+    said: str | None = None,
+    message: str | None = None,
     **scope: str,
 ) -> Any:
-    """A consent directive from the day `since` until before the day `until`, which the patient gave."""
+    """A consent directive from the day `since` until before the day `until`, which the patient gave.
+
+    It was `said` then unless it was on another day, perhaps by `message`.
+    """
     return {
         "seq": seq,
         "decision": decision,
         "scope": scope,
         "giver": giver,
-        "capture": {"at": since},
+        "capture": {"at": said or since, "message_id": message},
         "effective_from": since,
         "effective_to": until,
         "received_at": since,

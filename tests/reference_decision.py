@@ -21,6 +21,7 @@ from tests.reference_ways import (
     Party,
     Question,
     Row,
+    asked_for,
     channel_order,
     considered,
     covers,
@@ -82,7 +83,7 @@ def plainly(
     confidential = values.get("confidential_communication")
     selling = question.rule.legal_class is LegalClass.TELEMARKETING
     covered = confidential and not selling and covers(confidential, purpose)
-    if restricted and not reach and not covered:
+    if restricted and not reach and not (covered and use in question.rule.uses):
         return no(Reason.RESTRICTED_RECORD)
     if confidential and selling:
         return no(Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
@@ -133,11 +134,17 @@ def _among_candidates(question: Question, party: Party, use: str) -> ContactDeci
         first = Reason.ACCESS_NEED_CONFLICT if conflict else Reason.ACCESS_NEED_UNMET
         return stop(Outcome.MANUAL, [first, *why], unmet)
     if not living:
-        return stop(Outcome.MANUAL if party.person else Outcome.DENY, why)
+        on_purpose = {Reason.LEGAL_RESTRICTION, Reason.OPTED_OUT, Reason.CONSENT_EXPIRED, Reason.CONSENT_UNKNOWN}
+        unreachable = [reason for reason in why if reason not in on_purpose]
+        return stop(Outcome.MANUAL if party.person and unreachable else Outcome.DENY, why)
     # 11: the best.
     best = living[0] if party.confidential else served[0]
     order = channel_order(question)
-    behind = {one.failed for one in failed if order.index(one.channel) < order.index(best.channel)}
+    behind = {
+        one.failed
+        for one in failed
+        if order.index(one.channel) < order.index(best.channel) and one.channel in asked_for(question)
+    }
     # 12: the time.
     quiet = refusals(question.values, question.rules, question.rule, best.channel, question.now)
     if quiet and question.timed:

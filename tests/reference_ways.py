@@ -148,7 +148,7 @@ def _useless(question: Question, party: Party, one: Candidate) -> Reason | None:
         return Reason.CONTACT_POINT_UNDELIVERABLE
     if question.rule.verified and one.channel not in UNPROVEN and not party.confidential and not _verified(one.row):
         return Reason.CONTACT_POINT_UNVERIFIED
-    if one.row.get("value") in question.suppressed:
+    if stopped(question, one) and not question.emergency:
         return Reason.OPTED_OUT
     return None
 
@@ -161,13 +161,24 @@ def _reaches_somebody(row: Row) -> bool:
     return row.get("system") != "EMAIL" or "@" in value[1:-1]
 
 
+def stopped(question: Question, one: Candidate) -> bool:
+    """Whether somebody said stop from there, whose record that is or not."""
+    return one.row is not None and one.row.get("value") in question.suppressed
+
+
+def asked_for(question: Question) -> list[str]:
+    """The channels that the person lists for the purpose."""
+    return [
+        name
+        for row in question.values.get("channel_preferences") or []
+        if row["purpose"] == question.purpose
+        for name in row["channels"]
+    ]
+
+
 def channel_order(question: Question) -> list[Channel]:
     """The sender's channels, the most wanted first."""
-    wanted: list[str] = []
-    for row in question.values.get("channel_preferences") or []:
-        if row["purpose"] == question.purpose:
-            wanted = row["channels"]
-    first = [channel for name in wanted for channel in question.able if channel == name]
+    first = [channel for name in asked_for(question) for channel in question.able if channel == name]
     return first + [channel for channel in question.able if channel not in first]
 
 
@@ -217,15 +228,19 @@ def directives(question: Question, party: Party, one: Candidate, decision: str) 
 
 
 def said(question: Question, party: Party, decision: str) -> list[Row]:
-    """Every directive of that kind, and the confidential communication, which is a PERMIT of its own."""
+    """Every directive of that kind, and the confidential communication, which is a PERMIT of its own.
+
+    Where a PERMIT is needed, neither the confidential communication is one, nor a message that named no purpose.
+    """
     rows = [row for row in question.values.get("consents") or [] if row["decision"] == decision]
-    if party.confidential and decision == "PERMIT":
-        scope = {
-            "channel": party.confidential["channel"],
-            "contact_point_id": party.confidential["id"],
-            "purpose": question.purpose.value,
-        }
-        rows.append({"scope": scope, "effective_from": party.confidential["set_at"]})
+    if decision == "DENY":
+        return rows
+    if question.rule.opt_in:
+        return [row for row in rows if "purpose" in row["scope"] or "message_id" not in row["capture"]]
+    if party.confidential:
+        scope = {"channel": party.confidential["channel"], "contact_point_id": party.confidential["id"]}
+        set_at = party.confidential["set_at"]
+        rows.append({"scope": scope, "effective_from": set_at, "capture": {"at": set_at}})
     return rows
 
 
@@ -247,7 +262,7 @@ def _by_patient(directive: Row) -> bool:
 def _beaten(deny: Row, permits: list[Row]) -> bool:
     return any(
         (_by_patient(permit) or not _by_patient(deny))
-        and micros(permit["effective_from"]) > micros(deny["effective_from"])
+        and min(micros(permit["effective_from"]), micros(permit["capture"]["at"])) > micros(deny["effective_from"])
         and all(permit["scope"].get(member) == word for member, word in deny["scope"].items())
         for permit in permits
     )
@@ -278,8 +293,10 @@ def _refused(question: Question, party: Party, one: Candidate) -> Reason | None:
 
 
 def passed_over(question: Question, party: Party, one: Candidate) -> bool:
-    """Whether only the emergency makes somebody contact the person here: a directive forbids it otherwise."""
-    return any(deny["scope"].get("purpose") != "EMERGENCY" for deny in _unbeaten(question, party, one))
+    """Whether only the emergency makes somebody contact the person here: a directive or a stop forbids it otherwise."""
+    return stopped(question, one) or any(
+        deny["scope"].get("purpose") != "EMERGENCY" for deny in _unbeaten(question, party, one)
+    )
 
 
 def unread(values: Row) -> bool:

@@ -7,13 +7,9 @@ import pytest
 from crm.domain.codes import Channel
 from crm.domain.decision import Outcome, Reason
 from tests.ladder import (
-    EVERYTHING,
     MAILBOX,
-    MOBILE,
     NOON,
     ONE,
-    PARENT,
-    PATIENT,
     TWO,
     asked,
     canonical,
@@ -158,182 +154,6 @@ def test_no_letters_to_old_or_physical_addresses() -> None:
     assert asked(house, sender=sender_of(Channel.LETTER)).reasons == (Reason.NO_USABLE_CONTACT_POINT,)
 
 
-# --- consent ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("directives", "reason"),
-    [
-        ([directive("DENY", channel="EMAIL")], None),
-        ([directive("DENY", purpose="BILLING")], None),
-        ([directive("DENY", sender="others")], None),
-        ([directive("DENY", sender="only")], Reason.OPTED_OUT),
-        ([directive("DENY", contact_point_id=MAILBOX)], None),
-        ([directive("DENY", contact_point_id=MOBILE, channel="SMS")], Reason.OPTED_OUT),
-        ([directive("DENY", since=NOON)], Reason.OPTED_OUT),
-        ([directive("DENY", since="2026-11-18T12:00:00.000001Z")], None),
-        ([directive("DENY", until="2026-11-18T12:00:00.000001Z")], Reason.OPTED_OUT),
-        ([directive("DENY", until=NOON)], None),
-        ([directive("DENY"), directive("PERMIT", seq=2, since="2026-11-18T12:00:00.000001Z")], Reason.OPTED_OUT),
-        (
-            [directive("DENY", channel="SMS"), directive("PERMIT", seq=2, since="2026-06-01", contact_point_id=MOBILE)],
-            Reason.OPTED_OUT,
-        ),
-        (
-            [
-                directive("DENY", channel="SMS"),
-                directive("PERMIT", seq=2, since="2026-06-01", contact_point_id=MOBILE, channel="SMS"),
-            ],
-            None,
-        ),
-        (
-            [directive("DENY"), directive("PERMIT", seq=2, since="2026-06-01", until="2026-07-01")],
-            Reason.OPTED_OUT,
-        ),
-        (
-            [
-                directive("DENY", seq=3, since="2026-07-01"),
-                directive("PERMIT", seq=2, since="2026-06-01"),
-                directive("DENY"),
-            ],
-            Reason.OPTED_OUT,
-        ),
-        (
-            [
-                directive("PERMIT", seq=3, since="2026-07-01"),
-                directive("DENY", seq=2, since="2026-06-01"),
-                directive("PERMIT"),
-            ],
-            None,
-        ),
-        (
-            [
-                directive("DENY"),
-                directive("PERMIT", seq=2, since="2026-06-01"),
-                directive("DENY", seq=3, since="2026-07-01", purpose="APPOINTMENT_REMINDER"),
-            ],
-            Reason.OPTED_OUT,
-        ),
-    ],
-)
-def test_directives(directives: list[Any], reason: Reason | None) -> None:
-    """What a directive is about, when it holds, and which of two goes before."""
-    decision = asked(somebody(consents=directives), sender=sender_of(Channel.SMS))
-    assert decision.reasons == ((Reason.OK,) if reason is None else (reason,))
-
-
-@pytest.mark.parametrize("role", ["PARENT", "GUARDIAN", "LASTING_POWER_OF_ATTORNEY", "BEST_INTEREST", "OTHER"])
-@pytest.mark.parametrize("related", [{}, {"related_person_id": ONE}])
-def test_whose_word_beats_whose(role: str, related: dict[str, str]) -> None:
-    """In whatever right somebody else speaks, the patient's word stands against theirs, and theirs not against it."""
-    for other in ({"role": role, **related}, {"role": "PATIENT", "related_person_id": ONE}):
-        for mine, theirs, reason in ((PATIENT, other, Reason.OPTED_OUT), (other, other, Reason.OK),
-                                     (other, PATIENT, Reason.OK)):  # fmt: skip
-            said = [directive("DENY", giver=mine), directive("PERMIT", seq=2, since="2026-06-01", giver=theirs)]
-            for rows in (said, said[::-1]):
-                assert asked(somebody(consents=rows)).reasons == (reason,)
-
-
-def test_two_words_of_one_scope_are_two_when_two_gave_them() -> None:
-    """The newer DENY of somebody else does not stand for the patient's own, nor their PERMIT for the patient's."""
-    said = [
-        directive("DENY", since="2026-05-01"),
-        directive("PERMIT", seq=2, since="2026-05-02"),
-        directive("DENY", seq=3, since="2026-05-03", giver=PARENT),
-        directive("PERMIT", seq=4, since="2026-05-04", giver=PARENT),
-    ]
-    assert asked(somebody(consents=said)).outcome is Outcome.ALLOW
-    assert asked(somebody(consents=said[:3])).outcome is Outcome.DENY
-    assert asked(somebody(consents=[said[0], *said[2:]])).outcome is Outcome.DENY
-
-
-@pytest.mark.parametrize(("giver", "reason"), [(PATIENT, Reason.EMERGENCY_OVERRIDE), (PARENT, Reason.OK)])
-def test_an_emergency_tells_whose_word_it_passes_over(giver: dict[str, str], reason: Reason) -> None:
-    """What others permit does not hide that the patient forbade it; what they forbade themselves they may permit."""
-    said = [directive("DENY", giver=giver), directive("PERMIT", seq=2, since="2026-06-01", giver=PARENT)]
-    assert asked(somebody(consents=said), "EMERGENCY").reasons[-1] is reason
-
-
-def test_nobody_else_forbids_a_confidential_communication_in_an_emergency() -> None:
-    """Neither by a DENY that names emergencies, nor as something that was passed over."""
-    confidential = {"channel": "EMAIL", "value": "private@example.test", "set_at": "2026-05-02"}
-    for said in (
-        directive("DENY", since="2026-06-01", giver=PARENT),
-        directive("DENY", since="2026-06-01", giver=PARENT, purpose="EMERGENCY"),
-    ):
-        decision = asked(somebody(confidential_communication=confidential, consents=[said]), "EMERGENCY")
-        assert decision.reasons == (Reason.OK, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
-
-
-@pytest.mark.parametrize(
-    ("refusal", "reasons"),
-    [
-        (directive("DENY", since="2026-05-01"), (Reason.OK, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)),
-        (directive("DENY", since="2026-05-03"), (Reason.OPTED_OUT,)),
-        (directive("DENY", since="2026-05-01", sender="only"), (Reason.OPTED_OUT,)),
-    ],
-)
-def test_a_confidential_communication_permits_itself(refusal: Any, reasons: tuple[Reason, ...]) -> None:
-    """It beats an older refusal, and neither a newer one nor one of this very sender."""
-    confidential = {"channel": "EMAIL", "value": "private@example.test", "set_at": "2026-05-02"}
-    decision = asked(
-        somebody(confidential_communication=confidential, consents=[refusal]), sender=sender_of(Channel.EMAIL)
-    )
-    assert decision.reasons == reasons
-
-
-def test_a_confidential_communication_stands_for_opt_in() -> None:
-    """Whoever names a way for a purpose permits that way for it."""
-    confidential = {"channel": "EMAIL", "value": "private@example.test", "purposes": ["SURVEY"], "set_at": "2026-05-02"}
-    assert asked(somebody(confidential_communication=confidential), "SURVEY").outcome is Outcome.ALLOW
-
-
-def test_a_refusal_that_ended_is_no_permission() -> None:
-    """Of an opt-in purpose nothing is known again when a DENY is over; only a PERMIT can expire."""
-    assert asked(somebody(consents=[directive("DENY", until="2026-06-01")]), "SURVEY").reasons == (
-        Reason.CONSENT_UNKNOWN,
-    )
-
-
-@pytest.mark.parametrize(
-    ("set_at", "reason"), [(NOON, Reason.OK), ("2026-11-18T12:00:00.000001Z", Reason.CONSENT_UNKNOWN)]
-)
-def test_a_confidential_communication_of_the_future(set_at: str, reason: Reason) -> None:
-    """It says at once where not to go, and permits nothing before it was set."""
-    confidential = {"channel": "EMAIL", "value": "private@example.test", "set_at": set_at}
-    decision = asked(somebody(confidential_communication=confidential), "SURVEY")
-    assert decision.reasons[0] is reason
-
-
-@pytest.mark.parametrize(
-    ("end", "suppressed", "reason"),
-    [
-        ({"channel": "LETTER", "address": {"use": "OLD"}}, "", Reason.CONTACT_POINT_EXPIRED),
-        ({"channel": "LETTER", "address": {"period": {"end": "2026-10"}}}, "", Reason.CONTACT_POINT_EXPIRED),
-        ({"channel": "LETTER", "address": {"type": "PHYSICAL"}}, "", Reason.OK),
-        ({"channel": "EMAIL", "value": "private@example.test"}, "private@example.test", Reason.OPTED_OUT),
-    ],
-)
-def test_what_rules_a_confidential_end_out(end: dict[str, Any], suppressed: str, reason: Reason) -> None:
-    """An address out of use and a stop from an unknown person; then there is no other way."""
-    person = somebody(confidential_communication={"set_at": "2026-05-02", **end})
-    assert asked(person, sender=EVERYTHING, suppressed=frozenset({suppressed})).reasons[0] is reason
-
-
-@pytest.mark.parametrize("channel", ["EMAIL", "LETTER", "PORTAL"])
-def test_a_confidential_end(channel: str) -> None:
-    """The number or mailbox as a contact point with the id of the communication, an address, or nothing."""
-    confidential = {"id": ONE, "channel": channel, "set_at": "2026-05-02"}
-    ends: dict[str, Any] = {"EMAIL": {"value": "private@example.test"}, "LETTER": {"address": {"id": TWO}}}
-    person = somebody(confidential_communication={**confidential, **ends.get(channel, {})})
-    decision = asked(person, "TEST_RESULT", sender=EVERYTHING)
-    assert (decision.channel, decision.confidential) == (channel, True)
-    assert decision.disclosed == {"confidentialCommunication", "displayName", "languages"}
-    shown = {"EMAIL": {"id": ONE, "system": "EMAIL", "value": "private@example.test"}}
-    assert decision.contact_point == shown.get(channel)
-    assert decision.address == ({"id": TWO, "lines": []} if channel == "LETTER" else None)
-
-
 # --- what binds, and what waits --------------------------------------------------------------------------------------
 
 
@@ -371,6 +191,42 @@ def test_messages_that_nobody_has_read(purpose: str, more: dict[str, Any], waits
         "received_at": "2026-11-01", **more,
     }  # fmt: skip
     assert (asked(somebody(suspensions=[message]), purpose).outcome is Outcome.MANUAL) is waits
+
+
+@pytest.mark.parametrize(
+    ("use", "reason"), [("COC", Reason.OK), ("HMARKT", Reason.RESTRICTED_RECORD), ("", Reason.RESTRICTED_RECORD)]
+)
+def test_who_asks_for_no_good_purpose_hears_of_no_restricted_record(use: str, reason: Reason) -> None:
+    """A confidential communication opens one only to whoever may ask; else they would hear that it is there."""
+    confidential = {"channel": "EMAIL", "value": "private@example.test", "set_at": "2026-05-02"}
+    person = somebody(confidential_communication=confidential)
+    assert asked(person, use=use, restricted=True).reasons[0] is reason
+    assert asked(person, use="HMARKT", restricted=True, reach=True).reasons == (Reason.PURPOSE_OF_USE_MISMATCH,)
+
+
+@pytest.mark.parametrize(
+    ("more", "outcome"),
+    [
+        ({"consents": [directive("DENY")]}, Outcome.DENY),
+        ({"consents": [directive("DENY", channel="SMS")]}, Outcome.MANUAL),
+        ({"restrictions": [{"kind": "CONTACT", "basis": "LAW", "channels": ["SMS", "EMAIL"], "placed_by": "o",
+                            "placed_at": "2026-01-01"}]}, Outcome.DENY),
+    ],
+)  # fmt: skip
+def test_staff_look_for_a_stand_in_only_where_nobody_said_no(more: dict[str, Any], outcome: Outcome) -> None:
+    """Ways that are closed on purpose are not to be opened by hand; where one is just missing, somebody looks."""
+    other = {"name": "Ben", "relationship": "CARER", "contact": "INSTEAD", "contact_points": [telephone(system="SMS")]}
+    assert asked(somebody(related_persons=[other], **more)).outcome is outcome
+
+
+def test_a_stop_from_there_does_not_bind_in_an_emergency() -> None:
+    """Neither at a contact point nor at a confidential end; the answer says that it was passed over."""
+    stopped = frozenset({"+447700900321", "private@example.test"})
+    confidential = {"channel": "EMAIL", "value": "private@example.test", "set_at": "2026-05-02"}
+    for person in (somebody(), somebody(confidential_communication=confidential)):
+        decision = asked(person, "EMERGENCY", suppressed=stopped)
+        assert decision.reasons[:2] == (Reason.OK, Reason.EMERGENCY_OVERRIDE)
+        assert asked(person, suppressed=stopped).contact_point != decision.contact_point
 
 
 def test_a_prohibition_elsewhere_is_no_conflict_with_a_need() -> None:

@@ -249,7 +249,6 @@ def test_the_sentences() -> None:
     sender = Sender("s", (Channel.SMS, Channel.EMAIL, Channel.VOICE), ("en",), frozenset())
     assert explained(asked(person, sender=sender)) == [
         "Contact is permitted now.",
-        "The person said no to this contact.",
         "The sender has none of the formats that the person needs.",
         "A need of the person is not met.",
         "Not met: BRAILLE.",

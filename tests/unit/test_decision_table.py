@@ -64,6 +64,7 @@ _NO = directive("DENY")
 _NO_TEXTS = directive("DENY", channel="SMS")
 _AT_THE_DESK = {"id": MOBILE, "system": "PHONE", "value": "ask at the desk", "capabilities": ["SMS"]}
 _BY_MAIL = {"channel": Channel.EMAIL}
+_TEXTS_FIRST = [{"purpose": "APPOINTMENT_REMINDER", "channels": ["SMS"]}]
 
 EXAMPLES: dict[str, Example] = {
     "erased": Example(somebody(), question={"erased": True}),
@@ -74,13 +75,18 @@ EXAMPLES: dict[str, Example] = {
     "restricted-sales": Example(
         somebody(confidential_communication=PRIVATE), "MARKETING", {"use": "HMARKT", "restricted": True}
     ),
+    "restricted-use": Example(
+        somebody(confidential_communication=PRIVATE), question={"use": "HMARKT", "restricted": True}
+    ),
     "confidential-sales": Example(
         somebody(confidential_communication={**PRIVATE, "purposes": ["BILLING"]}, consents=[directive("PERMIT")]),
         "MARKETING",
         {"use": "HMARKT"},
     ),
     "forbidden": Example(somebody(restrictions=[_restriction(purposes=["EMERGENCY"])]), "EMERGENCY"),
-    "forbidden-channel": Example(somebody(restrictions=[_restriction(channels=["SMS"])]), shows=_BY_MAIL),
+    "forbidden-channel": Example(
+        somebody(restrictions=[_restriction(channels=["SMS"])], channel_preferences=_TEXTS_FIRST), shows=_BY_MAIL
+    ),
     "no-channel": Example(somebody(), question={"channels": [Channel.FAX]}),
     "confidential-channel": Example(somebody(confidential_communication={"channel": "PORTAL", "set_at": "2026-05-02"})),
     "confidential": Example(
@@ -98,11 +104,16 @@ EXAMPLES: dict[str, Example] = {
         ),
         shows=_BY_MAIL,
     ),
+    "confidential-purpose": Example(
+        somebody(confidential_communication=PRIVATE, consents=[directive("DENY", purpose="APPOINTMENT_REMINDER")])
+    ),
+    "confidential-permission": Example(somebody(confidential_communication=PRIVATE), "SURVEY"),
     "stand-in": Example(
         somebody(related_persons=[{**CARER, "rank": 2}, {**CARER, "name": "Cleo", "rank": 1}]),
         shows={"salutation": "Cleo", "disclosed": {"relatedPersons"}},
     ),
     "stand-in-unreachable": Example(somebody(related_persons=[{**CARER, "contact_points": []}])),
+    "stand-in-denied": Example(somebody(related_persons=[CARER], consents=[_NO])),
     "opted-out": Example(somebody(consents=[directive("PERMIT", since="2026-04-01"), {**_NO, "seq": 2}])),
     "opted-in-again": Example(
         somebody(consents=[_NO_TEXTS, directive("PERMIT", seq=2, since="2026-06-01", channel="SMS")]),
@@ -116,11 +127,15 @@ EXAMPLES: dict[str, Example] = {
     "permitted-by-others": Example(
         somebody(consents=[_NO, directive("PERMIT", seq=2, since="2026-06-01", giver=PARENT)])
     ),
+    "permitted-before": Example(
+        somebody(consents=[_NO, directive("PERMIT", seq=2, since="2026-06-01", said="2019-01-01")])
+    ),
     "emergency-passes": Example(somebody(consents=[_NO]), "EMERGENCY"),
     "emergency-denied": Example(somebody(consents=[directive("DENY", purpose="EMERGENCY")]), "EMERGENCY"),
     "permission-ended": Example(somebody(consents=[directive("PERMIT", until="2026-06-01")]), "SURVEY"),
     "permission-missing": Example(somebody(), "SURVEY"),
     "permission": Example(somebody(consents=[directive("PERMIT", purpose="SURVEY")]), "SURVEY"),
+    "permission-by-message": Example(somebody(consents=[directive("PERMIT", message="SM-1")]), "SURVEY"),
     "no-point": Example(somebody(contact_points=[])),
     "not-a-number": Example(
         canonical({"contact_points": [_AT_THE_DESK]}, lenient=True),
@@ -135,6 +150,9 @@ EXAMPLES: dict[str, Example] = {
     ),
     "unverified": Example(somebody(), "TEST_RESULT"),
     "suppressed": Example(somebody(), question={"suppressed": frozenset({"+447700900321"}), "channels": [Channel.SMS]}),
+    "suppressed-emergency": Example(
+        somebody(), "EMERGENCY", {"suppressed": frozenset({"+447700900321"}), "channels": [Channel.SMS]}
+    ),
     "several-reasons": Example(
         somebody(
             consents=[_NO_TEXTS],
@@ -189,7 +207,8 @@ EXAMPLES: dict[str, Example] = {
         ),
         shows=_BY_MAIL,
     ),
-    "preferred-failed": Example(somebody(consents=[_NO_TEXTS]), shows=_BY_MAIL),
+    "preferred-failed": Example(somebody(consents=[_NO_TEXTS], channel_preferences=_TEXTS_FIRST), shows=_BY_MAIL),
+    "unasked-failed": Example(somebody(consents=[_NO_TEXTS]), shows=_BY_MAIL),
     "letter-address": Example(
         somebody(
             addresses=[

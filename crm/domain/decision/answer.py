@@ -10,7 +10,7 @@ from crm.domain.addressing import display_name_of
 from crm.domain.codes import Channel
 from crm.domain.confidential import SYSTEMS
 from crm.domain.decision import consent
-from crm.domain.decision.candidates import Candidate
+from crm.domain.decision.candidates import Candidate, preferred
 from crm.domain.decision.copies import Copying, copies
 from crm.domain.decision.hours import Hours
 from crm.domain.decision.question import Question
@@ -103,18 +103,13 @@ def _telling(question: Question, finding: Finding, spoken: Speech, form: Format)
     """What stands behind OK: what was overridden, who is reached, what failed before, and what falls short."""
     recipient, chosen, clock = finding.recipient, finding.chosen, finding.clock
     telling = []
-    out_of_hours = clock is not None and not clock.permitted
-    if out_of_hours or consent.overridden(question.directives, chosen.channel, chosen.id):
+    if _overridden(question, chosen, clock):
         telling.append(Reason.EMERGENCY_OVERRIDE)
     if recipient.confidential is not None:
         telling.append(Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
     if recipient.stand_in is not None:
         telling.append(Reason.STAND_IN_CONTACTED)
-    for way in finding.tried:
-        if way.channel == chosen.channel:
-            break
-        if way.refusal is not None:
-            telling.append(way.refusal)
+    telling += _better(question, finding)
     if spoken.fallback is not None:
         telling.append(spoken.fallback)
     if form.unmet:
@@ -122,6 +117,24 @@ def _telling(question: Question, finding: Finding, spoken: Speech, form: Format)
     if finding.lacking or form.unmet:
         telling.append(Reason.ACCESS_NEED_UNMET)
     return telling
+
+
+def _overridden(question: Question, chosen: Candidate, clock: Hours | None) -> bool:
+    """Whether only an emergency lets this through: the hours, a stop from there, or a prohibition would not have."""
+    if clock is not None and not clock.permitted:
+        return True
+    silenced = question.emergency and question.silenced(chosen.point)
+    return silenced or consent.overridden(question.directives, chosen.channel, chosen.id)
+
+
+def _better(question: Question, finding: Finding) -> Iterator[Reason]:
+    """Why ways failed that the person asked for before the one that was chosen; what nobody asked for is no news."""
+    wanted = preferred(question.values, question.purpose)
+    for way in finding.tried if wanted else ():
+        if way.channel == finding.chosen.channel:
+            break
+        if way.refusal is not None and way.channel in wanted:
+            yield way.refusal
 
 
 def _speech(question: Question, recipient: Recipient, channel: Channel) -> Speech:

@@ -25,7 +25,7 @@ from crm.domain.decision.question import Question
 from crm.domain.decision.verdict import Reason
 from crm.domain.times import holds_on
 
-__all__ = ["Candidate", "best_first", "candidates", "confidential_candidate"]
+__all__ = ["Candidate", "best_first", "candidates", "confidential_candidate", "preferred"]
 
 Point = Mapping[str, Any]
 
@@ -59,11 +59,19 @@ class Candidate(NamedTuple):
 
 def best_first(values: Mapping[str, Any], purpose: CommunicationPurpose, channels: Sequence[Channel]) -> list[Channel]:
     """`channels` as the person ranks them for `purpose`; those not mentioned come last, in the order they had."""
+    wanted = preferred(values, purpose)
+    if not wanted:
+        return list(channels)
+    return sorted(channels, key=lambda channel: wanted.index(channel) if channel in wanted else len(wanted))
+
+
+def preferred(values: Mapping[str, Any], purpose: CommunicationPurpose) -> Sequence[str]:
+    """The channels that the person lists for `purpose`, the most wanted first."""
     for preference in values.get("channel_preferences", ()):
         if preference["purpose"] == purpose:
-            wanted = preference["channels"]
-            return sorted(channels, key=lambda channel: wanted.index(channel) if channel in wanted else len(wanted))
-    return list(channels)
+            wanted: Sequence[str] = preference["channels"]
+            return wanted
+    return ()
 
 
 def candidates(question: Question, party: Mapping[str, Any]) -> list[Candidate]:
@@ -93,7 +101,7 @@ def confidential_candidate(question: Question, communication: Mapping[str, Any])
     refusal = _forbidden(question, channel, communication["id"])
     if refusal is None and address is not None and _over(address, question.today):
         refusal = Reason.CONTACT_POINT_EXPIRED
-    if refusal is None and communication.get("value") in question.suppressed:
+    if refusal is None and question.silenced(communication) and not question.emergency:
         refusal = Reason.OPTED_OUT
     return Candidate(channel, communication["id"], address or communication, refusal)
 
@@ -127,7 +135,7 @@ def _unusable(question: Question, channel: Channel, point: Point) -> Reason | No
         return Reason.CONTACT_POINT_UNDELIVERABLE
     if question.rule.verified and channel not in _UNPROVEN and not _verified(point):
         return Reason.CONTACT_POINT_UNVERIFIED
-    return Reason.OPTED_OUT if point.get("value") in question.suppressed else None
+    return Reason.OPTED_OUT if question.silenced(point) and not question.emergency else None
 
 
 def _over(point: Point, today: str) -> bool:

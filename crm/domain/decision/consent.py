@@ -1,13 +1,14 @@
 """Owns how consent directives are weighed: which of them stand at a moment, and what they say about one way of contact.
 
 A DENY binds unless a PERMIT is newer and at least as specific; the patient's own only yields to a PERMIT of their own.
-Being silent is not consent where a purpose is opt-in.
+Being silent is not consent where a purpose is opt-in, nor is what was said to something else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from crm.domain.codes import CommunicationPurpose, ConsentDecision, GiverRole
+from crm.domain.codes import CommunicationPurpose, ConsentDecision
+from crm.domain.consents import by_patient, weighs_from
 from crm.domain.decision.verdict import Reason
 from crm.domain.times import micros
 
@@ -16,6 +17,8 @@ __all__ = ["Directive", "Directives", "Kept", "directives", "ends", "overridden"
 
 class Directive(NamedTuple):
     """What directives of one scope come to: the newest `since`, and the first `until` at which one of them ends.
+
+    `since` is from when they are weighed (`crm.domain.consents.weighs_from`).
 
     `named` are the members that the scope sets; `own` are those that the patient gave, and nobody else for them. Both
     times are `Instant`s: ordered as text they are in time.
@@ -48,7 +51,7 @@ class Directives(NamedTuple):
 
 _NOTHING: Final = Directives({}, {}, {}, {}, None)
 _EMPTY: Final[dict[tuple[frozenset[str], bool], Directive]] = {}
-_CONFIDENTIAL: Final = frozenset({"channel", "contact_point_id", "purpose"})
+_CONFIDENTIAL: Final = frozenset({"channel", "contact_point_id"})
 
 
 def directives(
@@ -57,11 +60,15 @@ def directives(
     sender: str,
     moment: str,
     confidential: Mapping[str, Any] | None,
+    *,
+    opt_in: bool,
 ) -> Directives:
     """What of `rows` (`values.consents`) concerns the purpose and the sender at `moment`, an `Instant`.
 
-    A confidential communication counts as the person's own PERMIT for its channel, its end and the purpose, from when
-    it was set. Nobody else's DENY is one against it: whoever it hides from could otherwise silence it.
+    A confidential communication counts as the person's own PERMIT for its channel and its end, from when it was set: it
+    says where, so it beats no DENY that names a purpose, and permits nothing that is `opt_in`. Nobody else's DENY is
+    one against it: whoever it hides from could otherwise silence it. Nor does a PERMIT by message that names no purpose
+    permit what is `opt_in`: from START nobody can tell to what.
     """
     if not rows and confidential is None:
         return _NOTHING
@@ -76,8 +83,10 @@ def directives(
             continue
         if scope.get("purpose", purpose) != purpose or scope.get("sender", sender) != sender:
             continue
-        own = _own(row)
+        own = by_patient(row)
         if denied and not own and confidential is not None:
+            continue
+        if opt_in and not denied and "purpose" not in scope and "message_id" in (row.get("capture") or {}):
             continue
         if until is not None and until <= moment:
             if denied:
@@ -89,8 +98,9 @@ def directives(
             kept = passed_over
         else:
             kept = denies
-        _keep(kept, scope.get("channel"), scope.get("contact_point_id"), Directive(frozenset(scope), own, since, until))
-    if confidential is not None and confidential["set_at"] <= moment:
+        weighed = Directive(frozenset(scope), own, weighs_from(row), until)
+        _keep(kept, scope.get("channel"), scope.get("contact_point_id"), weighed)
+    if confidential is not None and not opt_in and confidential["set_at"] <= moment:
         consented = Directive(_CONFIDENTIAL, own=True, since=confidential["set_at"], until=None)
         _keep(permits, confidential["channel"], confidential["id"], consented)
     return Directives(denies, permits, lapsed, passed_over, micros(min(later)) if later else None)
@@ -120,12 +130,6 @@ def ends(of: Directives, channel: str, point: str | None) -> Iterator[int]:
             yield micros(permit.until)
     if of.next_deny is not None:
         yield of.next_deny
-
-
-def _own(row: Mapping[str, Any]) -> bool:
-    """Whether the patient said so: the giver is nobody else, by their right or by name."""
-    giver = row.get("giver") or {}
-    return giver.get("role", GiverRole.PATIENT) == GiverRole.PATIENT and giver.get("related_person_id") is None
 
 
 def _keep(kept: Kept, channel: str | None, point: str | None, directive: Directive) -> None:

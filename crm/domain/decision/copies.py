@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from crm.domain.codes import Channel, CommunicationPurpose
+from crm.domain.codes import Channel
 from crm.domain.decision import consent, methods
 from crm.domain.decision.candidates import Candidate, candidates
 from crm.domain.decision.hours import ALWAYS, Hours, hours
@@ -61,6 +61,6 @@ def _same_end(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
 
 def _hours(question: Question, channel: Channel) -> Hours:
     """The hours of a copy: no telephone rings at night beside a letter."""
-    if question.purpose == CommunicationPurpose.EMERGENCY or not question.rule.quiet_hours:
+    if question.emergency or not question.rule.quiet_hours:
         return ALWAYS
     return hours(question.values, question.purpose, channel, question.rules, question.now)

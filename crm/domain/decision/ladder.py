@@ -4,7 +4,7 @@ Pure: no clock, no database. Nothing here prefers one order of rows over another
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import consent, methods, record
@@ -19,6 +19,11 @@ from crm.domain.need_codes import AccessNeedKind
 from crm.domain.times import instant
 
 __all__ = ["decide"]
+
+_BINDING: Final = frozenset(
+    {Reason.LEGAL_RESTRICTION, Reason.OPTED_OUT, Reason.CONSENT_EXPIRED, Reason.CONSENT_UNKNOWN}
+)
+"""Why a way is closed on purpose: staff are not asked to find another one to a stand-in."""
 
 
 def decide(
@@ -41,7 +46,7 @@ def decide(
     `values` are the patient's cells by their names in the catalogue, canonical as `values.parse` gives them; what is
     absent nobody said. `now` is microseconds since 1970, UTC. `use` is the HL7 purpose of use of the caller, `reach`
     whether they may reach restricted records. `erased` says that a class of keys this needs was destroyed. `channels`
-    narrows those of the sender. `suppressed` are values of contact points from which somebody unknown said stop.
+    narrows those of the sender. `suppressed` are values of contact points from which somebody said stop.
 
     Raises `KeyError` for a purpose without a rule.
     """
@@ -49,7 +54,7 @@ def decide(
     communication = values.get("confidential_communication")
     confidential = communication if communication is not None and record.covers(communication, purpose) else None
     sales = rule.legal_class is LegalClass.TELEMARKETING
-    let_in = reach or not restricted or (confidential is not None and not sales)
+    let_in = reach or not restricted or (confidential is not None and not sales and use in rule.uses)
     closed = record.closed(values, status, erased) or _guarded(communication, sales=sales, let_in=let_in)
     ends = now + rules.lasting
     if closed is not None:
@@ -63,7 +68,9 @@ def decide(
         return refused(ends, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER)
     if confidential is not None and confidential["channel"] not in able:
         return refused(ends, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
-    stated = consent.directives(values.get("consents", ()), purpose, sender.id, moment, confidential)
+    stated = consent.directives(
+        values.get("consents", ()), purpose, sender.id, moment, confidential, opt_in=rule.opt_in
+    )
     able = best_first(values, purpose, able)
     question = Question(
         values, purpose, rule, sender, able, rules, now, moment, moment[:10], barred, stated, suppressed
@@ -100,23 +107,24 @@ def _judged(question: Question, use: str, recipient: Recipient) -> ContactDecisi
     ends = question.now + question.rules.lasting
     if left and use not in question.rule.uses:
         return refused(ends, Reason.PURPOSE_OF_USE_MISMATCH)
-    emergency = question.purpose == CommunicationPurpose.EMERGENCY
-    if left and not emergency and record.review_pending(question.values):
+    if left and not question.emergency and record.review_pending(question.values):
         return refused(ends, Reason.REVIEW_PENDING, outcome=Outcome.MANUAL)
     needs = methods.methods(recipient.party, has_carer=recipient.stand_in is not None)
     lacking = methods.unmet(needs, left) if needs else ()
     if lacking and recipient.confidential is None:
         return _needs_a_person(question, recipient, lacking, tried)
     if not left:
-        outcome = Outcome.DENY if recipient.stand_in is None else Outcome.MANUAL
-        return refused(ends, *in_order(_refusals(tried)), outcome=outcome, considered=considered(tried, None))
+        reasons = _refusals(tried)
+        lost = recipient.stand_in is not None and not reasons <= _BINDING
+        outcome = Outcome.MANUAL if lost else Outcome.DENY
+        return refused(ends, *in_order(reasons), outcome=outcome, considered=considered(tried, None))
     if needs and recipient.confidential is None:
         left = methods.meeting(needs, left)
     chosen = left[0]
     clock = None
-    if emergency or question.rule.quiet_hours:
+    if question.emergency or question.rule.quiet_hours:
         clock = hours(question.values, question.purpose, chosen.channel, question.rules, question.now)
-        if not clock.permitted and not emergency:
+        if not clock.permitted and not question.emergency:
             return _deferred(chosen, clock, tried, ends)
     return allowed(question, Finding(recipient, tried, chosen, clock, lacking))
 

@@ -15,7 +15,7 @@ class Question(NamedTuple):
 
     `values` are the patient's cells by their names in the catalogue. `channels` are those in question, the best first.
     `now` is microseconds since 1970, UTC; `moment` is the same as an `Instant`, and `today` its day. `barred` are
-    channels that restrictions close, `suppressed` values of contact points from which somebody unknown said stop.
+    channels that restrictions close, `suppressed` values of contact points from which somebody said stop.
     """
 
     values: Mapping[str, Any]
@@ -30,3 +30,12 @@ class Question(NamedTuple):
     barred: frozenset[str]
     directives: Directives
     suppressed: frozenset[str]
+
+    @property
+    def emergency(self) -> bool:
+        """Whether it is about an emergency, which passes over what is not said of emergencies."""
+        return self.purpose == CommunicationPurpose.EMERGENCY
+
+    def silenced(self, point: Mapping[str, Any] | None) -> bool:
+        """Whether somebody said stop from this number or mailbox."""
+        return bool(self.suppressed) and point is not None and point.get("value") in self.suppressed
