@@ -24,7 +24,7 @@ from auth.purposes import Purpose
 from auth.roles import Role
 from crm.crypto.webhook import signed_as_standard, signed_by_twilio
 from crm.domain.codes import Channel, CommunicationPurpose
-from crm.domain.gateways import Gateway, GatewayKind
+from crm.domain.gateways import ISSUER, Gateway, GatewayKind
 from crm.errors import Invalid
 from crm.services.request import Request
 from schema.contact_services import Reply
@@ -40,7 +40,6 @@ LIMIT: Final = 65_536
 """Octets that a body may have: a message of any gateway is far shorter."""
 
 OPERATION: Final = "hooks/messages"
-_ISSUER: Final = "urn:heed:gateway"
 _MOST_FIELDS: Final = 200
 _FOREVER: Final = 2**53
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -100,6 +99,8 @@ class MessageHook:
             except Invalid:
                 await self._services.access_log.unasked(Code.VALIDATION_FAILED.value, actor, request, None)
                 raise
+            if message["channel"] != Channel.EMAIL:
+                message["from"] = gateway.dialled(message["from"])
             if gateway.sender is not None:
                 message["sender"] = gateway.sender
             reply = await self._services.messages.take(actor, request, {**message, "gateway": gateway.name})
@@ -131,7 +132,7 @@ def _actor(gateway: Gateway) -> Actor:
     """A gateway as a caller."""
     return Actor(
         subject=gateway.name,
-        issuer=_ISSUER,
+        issuer=ISSUER,
         org=gateway.org,
         roles=frozenset({Role.MESSAGING}),
         purpose=Purpose.COC,

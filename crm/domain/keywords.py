@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from crm.domain.stop_words import AMBIGUOUS, COURTESIES, HELP, HINTS, MESSAGES, PHRASES, SIGNATURES, SIGNS, START, STOP
 
-__all__ = ["Meaning", "Reading", "read"]
+__all__ = ["Meaning", "Reading", "excerpt", "read"]
 
 
 class Meaning(StrEnum):
@@ -33,14 +33,41 @@ class Reading(NamedTuple):
 
 
 _WORD = re.compile(r"[^\W_]+")
+_GAP = re.compile(r"\s+")
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0]"
+)
 _REPEATED = re.compile(r"(.)\1+")
 _LONGEST: Final = 4_000
+_NO_LETTERS: Final = frozenset({"Mn", "Mc", "Me", "Cf"})
+"""Marks on letters, such as accents and the vowel signs of Indic scripts, and what is not seen."""
 _PLAIN: Final = str.maketrans({"\u0131": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe"})
 
 
 def read(text: str) -> Reading:
-    """What `text` is taken for; only its first 4,000 characters are looked at."""
-    text = text[:_LONGEST]
+    """What `text` is taken for; of a long one the first 4,000 characters are looked at, gaps counting as one each."""
+    return _read(_narrowed(text))
+
+
+def excerpt(text: str, most: int) -> str:
+    """At most so many characters of `text` in which its keyword or hint is, or its beginning; gaps are one character.
+
+    For staff, who judge by the words that are kept.
+    """
+    text = _narrowed(text)
+    for start in range(0, max(len(text) - most // 2, 1), most // 2):
+        part = text[start : start + most]
+        if _read(part).meaning in {Meaning.STOP, Meaning.UNCLEAR}:
+            return part
+    return text[:most]
+
+
+def _narrowed(text: str) -> str:
+    """The beginning of `text` with gaps and characters that nobody sees as one each, so that they push nothing out."""
+    return _GAP.sub(lambda gap: "\n" if "\n" in gap[0] else " ", _UNSEEN.sub("", text)).strip()[:_LONGEST]
+
+
+def _read(text: str) -> Reading:
     words = _words(text)
     said = _without_courtesy(words)
     for meaning, keywords in _KEYWORDS:
@@ -53,9 +80,10 @@ def read(text: str) -> Reading:
 
 def _words(text: str) -> list[str]:
     """The words in their plainest form, one for several equal ones in a row."""
-    lines = [line for line in map(_plain, text.splitlines()) if not _is_foreign(line)]
+    lines = [_plain(line) for line in text.splitlines()]
+    own = _WORD.findall(" ".join(line for line in lines if not _is_foreign(line)))
     found: list[str] = []
-    for word in _WORD.findall(" ".join(lines)):
+    for word in own or _WORD.findall(" ".join(lines)):  # where all is foreign, somebody wrote like that
         if (short := _squeezed(word)) not in found[-1:]:
             found.append(short)
     return found
@@ -63,8 +91,8 @@ def _words(text: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """`text` without accents, case, and characters that nobody sees."""
-    apart = unicodedata.normalize("NFKD", text)
-    seen = "".join(mark for mark in apart if not unicodedata.combining(mark) and unicodedata.category(mark) != "Cf")
+    apart = unicodedata.normalize("NFKD", text)[: 4 * len(text)]  # one character may be eighteen
+    seen = "".join(mark for mark in apart if unicodedata.category(mark) not in _NO_LETTERS)
     return seen.casefold().translate(_PLAIN).replace("'", "").replace("\u2019", "")
 
 
@@ -87,9 +115,21 @@ def _hints(words: list[str]) -> bool:
     text = f" {' '.join(words)} "
     if any(f" {phrase} " in text for phrase in _PHRASES) or not _HINTS.isdisjoint(words):
         return True
-    if any(hint in text for hint in _UNSPACED):
+    if any(hint in text for hint in _UNSPACED) or any(map(_is_disguised, words)):
         return True
     return not _AMBIGUOUS.isdisjoint(words) and (len(words) == 1 or not _MESSAGES.isdisjoint(words))
+
+
+def _is_disguised(word: str) -> bool:
+    """Whether a word is a hint to the eye: digits or foreign letters for Latin ones, figures or another word attached.
+
+    `St0p`, `STOP1`, STOP in Cyrillic letters, `stoptexting`; not `stopwatch`.
+    """
+    seen = word.translate(_LIKE_LATIN)
+    readings = {_squeezed(seen), _squeezed(seen.translate(_LIKE_LETTERS)), seen.strip("0123456789")}
+    return not _HINTS.isdisjoint(readings - {word}) or any(
+        seen.startswith(verb) and seen[len(verb) :] in _MESSAGES for verb in _VERBS
+    )
 
 
 def _form(words: str) -> str:
@@ -120,5 +160,9 @@ _PHRASES: Final = _forms(PHRASES) | {word for word in _KEYWORDS[0][1] if " " in 
 _AMBIGUOUS: Final = _forms(AMBIGUOUS)
 _HINTS: Final = (_forms(HINTS) | frozenset(_KEYWORDS[0][1])) - _AMBIGUOUS
 _MESSAGES: Final = _forms(MESSAGES)
+_VERBS: Final = ("stop", "quit", "end", "cancel")
+_LIKE_LETTERS: Final = str.maketrans("013457", "oieast")
+_LIKE_LATIN: Final = str.maketrans("асеорхуѕткмнвіјαεορτυικνη", "aceopxystkmhbijaeoptuikvn")
+"""Cyrillic and Greek letters that look like Latin ones."""
 _UNSPACED: Final = frozenset(word for word in _HINTS if re.match("[\u3040-\u9fff]", word))
 """Words of languages that are written without spaces."""

@@ -9,17 +9,16 @@ and texts is part of `RevokeScope.ALL`, for people do not tell apart what arrive
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision.rules import ContactRules, RevokeScope
-from crm.domain.reply_terms import replies
 from crm.domain.search_terms import emails, phones
 from crm.domain.times import holds_on, instant
 
 __all__ = [
-    "CHANNELS", "NEEDED", "REVOKE_ALL_FROM", "Incoming", "Origin", "Whose", "opted_in", "origin_of", "point_of",
-    "silent_ends", "stopped", "together",
+    "CHANNELS", "NEEDED", "REVOKE_ALL_FROM", "End", "Incoming", "Origin", "Whose", "ends", "forbids_all", "limited_to",
+    "opted_in", "origins_of", "released_by", "silent_ends", "stopped", "together",
 ]  # fmt: skip
 
 REVOKE_ALL_FROM: Final = "2027-01-31"
@@ -65,6 +64,13 @@ class Origin:
     related: str | None = None
 
 
+class End(NamedTuple):
+    """A number or mailbox of a record: whose it is, and its `system` and `value` at least."""
+
+    origin: Origin
+    point: Values
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A message as it was brought; times in microseconds since 1970, UTC. Nothing of the person is shown in a repr."""
@@ -86,37 +92,44 @@ def together(channel: Channel, scope: RevokeScope) -> tuple[Channel, ...]:
     return group if channel in group else (channel,)
 
 
-def origin_of(values: Values, term: bytes, today: str) -> Origin | None:
-    """Whose the number or mailbox of `term` is in a record with these values of `NEEDED`; None if nobody's.
+def limited_to(rules: ContactRules, message: Incoming) -> dict[str, Any]:
+    """The members of a scope to which a message that says stop is limited; empty where it ends everything.
 
-    The patient's own comes before all others. `today` is YYYY-MM-DD.
+    Under LEGAL_MINIMUM the day of receipt decides: before `REVOKE_ALL_FROM` the programme that was answered, from then
+    on all that the sender sends. What is not known of them limits nothing.
     """
-    found = [point for point in values.get("contact_points") or () if _is(point, term)]
-    current = [point for point in found if _in_use(point, today)]
-    if current:
-        return Origin(Whose.OWN, current[0]["id"])
-    if term in replies({"confidential_communication": values.get("confidential_communication")}):
-        return Origin(Whose.CONFIDENTIAL, values["confidential_communication"]["id"])
-    for person in values.get("related_persons") or ():
-        for point in person.get("contact_points") or ():
-            if _is(point, term):
-                return Origin(Whose.RELATED, point["id"], person["id"])
-    return Origin(Whose.FORMER, found[0]["id"]) if found else None
+    if rules.revoke_scope is RevokeScope.ALL:
+        return {}
+    if _one_programme(rules, message):
+        return {"purpose": message.purpose} if message.purpose else {}
+    return {"sender": message.sender} if message.sender else {}
 
 
-def point_of(values: Values, point_id: str, today: str) -> tuple[Origin, str] | None:
-    """Whose the contact point with this id is, and its number or mailbox; None if the record has it no more."""
-    for point in values.get("contact_points") or ():
-        if point["id"] == point_id:
-            return Origin(Whose.OWN if _in_use(point, today) else Whose.FORMER, point_id), point["value"]
-    confidential = values.get("confidential_communication") or {}
-    if confidential.get("id") == point_id:
-        return Origin(Whose.CONFIDENTIAL, point_id), confidential.get("value", "")
+def _one_programme(rules: ContactRules, message: Incoming) -> bool:
+    return rules.revoke_scope is RevokeScope.LEGAL_MINIMUM and instant(message.received_at)[:10] < REVOKE_ALL_FROM
+
+
+def ends(values: Values, today: str) -> list[End]:
+    """Every number and mailbox of a record with these values of `NEEDED`: the patient's own in use come first.
+
+    Behind them the confidential one, those of related persons, and those that the patient no longer uses. `today` is
+    YYYY-MM-DD.
+    """
+    points = values.get("contact_points") or ()
+    found = [End(Origin(Whose.OWN, point["id"]), point) for point in points if _in_use(point, today)]
+    if (confidential := values.get("confidential_communication") or {}).get("value"):
+        system = "EMAIL" if confidential["channel"] == "EMAIL" else "PHONE"
+        point = {"system": system, "value": confidential["value"]}
+        found.append(End(Origin(Whose.CONFIDENTIAL, confidential["id"]), point))
     for person in values.get("related_persons") or ():
-        for point in person.get("contact_points") or ():
-            if point["id"] == point_id:
-                return Origin(Whose.RELATED, point_id, person["id"]), point["value"]
-    return None
+        theirs = person.get("contact_points") or ()
+        found += [End(Origin(Whose.RELATED, point["id"], person["id"]), point) for point in theirs]
+    return found + [End(Origin(Whose.FORMER, point["id"]), point) for point in points if not _in_use(point, today)]
+
+
+def origins_of(values: Values, term: bytes, today: str) -> list[Origin]:
+    """Whose the number or mailbox of `term` is in a record, once for each place that has it; in the order of `ends`."""
+    return [end.origin for end in ends(values, today) if _is(end.point, term)]
 
 
 def _is(point: Values, term: bytes) -> bool:
@@ -129,87 +142,162 @@ def _in_use(point: Values, today: str) -> bool:
     return point.get("use") != "OLD" and holds_on(period.get("start"), period.get("end"), today)
 
 
-def stopped(rules: ContactRules, message: Incoming, origin: Origin, by: str) -> list[dict[str, Any]]:
+def stopped(rules: ContactRules, message: Incoming, origins: Sequence[Origin], by: str) -> list[dict[str, Any]]:
     """The prohibitions that follow from a message that says stop; `by` is who brought it, or who read it.
 
-    They bind from when they are stored, as all prohibitions do. Under ALL the person, where the number is their own,
-    is left alone on these channels altogether; who shares or used a number speaks for that number only. Under
-    LEGAL_MINIMUM the day of receipt decides: before `REVOKE_ALL_FROM` the programme that was answered, from then on all
-    that the sender sends.
+    They bind from when they are stored, as all prohibitions do. Where the number is the patient's own, the person is
+    left alone on these channels altogether, unless no more than one programme ends; every other place that has the
+    number is forbidden by itself. What they are limited to is as in `limited_to`.
     """
-    scope: dict[str, Any] = {}
-    personal = origin.whose is Whose.OWN
-    if rules.revoke_scope is RevokeScope.LEGAL_MINIMUM:
-        if instant(message.received_at)[:10] < REVOKE_ALL_FROM:
-            personal, scope = False, {"purpose": message.purpose}
-        else:
-            scope = {"sender": message.sender}
-    if not personal:
-        scope["contact_point_id"] = origin.point_id
-    received = instant(message.received_at)
+    limits = limited_to(rules, message)
+    own = [origin for origin in origins if origin.whose is Whose.OWN]
+    rest = origins
+    scopes: list[tuple[Origin, dict[str, Any]]] = []
+    if own and not _one_programme(rules, message):
+        scopes.append((own[0], limits))
+        rest = [origin for origin in origins if origin.whose in {Whose.CONFIDENTIAL, Whose.RELATED}]
+    scopes += [(origin, {**limits, "contact_point_id": origin.point_id}) for origin in rest]
     return [
-        {
-            "decision": "DENY",
-            "scope": {"channel": channel, **{name: value for name, value in scope.items() if value}},
-            "giver": _giver(origin),
-            "capture": {**_capture(rules, message, origin), "at": received, "by": by},
-            "received_at": received,
-        }
+        _prohibition(rules, message, origin, {"channel": channel, **scope}, by)
+        for origin, scope in scopes
         for channel in together(message.channel, rules.revoke_scope)
     ]
 
 
+def _prohibition(
+    rules: ContactRules, message: Incoming, origin: Origin, scope: dict[str, Any], by: str
+) -> dict[str, Any]:
+    received = instant(message.received_at)
+    return {
+        "decision": "DENY",
+        "scope": scope,
+        "giver": _giver(origin),
+        "capture": {**_capture(rules, message, origin), "at": received, "by": by},
+        "received_at": received,
+    }
+
+
 def opted_in(
-    rules: ContactRules, message: Incoming, origin: Origin, history: Sequence[Values], by: str, now: int
+    rules: ContactRules,
+    message: Incoming,
+    origins: Sequence[Origin],
+    history: Sequence[Values],
+    by: str,
+    now: int,
+    *,
+    silent: bool,
 ) -> list[dict[str, Any]]:
     """The permissions by which `by`, of staff, confirms that the person wants messages there again, from `now` on.
 
-    For the channel and contact point of the message alone: one without more, and one for each programme or sender that
-    a prohibition of these channels names, since only what is as specific beats it.
+    For the channel, the programme that the message answered, if that is known, and each place that has the number as
+    the first of `origins` has it. One without more, and one for each programme or sender that a prohibition of this
+    channel names, since only what is as specific beats it; but none for a programme that needs a consent of its own.
+    Where the number is `silent`, which ends now, and the programme is known, the rest is forbidden by the record.
     """
-    scopes: list[dict[str, Any]] = [{}]
+    scopes = _permitted(rules, message, history)
+    said: list[dict[str, Any]] = []
+    for origin in (each for each in origins if each.whose is origins[0].whose):
+        place = {"channel": message.channel, "contact_point_id": origin.point_id}
+        if silent and message.purpose and not forbids_all(history, message.channel, origin.point_id):
+            before = instant(min(message.received_at, now - 1))
+            said.append({**_prohibition(rules, message, origin, place, by), "effective_from": before})
+        said += [
+            {
+                "decision": "PERMIT",
+                "scope": {**place, **scope},
+                "giver": _giver(origin),
+                "capture": {**_capture(rules, message, origin), "at": instant(now), "by": by},
+                "confirmed_at": instant(now),
+                "effective_from": instant(now),
+            }
+            for scope in scopes
+        ]
+    return said
+
+
+def _permitted(rules: ContactRules, message: Incoming, history: Sequence[Values]) -> list[dict[str, Any]]:
+    answered = {"purpose": message.purpose} if message.purpose else {}
+    scopes: list[dict[str, Any]] = [answered]
     for old in history:
-        narrower = {name: old["scope"][name] for name in ("purpose", "sender") if name in old["scope"]}
-        same = old["scope"].get("channel", message.channel) == message.channel
-        if old["decision"] == "DENY" and same and narrower not in scopes:
+        scope = old["scope"]
+        if old["decision"] != "DENY" or scope.get("channel", message.channel) != message.channel:
+            continue
+        narrower = answered | {name: scope[name] for name in ("purpose", "sender") if name in scope}
+        another = message.purpose is not None and narrower["purpose"] != message.purpose
+        own_consent = message.purpose is None and "purpose" in scope and _opt_in(rules, scope["purpose"])
+        if narrower not in scopes and not another and not own_consent:
             scopes.append(narrower)
-    return [
-        {
-            "decision": "PERMIT",
-            "scope": {"channel": message.channel, "contact_point_id": origin.point_id, **scope},
-            "giver": _giver(origin),
-            "capture": {**_capture(rules, message, origin), "at": instant(now), "by": by},
-            "confirmed_at": instant(now),
-            "effective_from": instant(now),
-        }
-        for scope in scopes
-    ]
+    return scopes
 
 
-def silent_ends(values: Values, now: int) -> set[tuple[str, str]]:
-    """The (channel, number or mailbox) of a record at which some prohibition in force forbids contact.
+def _opt_in(rules: ContactRules, purpose: str) -> bool:
+    rule = rules.purposes.get(CommunicationPurpose(purpose))
+    return rule is None or rule.opt_in
 
-    Needs the cells of `NEEDED` and `consents`. One for a purpose or a sender counts as well: a number that outlives its
-    record has no purposes. One that names no contact point is about the patient's own.
+
+def forbids_all(history: Sequence[Values], channel: str, point_id: str) -> bool:
+    """Whether the record itself forbids all contact by `channel` at the contact point, for as long as it lasts."""
+    return any(
+        one["decision"] == "DENY"
+        and "effective_to" not in one
+        and one["scope"].keys() <= {"channel", "contact_point_id"}
+        and one["scope"].get("channel", channel) == channel
+        and one["scope"].get("contact_point_id", point_id) == point_id
+        for one in history
+    )
+
+
+def released_by(values: Values, permit: Values, today: str, now: int) -> list[tuple[str, str]]:
+    """The (channel, number or mailbox) that a PERMIT which the patient gave lets be used again; none for any other.
+
+    They are the patient's own in use that its scope covers. A PERMIT for one programme or sender, or for a while,
+    releases only what the record itself forbids besides, so that the rest stays forbidden. Needs `consents` as well.
+    """
+    scope = {name: value for name, value in (permit.get("scope") or {}).items() if value is not None}
+    giver, until = permit.get("giver") or {}, permit.get("effective_to")
+    if permit["decision"] != "PERMIT" or _giver(Origin(Whose.OWN, "")) != giver or (until and until <= instant(now)):
+        return []
+    whole = until is None and scope.keys() <= {"channel", "contact_point_id"}
+    found = []
+    for origin, point in ends(values, today):
+        if origin.whose is not Whose.OWN or scope.get("contact_point_id", origin.point_id) != origin.point_id:
+            continue
+        for channel in _BY_SYSTEM.get(point["system"], frozenset()) & {*_ALL_BY_NUMBER, "EMAIL"}:
+            if scope.get("channel", channel) != channel:
+                continue
+            if whole or forbids_all(values.get("consents") or (), channel, origin.point_id):
+                found.append((channel, point["value"]))
+    return found
+
+
+def silent_ends(values: Values, now: int) -> set[tuple[str, str | bytes]]:
+    """The (channel, number or mailbox) of a record at which something forbids contact; hashed ones of messages as such.
+
+    Prohibitions in force, restrictions of contact, texts that a point does not permit, and messages that may mean to
+    stop and that nobody has read. Needs the cells of `NEEDED`, `consents`, `restrictions` and `suspensions`. What is
+    limited to a purpose or a sender counts as well: a number that outlives its record has no purposes. A prohibition
+    that names no contact point is about the patient's own.
     """
     at = instant(now)
-    points = [(point["id"], point, True) for point in values.get("contact_points") or ()]
-    for person in values.get("related_persons") or ():
-        points += [(point["id"], point, False) for point in person.get("contact_points") or ()]
-    if (confidential := values.get("confidential_communication") or {}).get("value"):
-        system = "EMAIL" if confidential["channel"] == "EMAIL" else "PHONE"
-        points.append((confidential["id"], {"system": system, "value": confidential["value"]}, False))
-    found: set[tuple[str, str]] = set()
-    for one in values.get("consents") or ():
-        if one["decision"] != "DENY" or not one["effective_from"] <= at < one.get("effective_to", "~"):
-            continue
-        scope = one["scope"]
-        for point_id, point, own in points:
-            if scope.get("contact_point_id") == point_id or (own and "contact_point_id" not in scope):
-                forbidden = _BY_SYSTEM.get(point["system"], frozenset())
-                if "channel" in scope:
-                    forbidden &= {scope["channel"]}
-                found |= {(channel, point["value"]) for channel in forbidden}
+    found: set[tuple[str, str | bytes]] = set()
+    for origin, point in ends(values, at[:10]):
+        usable = _BY_SYSTEM.get(point["system"], frozenset())
+        own = origin.whose in {Whose.OWN, Whose.FORMER}
+        silent = {"SMS"} & usable if point.get("text_permitted") == "NO" else set()
+        for one in values.get("consents") or ():
+            scope = one["scope"]
+            denied = one["decision"] == "DENY" and one["effective_from"] <= at < one.get("effective_to", "~")
+            if denied and scope.get("contact_point_id", origin.point_id if own else None) == origin.point_id:
+                silent |= usable & {scope["channel"]} if "channel" in scope else usable
+        for one in values.get("restrictions") or ():
+            bound = one["kind"] == "CONTACT" and "lifted_at" not in one and at < one.get("until", "~")
+            if bound and origin.whose is not Whose.RELATED:
+                silent |= usable & set(one["channels"]) if one.get("channels") else usable
+        found |= {(channel, point["value"]) for channel in silent}
+    for one in values.get("suspensions") or ():
+        if one["kind"] == "UNCLEAR" and "verdict" not in one and "origin" in one:
+            channels = together(Channel(one["channel"]), RevokeScope.ALL)
+            found |= {(channel.value, bytes.fromhex(one["origin"])) for channel in channels}
     return found
 
 

@@ -43,6 +43,7 @@ STOP: Final[Mapping[str, tuple[str, ...]]] = {
     "so": ("jooji",),
     "ht": ("sispann",),
     "tl": ("itigil",),
+    "hi": ("रोकें", "बंद", "बंद करें"),
 }  # fmt: skip
 """A message that is nothing but one of these stops. Under `""` is what no single language owns."""
 
@@ -83,7 +84,8 @@ HINTS: Final = (
     "stop", "stops", "stopped", "stopping", "unsubscribed", "unsubscribing", "revoking", "revoked", "revocation",
     "optout", "harassing", "harassment", "spam", "reported", "arrêtez", "arrêter", "cesser", "cessez", "desabonnez",
     "basta", "smettere", "smettetela", "smettila", "dejen", "deje", "dejar", "detengan", "parem", "aufhoeren",
-    "unterlassen", "abgemeldet", "ophouden", "przestań", "przestańcie", "прекратите", "хватит", "取消订阅",
+    "cease", "stoped", "unterlassen", "abgemeldet", "ophouden", "przestań", "przestańcie", "прекратите", "хватит",
+    "取消订阅",
 )  # fmt: skip
 """Words that hint at stopping wherever they stand."""
 
@@ -92,6 +94,8 @@ PHRASES: Final = (
     "no more reminders", "do not text", "do not call", "do not contact", "do not message", "do not send",
     "dont text", "dont call", "dont contact", "dont message", "dont send", "dont want", "do not want", "take me off",
     "wrong number", "wrong person", "not my number", "lose my number", "lose this number", "delete my number",
+    "never contact", "never text", "never call", "never message", "never write", "not contact me", "not text me",
+    "not interested", "no longer interested", "i want out", "fuck off", "piss off",
     "remove me", "remove my number", "withdraw my consent", "withdraw consent", "mauvais numéro", "faux numéro",
     "ne plus", "plus de messages", "plus de sms", "laissez moi", "número equivocado", "no quiero", "no me envien",
     "no me mande", "no me manden", "déjeme en paz", "não quero", "número errado", "keine nachrichten", "keine sms",

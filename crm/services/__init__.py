@@ -91,7 +91,7 @@ def services(
         evidence,
         OwnLog(store, log, evidence, names=staff_names),
         Contact(store, contact),
-        Consents(editor),
+        Consents(store, editor),
         ConfidentialCommunications(store, profiles, region=region),
         Restrictions(store, profiles),
         RelatedPersons(store, profiles, region=region),

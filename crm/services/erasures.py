@@ -40,6 +40,7 @@ __all__ = ["ErasureReason", "Erasures", "Receipt"]
 
 _log = logging.getLogger("heed.erasure")
 
+_FORBIDDING: Final = NEEDED | {"consents", "restrictions", "suspensions"}
 _DAY: Final = 86_400_000_000
 
 
@@ -193,7 +194,7 @@ async def _leave_alone(unit: WritingUnit, record: Record, classes: frozenset[Key
     if classes is not None and classes.isdisjoint({KeyClass.PREFERENCE, KeyClass.CONTACT}):
         return
     try:
-        silent = silent_ends(unit.current(record, {*NEEDED, "consents"}), unit.now)
+        silent = silent_ends(unit.current(record, _FORBIDDING), unit.now)
     except (KeyUnavailable, Tampered):
         _log.warning("an erasure left no suppressions: this process could not open the record")
         return

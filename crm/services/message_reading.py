@@ -16,7 +16,9 @@ from auth.actor import Actor
 from crm.crypto.keyset import KeySet
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.consent_history import honour_by
+from crm.domain.contact_points import dialled
 from crm.domain.decision.rules import ContactRules, Sender
+from crm.domain.gateways import ISSUER
 from crm.domain.keywords import Meaning, Reading, read
 from crm.domain.replies import CHANNELS, Incoming
 from crm.domain.reply_terms import endpoint
@@ -96,13 +98,11 @@ def brought(
     channel = Channel(message["channel"])
     if channel not in CHANNELS:
         raise Invalid("input.channel", "no_replies")
-    term = endpoint(channel, message["from"], region)
-    if term is None:
-        raise Invalid("input.from", "email" if channel is Channel.EMAIL else "e164")
+    term = _origin(channel, message["from"], region)
     sender = _sender(actor, message, rules, region)
     purpose = message.get("in_reply_to") or (sender.programme if sender else None)
     incoming = Incoming(
-        gateway=parse(ShortText, message.get("gateway") or actor.client_id or "api", "input.gateway"),
+        gateway=_gateway(actor, message.get("gateway")),
         message_id=parse(ShortText, message["message_id"], "input.messageId"),
         channel=channel,
         received_at=_received(message.get("received_at"), now),
@@ -121,6 +121,33 @@ def brought(
 def same(brought: Brought, known: Answered) -> bool:
     """Whether what was taken in under this id before said the same."""
     return hmac.compare_digest(brought.said.digest, known.digest)
+
+
+def _origin(channel: Channel, value: str, region: str | None) -> bytes:
+    """The term of where a message came from. A number must be whole: half of one would be answered, and stop nobody."""
+    if channel is not Channel.EMAIL:
+        number = dialled(value, region)
+        if number is None:
+            raise Invalid("input.from", "e164")
+        return number.encode()
+    term = endpoint(channel, value)
+    if term is None:
+        raise Invalid("input.from", "email")
+    return term
+
+
+def _gateway(actor: Actor, stated: str | None) -> str:
+    """Within what the ids of messages count: a gateway that signed, else what an application states as its own.
+
+    No application so takes the ids of a gateway, or of another application; names of gateways have no `/`.
+    """
+    if actor.issuer == ISSUER:
+        return actor.subject
+    name: str = parse(ShortText, stated or "api", "input.gateway")
+    if "/" in name:
+        raise Invalid("input.gateway", "id")
+    whole: str = parse(ShortText, f"{actor.client_id or actor.subject}/{name}", "input.gateway")
+    return whole
 
 
 def _sender(actor: Actor, message: Mapping[str, Any], rules: ContactRules, region: str | None) -> Sender | None:

@@ -12,11 +12,22 @@ from auth.actor import Actor
 from auth.policy import Action
 from crm.audit.event import Act, rfc3339
 from crm.catalogue import BY_NAME, BY_PATH, INDEXES
-from crm.domain.codes import Channel, ConsentDecision, SuspensionKind, SuspensionVerdict
+from crm.domain.codes import Channel, CommunicationPurpose, SuspensionKind, SuspensionVerdict
 from crm.domain.decision.fingerprint import named
 from crm.domain.decision.rules import ContactRules, SharedNumbers
 from crm.domain.keywords import Meaning
-from crm.domain.replies import NEEDED, Incoming, Origin, opted_in, origin_of, point_of, stopped, together
+from crm.domain.replies import (
+    NEEDED,
+    End,
+    Incoming,
+    Origin,
+    ends,
+    limited_to,
+    opted_in,
+    origins_of,
+    stopped,
+    together,
+)  # fmt: skip
 from crm.domain.suspensions import with_one_more
 from crm.domain.texts import new_id
 from crm.domain.times import instant, micros
@@ -32,7 +43,7 @@ from crm.store.messages import Waiting
 from crm.store.record import Record
 from crm.store.unit import Store, WritingUnit
 
-__all__ = ["Messages"]
+__all__ = ["MOST_SHARING", "Messages"]
 
 _BY_NUMBER: Final = tuple(index for index in INDEXES if index.name in {"phone", "reply"})
 _BY_MAILBOX: Final = tuple(index for index in INDEXES if index.name in {"email", "reply"})
@@ -40,13 +51,15 @@ _PATHS: Final = tuple(path for name in (*NEEDED, "consents", "suspensions") for 
 _ACTING: Final = frozenset({Meaning.STOP, Meaning.START, Meaning.UNCLEAR})
 _WORDS: Final = frozenset({"suspensions"})
 _STOPPED: Final = "STOP"
+MOST_SHARING: Final = 200
+"""Records that one message reaches. A number on more of them is nobody's in particular, and is left alone as such."""
 
 
 class _Match(NamedTuple):
-    """A locked record, and whose in it the number or mailbox is that a message came from."""
+    """A locked record, and whose in it the number or mailbox is that a message came from, once for each place."""
 
     record: Record
-    origin: Origin
+    origins: Sequence[Origin]
 
 
 class Messages:
@@ -71,71 +84,91 @@ class Messages:
         """What a message came to; members as in `message_reading.brought`. The same for every number, known or not.
 
         Brought again under its id it is answered as before, and nothing is done. Raises `Invalid`, also for an id that
-        came with another content (`other_content`), `KeyUnavailable`, or what the policy refuses.
+        came with another content (`other_content`; if that says stop, it is done nevertheless), `KeyUnavailable`, or
+        what the policy refuses.
         """
         async with self._store.recording(request.context(actor), Act.UPDATE):
             rule = policy.decide(actor, Action.INBOUND)
             require_to_change(self._store.keys, _PATHS)
             it = brought(actor, message, self._rules, self._store.keys, self._region, self._store.clock())
-        async with self._store.writing(request.context(actor, rule), Act.UPDATE) as unit:
-            incoming = it.incoming
+        context, incoming = request.context(actor, rule), it.incoming
+        async with self._store.writing(context, Act.UPDATE) as unit:
             known = await unit.take_in(incoming.gateway, incoming.message_id, it.said, incoming.received_at)
-            if known is not None:
-                if not same(it, known):
-                    raise Invalid("input.messageId", "other_content")
+            if known is not None and same(it, known):
                 return Reply.restored(known.answer)
+            if known is not None and it.meaning is not Meaning.STOP:
+                raise Invalid("input.messageId", "other_content")
             await self._follow(unit, actor, it)
+        if known is not None:
+            async with self._store.recording(context, Act.UPDATE):
+                raise Invalid("input.messageId", "other_content")
         return it.reply
 
     async def _follow(self, unit: WritingUnit, actor: Actor, it: Brought) -> None:
         """Does what the message asks for, to everybody whose number or mailbox it came from."""
-        found = await self._whose(unit, it.incoming) if it.meaning in _ACTING else []
+        incoming, meaning = it.incoming, it.meaning
+        found, too_many = await self._whose(unit, incoming) if meaning in _ACTING else ([], False)
         if not found:
-            unit.remark(why=it.meaning.value)
-        meaning = it.meaning
-        if meaning is Meaning.STOP and not found:
-            await unit.suppress(self._silenced(it.incoming.channel, it.incoming.value), _STOPPED)
-        if meaning is Meaning.STOP and len(found) > 1 and self._rules.shared_numbers is SharedNumbers.NONE_QUEUE:
+            unit.remark(why=meaning.value)
+        shared = too_many or len(found) > 1
+        if meaning is Meaning.STOP and shared and self._rules.shared_numbers is SharedNumbers.NONE_QUEUE:
             meaning = Meaning.UNCLEAR
+        silenced = self._silenced(incoming.channel, incoming.value)
+        # Behind the locks of the records, in which order all who suppress or release take them.
+        if too_many and meaning is not Meaning.START:
+            await unit.suppress(silenced, messages.SHARED)
+        elif meaning is Meaning.STOP and not (found and limited_to(self._rules, incoming)):
+            await unit.suppress(silenced, _STOPPED)
         for match in found:
             unit.hear(match.record, it.meaning.value)
             if meaning is Meaning.STOP:
-                await self._stop(unit, actor, match, it.incoming)
+                directives = stopped(self._rules, incoming, match.origins, actor.subject)
+                values = await self._forbidding(unit, match.record, directives, silenced)
+                if values:
+                    unit.change(match.record, values, system_of(actor))
             else:
                 kind = SuspensionKind.UNCLEAR if meaning is Meaning.UNCLEAR else SuspensionKind.OPT_IN_REQUEST
-                await _let_wait(unit, actor, match, it.incoming, kind)
+                await _let_wait(unit, actor, match, incoming, kind)
 
-    async def _whose(self, unit: WritingUnit, incoming: Incoming) -> list[_Match]:
-        """The records that the message is of, locked; candidates are compared before and after."""
+    async def _whose(self, unit: WritingUnit, incoming: Incoming) -> tuple[list[_Match], bool]:
+        """The records that the message is of, locked, and whether there are more than it reaches.
+
+        Candidates are compared before and after.
+        """
         indexes = _BY_MAILBOX if incoming.channel is Channel.EMAIL else _BY_NUMBER
 
         def matches(values: Mapping[str, Any]) -> bool:
-            return origin_of(values, incoming.term, unit.today) is not None
+            return bool(origins_of(values, incoming.term, unit.today))
 
         ids: set[str] = set()
         for index in indexes:
             after = ""
-            while page := await unit.candidates(index, incoming.term, after):
+            while len(ids) <= MOST_SHARING and (page := await unit.candidates(index, incoming.term, after)):
                 after = page[-1]
                 found = await unit.load(page, NEEDED)
                 ids |= {each.id for each in found.values() if _counts(each) and unit.compare(each, NEEDED, matches)}
-        locked = await unit.load_for_change(sorted(ids)) if ids else {}
+        reached = sorted(ids)[:MOST_SHARING]
+        locked = await unit.load_for_change(reached) if reached else {}
         matched = []
         for record in (locked[each] for each in sorted(locked)):
-            origin = origin_of(unit.current(record, NEEDED), incoming.term, unit.today) if _counts(record) else None
-            if origin is not None:
-                matched.append(_Match(record, origin))
-        return matched
+            origins = origins_of(unit.current(record, NEEDED), incoming.term, unit.today) if _counts(record) else []
+            if origins:
+                matched.append(_Match(record, origins))
+        return matched, len(ids) > MOST_SHARING
 
-    async def _stop(self, unit: WritingUnit, actor: Actor, match: _Match, incoming: Incoming) -> None:
-        directives = stopped(self._rules, incoming, match.origin, actor.subject)
+    async def _forbidding(
+        self,
+        unit: WritingUnit,
+        record: Record,
+        directives: Sequence[Mapping[str, Any]],
+        silenced: Sequence[tuple[str, str | bytes]],
+    ) -> dict[str, Any]:
+        """The values that append prohibitions; where the history is full, the number is left alone at least."""
         try:
-            values = appended_values(unit, match.record, directives)
-        except Invalid:  # the history is full; what somebody said counts nevertheless
-            await unit.suppress(self._silenced(incoming.channel, incoming.value), _STOPPED)
-            return
-        if values:
-            unit.change(match.record, values, system_of(actor))
+            return appended_values(unit, record, directives)
+        except Invalid:
+            await unit.suppress(silenced, _STOPPED)
+            return {}
 
     async def queue(self, actor: Actor, request: Request, first: int, after: str | None, asked: frozenset[str]) -> Page:
         """The messages that wait, the longest waiting first: `id`, `kind`, `received_at`, and the `patient` as asked.
@@ -179,9 +212,10 @@ class Messages:
     ) -> Profile:
         """The profile after staff have read a message.
 
-        STOP appends prohibitions as the message would have, OPTED_IN a permission; the others just end the waiting.
-        Raises `Invalid` for a message that the record does not have (`unknown_suspension`), that was read before
-        (`already_resolved`) or whose contact point is gone (`unknown_contact_point`), and what `Editor` raises.
+        STOP does as the message would have, also where the number is on the record no more; OPTED_IN appends a
+        permission for the number that wrote; the others just end the waiting. Raises `Invalid` for a message that the
+        record does not have (`unknown_suspension`), that was read before (`already_resolved`), and for OPTED_IN whose
+        number is gone (`unknown_contact_point`); and what `Editor` raises.
         """
         names = {"suspensions", "consents"} if verdict in _SAYING else {"suspensions"}
         admitted = await self._editor.admit(actor, request, patient_id, names, asked, Action.RESOLVE)
@@ -190,9 +224,10 @@ class Messages:
             stored = unit.current(record, {"suspensions", "consents", *NEEDED})
             one = _unread(stored.get("suspensions") or (), suspension_id)
             changes: dict[str, Any] = {}
-            if verdict in _SAYING:
-                directives = await self._said(unit, actor, stored, one, verdict)
-                changes = appended_values(unit, record, directives)
+            if verdict == SuspensionVerdict.STOP:
+                changes = await self._stopping(unit, actor, record, stored, one)
+            elif verdict == SuspensionVerdict.OPTED_IN:
+                changes = await self._permitting(unit, actor, record, stored, one)
             said = {"verdict": verdict.value, "resolved_by": actor.subject, "resolved_at": instant(unit.now)}
             changes["suspensions"] = [{**each, **said} if each is one else each for each in stored["suspensions"]]
             unit.hear(record, verdict.value)
@@ -200,33 +235,59 @@ class Messages:
             await unit.settle(suspension_id)
             return self._editor.answer(unit, record, admitted)
 
-    async def _said(
-        self, unit: WritingUnit, actor: Actor, stored: Mapping[str, Any], one: Mapping[str, Any], verdict: str
-    ) -> list[dict[str, Any]]:
-        """The directives that a message of the record stands for after all."""
-        found = point_of(stored, one.get("contact_point_id") or "", unit.today)
-        if found is None:
-            raise Invalid("input.suspensionId", "unknown_contact_point")
-        origin, value = found
-        channel = Channel(one["channel"])
-        message = Incoming(
-            one["gateway"], one["message_id"], channel, micros(one["received_at"]), b"", value, one["text"]
-        )
-        if verdict == SuspensionVerdict.STOP:
-            return stopped(self._rules, message, origin, actor.subject)
-        await unit.release(self._silenced(channel, value))
-        return opted_in(self._rules, message, origin, stored.get("consents") or (), actor.subject, unit.now)
+    async def _stopping(
+        self, unit: WritingUnit, actor: Actor, record: Record, stored: Mapping[str, Any], one: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The values by which a message of the record stops, as it would have; the number itself is left alone too."""
+        message, here = _reread(unit, stored, one)
+        silenced = self._silenced(message.channel, bytes.fromhex(one["origin"])) if "origin" in one else []
+        if not (here and limited_to(self._rules, message)):
+            await unit.suppress(silenced, _STOPPED)
+        directives = stopped(self._rules, message, [end.origin for end in here], actor.subject)
+        return await self._forbidding(unit, record, directives, silenced)
 
-    def _silenced(self, channel: Channel, value: str) -> list[tuple[str, str]]:
+    async def _permitting(
+        self, unit: WritingUnit, actor: Actor, record: Record, stored: Mapping[str, Any], one: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The values by which a message of the record permits what it asked for, at the number that it came from."""
+        message, here = _reread(unit, stored, one)
+        if not here:
+            raise Invalid("input.suspensionId", "unknown_contact_point")
+        there = [(message.channel.value, here[0].point["value"])]
+        silent = bool(await unit.suppressed(there))
+        await unit.release(there, unit.now)
+        origins, history = [end.origin for end in here], stored.get("consents") or ()
+        directives = opted_in(self._rules, message, origins, history, actor.subject, unit.now, silent=silent)
+        return appended_values(unit, record, directives)
+
+    def _silenced(self, channel: Channel, value: str | bytes) -> list[tuple[str, str | bytes]]:
         """A number or mailbox under each channel that a revocation on `channel` ends."""
         return [(each.value, value) for each in together(channel, self._rules.revoke_scope)]
 
 
-_SAYING: Final = {
-    SuspensionVerdict.STOP: ConsentDecision.DENY,
-    SuspensionVerdict.OPTED_IN: ConsentDecision.PERMIT,
-}
-"""What a verdict says of contact."""
+_SAYING: Final = {SuspensionVerdict.STOP, SuspensionVerdict.OPTED_IN}
+"""The verdicts that say something of contact."""
+
+
+def _reread(unit: WritingUnit, stored: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[Incoming, list[End]]:
+    """A message that the record keeps, and the places that have its number or mailbox by now, the person's own first.
+
+    Not whose the contact point is: its value may have changed since.
+    """
+    channel = Channel(one["channel"])
+    purpose = one.get("purpose")
+    message = Incoming(
+        one["gateway"], one["message_id"], channel, micros(one["received_at"]), b"", "", one["text"],
+        one.get("sender"), CommunicationPurpose(purpose) if purpose else None,
+    )  # fmt: skip
+    wrote = bytes.fromhex(one.get("origin", ""))
+    here = [
+        end
+        for end in ends(stored, unit.today)
+        if (end.point["system"] == "EMAIL") == (channel is Channel.EMAIL)
+        and unit.number_digest(channel, end.point["value"]) == wrote
+    ]
+    return message, here
 
 
 def _counts(record: Record) -> bool:
@@ -241,13 +302,18 @@ async def _let_wait(unit: WritingUnit, actor: Actor, match: _Match, incoming: In
         "message_id": incoming.message_id,
         "gateway": incoming.gateway,
         "channel": incoming.channel,
-        "contact_point_id": match.origin.point_id,
+        "contact_point_id": match.origins[0].point_id,
+        "origin": (unit.number_digest(incoming.channel, incoming.value) or b"").hex(),
+        "purpose": incoming.purpose,
+        "sender": incoming.sender,
         "text": incoming.text,
         "received_at": instant(incoming.received_at),
     }
     stored = unit.current(match.record, _WORDS).get("suspensions") or []
     kept = with_one_more(stored, suspension)
     if kept is not None:
+        for pushed_out in {each["id"] for each in stored} - {each["id"] for each in kept}:
+            await unit.settle(pushed_out)
         unit.change(match.record, {"suspensions": kept}, system_of(actor))
         waiting = Waiting(str(suspension["id"]), match.record.id, kind.value, incoming.received_at)
         await unit.let_wait([waiting])

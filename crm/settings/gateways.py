@@ -23,7 +23,8 @@ class GatewayEntry(BaseModel):
 
     `kind` is `twilio` (a form, signed over `url`, which is the address as the gateway knows it) or `json` (Standard
     Webhooks). `secret_file` holds Twilio's auth token, or `whsec_` and the base64 of a secret; several lines are
-    several secrets, so that one can be replaced. `sender` is the registered sender to which people reply.
+    several secrets, so that one can be replaced. `sender` is the registered sender to which people reply. `plus`
+    is for gateways that give international numbers without `+`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -34,6 +35,7 @@ class GatewayEntry(BaseModel):
     secret_file: Path
     url: str | None = None
     sender: str | None = None
+    plus: bool = False
 
     @field_validator("url")
     @classmethod
@@ -58,7 +60,7 @@ class GatewayEntry(BaseModel):
         secrets = tuple(self._secret(line) for line in lines)
         if not secrets:
             raise Unsafe(f"gateway {self.name}: secret_file is empty")
-        return Gateway(self.name, self.kind, self.org, secrets, self.url, self.sender)
+        return Gateway(self.name, self.kind, self.org, secrets, self.url, self.sender, self.plus)
 
     def _secret(self, line: str) -> bytes:
         if self.kind is GatewayKind.TWILIO:

@@ -4,7 +4,7 @@ No word of a message and no number stands here in clear: what is kept are keyed 
 are made with a key that is not rotated (`KeySet.lasting_digest`), because nothing they were made of is kept.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from sqlalchemy import BigInteger, and_, bindparam, delete, insert, select, update
@@ -16,7 +16,13 @@ from crm.store.database import Connection, Fetch
 from crm.store.statements import any_of, prepare
 from crm.store.tables import inbound_message, patient, suppression, waiting_message
 
-__all__ = ["Answered", "Waiting", "claim", "close", "known", "page", "release", "suppress", "suppressed", "wait"]
+__all__ = [
+    "SHARED", "Answered", "Waiting", "claim", "close", "known", "number_digest", "page", "release", "suppress",
+    "suppressed", "wait",
+]  # fmt: skip
+
+SHARED: Final = "SHARED"
+"""Why a number is left alone that is on more records than a message reaches: no one person speaks for it."""
 
 _NUMBERS: Final = "suppressed number"
 """What the digests of numbers and mailboxes are derived for."""
@@ -53,6 +59,16 @@ _SUPPRESSED: Final = prepare(
     select(_S.value, _S.channel).where(_S.org == bindparam("org"), any_of(_S.value, "digests"))
 )
 _RELEASE: Final = prepare(
+    delete(suppression).where(
+        _S.org == bindparam("org"),
+        _S.value == bindparam("digest"),
+        _S.channel == bindparam("channel_"),
+        _S.since < bindparam("before", type_=BigInteger),
+        _S.why != SHARED,
+    )
+)
+
+_FORGET: Final = prepare(
     delete(suppression).where(
         _S.org == bindparam("org"), _S.value == bindparam("digest"), _S.channel == bindparam("channel_")
     )
@@ -107,17 +123,21 @@ async def page(fetch: Fetch, org: str, after: str, rows: int) -> list[Waiting]:
 
 
 async def suppress(
-    connection: Connection, keys: KeySet, org: str, values: Iterable[tuple[str, str]], since: int, why: str
+    connection: Connection, keys: KeySet, org: str, values: Iterable[tuple[str, str | bytes]], since: int, why: str
 ) -> None:
     """Leaves numbers and mailboxes alone from now on, each for one channel; `why` is a code. Repeating changes nothing.
 
-    Values that no term can be made of are passed over: nothing can be sent there. Raises KeyUnavailable.
+    What is octets is a digest of one already. Values that no term can be made of are passed over: nothing can be sent
+    there. Raises KeyUnavailable.
     """
-    digests = {(digest, channel) for channel, value in values if (digest := _digest(keys, org, channel, value))}
+    digests = {(digest, channel) for channel, value in values if (digest := number_digest(keys, org, channel, value))}
     rows = [
         {"org": org, "value": digest, "channel": channel, "since": since, "why": why}
         for digest, channel in sorted(digests)
     ]
+    if why == SHARED:  # also of one that was left alone for less
+        for digest, channel in sorted(digests):
+            await connection.execute(_FORGET, org=org, digest=digest, channel_=channel)
     if rows:
         await connection.execute_many(_SUPPRESS, rows)
 
@@ -129,7 +149,7 @@ async def suppressed(fetch: Fetch, keys: KeySet, org: str, values: Collection[tu
     """
     asked: dict[tuple[bytes, str], list[str]] = {}
     for channel, value in set(values):
-        if digest := _digest(keys, org, channel, value):
+        if digest := number_digest(keys, org, channel, value):
             asked.setdefault((digest, channel), []).append(value)
     if not asked:
         return frozenset()
@@ -138,13 +158,22 @@ async def suppressed(fetch: Fetch, keys: KeySet, org: str, values: Collection[tu
     return frozenset(value for each in found for value in each)
 
 
-async def release(connection: Connection, keys: KeySet, org: str, values: Sequence[tuple[str, str]]) -> None:
-    """Lets numbers and mailboxes be used again, each for one channel. Raises KeyUnavailable."""
-    for channel, value in values:
-        if digest := _digest(keys, org, channel, value):
-            await connection.execute(_RELEASE, org=org, digest=digest, channel_=channel)
+async def release(
+    connection: Connection, keys: KeySet, org: str, values: Iterable[tuple[str, str | bytes]], before: int
+) -> None:
+    """Lets numbers and mailboxes be used again that are left alone since a moment before `before` (microseconds, UTC).
+
+    Each for one channel, in the order in which `suppress` takes them; none that is left alone as `SHARED`. Raises
+    KeyUnavailable.
+    """
+    digests = {(digest, channel) for channel, value in values if (digest := number_digest(keys, org, channel, value))}
+    for digest, channel in sorted(digests):
+        await connection.execute(_RELEASE, org=org, digest=digest, channel_=channel, before=before)
 
 
-def _digest(keys: KeySet, org: str, channel: str, value: str) -> bytes | None:
+def number_digest(keys: KeySet, org: str, channel: str, value: str | bytes) -> bytes | None:
+    """The keyed hash by which a number or mailbox is left alone; None for what is none. Raises KeyUnavailable."""
+    if isinstance(value, bytes):
+        return value
     term = endpoint(channel, value)
     return keys.lasting_digest(org, _NUMBERS, term) if term else None

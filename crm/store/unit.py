@@ -151,13 +151,17 @@ class WritingUnit(Unit):
         """Takes a message out of that queue."""
         await messages.close(self._connection, self.context.org, waiting_id, self.now)
 
-    async def suppress(self, values: Iterable[tuple[str, str]], why: str) -> None:
+    async def suppress(self, values: Iterable[tuple[str, str | bytes]], why: str) -> None:
         """Leaves these (channel, number or mailbox) alone from now on, whoever they belong to; `why` is a code."""
         await messages.suppress(self._connection, self._keys, self.context.org, values, self.now, why)
 
-    async def release(self, values: Sequence[tuple[str, str]]) -> None:
-        """Ends that."""
-        await messages.release(self._connection, self._keys, self.context.org, values)
+    async def release(self, values: Iterable[tuple[str, str | bytes]], before: int) -> None:
+        """Ends that where it began before a moment (microseconds, UTC); see `messages.release`."""
+        await messages.release(self._connection, self._keys, self.context.org, values, before)
+
+    def number_digest(self, channel: str, value: str) -> bytes | None:
+        """The keyed hash of a number or mailbox; see `messages.number_digest`."""
+        return messages.number_digest(self._keys, self.context.org, channel, value)
 
     def hear(self, record: Record, why: str) -> None:
         """Gives the patient an event of a message, with `why`, a code; also where it changes nothing of the record."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm.domain.keywords import Meaning, Reading, read
+from crm.domain.keywords import Meaning, Reading, excerpt, read
 from crm.domain.stop_words import HELP, START, STOP
 
 PER_SE = ("stop", "quit", "end", "revoke", "opt out", "cancel", "unsubscribe")
@@ -32,7 +32,8 @@ def test_words_of_gateways(word: str) -> None:
     "text",
     ["S.T.O.P.", "s\u200bt\u200co\u2060p", "ＳＴＯＰ", "STOOOP", "Stopp", "STOP STOP STOP", "stop stop", "Sto p",
      "Ar\u0302re\u0302t", "un-subscribe", "opt_out", "STOP\nSent from my iPhone", "stop\n> Reply STOP to end",
-     "por favor parar", "Bitte abmelden", "«STOP»", "stop \N{OCTAGONAL SIGN}"],
+     "por favor parar", "Bitte abmelden", "«STOP»", "stop \N{OCTAGONAL SIGN}", "> STOP", " " * 5_000 + "stop",
+     "\u200b" * 5_000 + "stop", "रोकें", "बंद"],
 )  # fmt: skip
 def test_spellings(text: str) -> None:
     """Spelled out, drawn out, split, said several times, with invisible characters, signatures and courtesies."""
@@ -49,7 +50,9 @@ def test_language(text: str, language: str | None) -> None:
     "text",
     ["please stop texting me", "don't stop", "Should I stop taking my tablets?", "STOP 12345", "wrong number",
      "I want to unsubscribe from this", "cancel these texts", "no more messages pls", "ne plus m'envoyer de sms",
-     "keine Nachrichten mehr", "请停止发送", "не пишите мне", "take me off your list", "annuler", "\N{OCTAGONAL SIGN}"],
+     "keine Nachrichten mehr", "请停止发送", "не пишите мне", "take me off your list", "annuler", "\N{OCTAGONAL SIGN}",
+     "STOP1", "St0p", "stoptexting", "Cease", "never contact me again", "ЅТОР", "ST\u039fP", "कृपया बंद करें",
+     "Sent from my phone STOP", "> Reply STOP to end", " " * 1_200 + "leave me alone"],
 )  # fmt: skip
 def test_hints(text: str) -> None:
     """What hints at stopping, and is not just a keyword, is for a person to read."""
@@ -60,7 +63,7 @@ def test_hints(text: str) -> None:
     "text",
     ["", "ok", "Thanks!", "yes", "YES", "Y", "1", "fine", "See you on Monday", "Please cancel my appointment",
      "the end of the week is fine", "I quit smoking", "ok\n> Reply STOP to unsubscribe", "😀", "😀😀", "C", "stopwatch",
-     "Appelez-moi stp"],
+     "Appelez-moi stp", "I have no more questions", "\n\nSent from my iPhone", "BP 120 over 80", "Спасибо, хорошо"],
 )  # fmt: skip
 def test_everything_else(text: str) -> None:
     """Answers, thanks, and words that only look alike are about something else; YES never means more messages."""
@@ -94,3 +97,12 @@ def test_whatever_is_written(text: str) -> None:
 def test_only_the_beginning_of_a_long_text() -> None:
     """A text of any length is read at once."""
     assert read("word " * 1_000_000 + "stop").meaning is Meaning.OTHER
+
+
+@pytest.mark.parametrize("before", [" " * 1_200, "\n" * 1_200, "lorem ipsum " * 150, "\u200b" * 1_200])
+def test_an_excerpt_has_the_hint(before: str) -> None:
+    """What is kept for staff to read is the part that hints at stopping, wherever it stands."""
+    kept = excerpt(f"{before}please leave me alone", 1_000)
+    assert "leave me alone" in kept
+    assert len(kept) <= 1_000
+    assert excerpt("lorem " * 500, 1_000) == ("lorem " * 500)[:1_000]
