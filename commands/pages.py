@@ -75,7 +75,7 @@ _LEAKS = {
     "family_birth_date": "next to nothing; the pair is practically unique",
     "source_record": "nothing; the values are unique",
     "reply": "that some records may share a number or mailbox; short values collide on purpose",
-    "review_due": "which patients have a review due in one same month, not in which",
+    "review_due": "which records, without names, have an access need to be reviewed in one same month; not in which",
 }
 
 

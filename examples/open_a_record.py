@@ -19,11 +19,12 @@ CIPHERS: dict[int, Any] = {1: AESGCM, 2: AESGCMSIV}
 CODECS: dict[int, Any] = {1: bytes.decode, 3: json.loads, 4: bytes.decode, 5: b"1".__eq__}
 FIELDS = {10: "preferred_name", 11: "names", 12: "birth_date", 13: "deceased", 14: "deceased_at", 15: "identifiers",
           16: "active", 17: "links", 20: "source_records", 21: "sensitivity", 30: "contact_points", 31: "addresses",
-          40: "languages", 41: "interpreter_needed", 42: "accessible_formats", 43: "access_needs",
-          44: "cultural_need_handling", 45: "channel_preferences", 46: "contact_windows", 47: "time_zone",
-          48: "communication_style", 49: "instructions", 50: "appointment_preferences", 51: "case_manager",
-          52: "care_team", 60: "pronouns", 61: "administrative_gender", 62: "religion",
-          63: "religion_code", 64: "cultural_need_detail"}  # fmt: skip
+          32: "related_persons", 33: "confidential_communication", 40: "languages", 41: "interpreter_needed",
+          42: "accessible_formats", 43: "access_needs", 44: "cultural_need_handling", 45: "channel_preferences",
+          46: "contact_windows", 47: "time_zone", 48: "communication_style", 49: "instructions",
+          50: "appointment_preferences", 51: "case_manager", 52: "care_team", 53: "consents", 54: "suspensions",
+          55: "restrictions", 60: "pronouns", 61: "administrative_gender", 62: "religion", 63: "religion_code",
+          64: "cultural_need_detail"}  # fmt: skip
 ROWS = """SELECT key_class, dek_no, cells, patient_key.wrapped, no, key_ref, crypto_key.wrapped
     FROM sealed_row JOIN patient_key USING (org, patient_id, key_class, dek_no) JOIN crypto_key USING (key_class)
     WHERE kind = 'wrap' AND no = epoch AND patient_key.state = 'live' AND org = ? AND patient_id = ?"""

@@ -4,7 +4,7 @@ from typing import Any
 
 from crm.catalogue import FIELDS
 
-__all__ = ["ENTRIES", "INPUTS", "RIGHTS", "WHOLE", "camel"]
+__all__ = ["ENTRIES", "INPUTS", "OF_THEIR_OWN", "RIGHTS", "WHOLE", "camel"]
 
 WHOLE: dict[str, Any] = {
     "preferred_name": "Zoe",
@@ -94,6 +94,9 @@ WHOLE: dict[str, Any] = {
 
 _STORED = {*WHOLE, "cultural_need_handling", "cultural_need_detail", "source_records"} - {"cultural_needs"}
 assert {row.name for row in FIELDS if row.key_class} == _STORED, "a new field needs a value here"
+
+OF_THEIR_OWN = frozenset({"confidential_communication", "consents", "related_persons", "restrictions", "suspensions"})
+"""Fields that only mutations of their own write; no other input has a place for them."""
 
 INPUTS: dict[str, dict[str, Any]] = {
     "registerPatient": {"preferredName": "Ada"},

@@ -80,7 +80,7 @@ async def left(databases: Databases, tmp_path: Path) -> AsyncIterator[Left]:
 
     async with client(url, tmp_path, keys=lambda _: keys, sink=sink) as it:
         patient_id = await it.house.store(WHOLE, raw={"source_records": SOURCES})
-        answer = await it.data(question(EVERYTHING), Role.INTEGRATION, variables={"id": patient_id})
+        answer = await it.data(question(EVERYTHING), Role.PRIVACY_OFFICER, variables={"id": patient_id})
     yield Left(folder, url, patient_id, answer["patient"])
     databases.drop(url)
 
@@ -95,9 +95,10 @@ def as_answered(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_nothing(value: Any) -> Any:
-    """An answer without its nulls and empty lists: what nobody filled in is not stored."""
+    """An answer without its nulls and empty lists, and without the no of what is stored only as a yes."""
     if isinstance(value, dict):
-        return {key: without_nothing(of) for key, of in value.items() if of not in (None, [], {})}
+        kept = {key: of for key, of in value.items() if of or key not in {"quiet", "withheld"}}
+        return {key: without_nothing(of) for key, of in kept.items() if of not in (None, [], {})}
     return [without_nothing(of) for of in value] if isinstance(value, list) else value
 
 

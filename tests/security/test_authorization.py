@@ -21,7 +21,7 @@ from tests.asking import FIELDS_OF_PATIENT, MUTATIONS, PARTS, READABLE, paths_of
 from tests.client import Client, client
 from tests.counting import CountingDatabase, CountingKeys
 from tests.house import ORG, OTHER_ORG
-from tests.people import ENTRIES, INPUTS, RIGHTS, WHOLE, camel
+from tests.people import ENTRIES, INPUTS, OF_THEIR_OWN, RIGHTS, WHOLE, camel
 from tests.postbox import planted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -311,10 +311,6 @@ async def test_other_organisations_and_other_patients(served: Client, mutation: 
         assert all(same(answers[0], answer) for answer in answers)
         assert code_of(answers[0]) == "NOT_FOUND"
     assert await state(served, patient_id) == before
-
-
-OF_THEIR_OWN = {"confidential_communication", "consents", "related_persons", "restrictions", "suspensions"}
-"""Fields that only mutations of their own write; no other input has a place for them."""
 
 
 @pytest.mark.parametrize("field", sorted(OF_THEIR_OWN))

@@ -118,7 +118,7 @@ async def _shred(clinic: Clinic, one: str) -> None:
         "WHERE key_class = 'contact' AND patient_id = ?",
         one,
     )
-    await clinic.run("DELETE FROM blind_index WHERE index_code IN (2, 3) AND patient_id = ?", one)
+    await clinic.run("DELETE FROM blind_index WHERE index_code IN (2, 3, 7) AND patient_id = ?", one)
 
 
 PLANTS: dict[str, tuple[Any, Found]] = {
