@@ -112,12 +112,17 @@ class ContactDecision(graphene.ObjectType):
     policy_version = needed(graphene.String, "Version of the contact rules: `contact:` and a digest.")
     decision_id = graphene.ID(description="Names the decision in the access log; null with NOT_FOUND.")
     expires_at = graphene.Field(
-        DateTime, description="From then on the decision must not be used: ask again. Null with NOT_FOUND."
+        DateTime,
+        description="From then on the decision must not be used: ask again. With `at` it is counted from that moment, "
+        "and says how long a decision of then would hold: this one permits nothing. Null with NOT_FOUND.",
     )
     unmet_needs = _list(
-        graphene.String, "Needs and formats that the decision does not meet, as words of `AccessNeedKind` and "
-        "`AccessibleFormat`. Empty for whoever may not read them."
-    )  # fmt: skip
+        graphene.String,
+        "Which of the person's needs and formats this decision leaves unmet, as words of `AccessNeedKind` and "
+        "`AccessibleFormat`. Always empty for whoever may not read access needs, such as HMARKT: they learn from the "
+        "reasons ACCESS_NEED_UNMET and ACCESS_NEED_CONFLICT that there are some. The query of the same name lists the "
+        "patients of such decisions.",
+    )
     explanation = _list(graphene.String, "The decision as sentences, without any value of the person's.")
     simulated = needed(
         graphene.Boolean,
@@ -184,7 +189,11 @@ class ContactQueries:
         graphene.List(ContactDecision),
         required=True,
         **_question(
-            patient_ids=graphene.List(graphene.NonNull(graphene.ID), required=True, description="At most 1,000 ids.")
+            patient_ids=graphene.List(
+                graphene.NonNull(graphene.ID),
+                required=True,
+                description="At most 1,000 ids. Give them as a variable: a document has at most 1,000 tokens.",
+            )
         ),
         description="The same for many patients, in the order of `patientIds`. An element is null, beside an error "
         f"with its place, where you need a break-glass grant for that record. {_WHO_NOT}",

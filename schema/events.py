@@ -61,8 +61,8 @@ class AccessEvent(graphene.ObjectType):
     recorded_at = graphene.Field(DateTime, required=True, description="When it happened.")
     action = graphene.String(
         required=True,
-        description="What was done or attempted, in the log's words: `read`, `query`, `create`, `update`, `import`, "
-        "`export`, `erase`, `hold`, `release`, `audit.read`, `login` and others.",
+        description="What was done or attempted, in the log's words: `read`, `query`, `decide`, `create`, `update`, "
+        "`import`, `export`, `erase`, `hold`, `release`, `audit.read`, `login` and others.",
     )
     outcome = graphene.Field(enums.AccessOutcome, required=True, description="How it ended.")
     reason = graphene.String(

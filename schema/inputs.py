@@ -142,30 +142,41 @@ class CulturalNeedInput(graphene.InputObjectType):
     detail = _text(written_by("The background of the need, up to 4,000 characters; needs a `kind`.", Group.CULTURE))
 
 
+_USE = "Where it reaches the person. MOBILE lets a PHONE take texts, where no capabilities are stated."
+_CAPABILITIES = (
+    "What the equipment behind it can do. A PHONE is sent texts only where SMS is among them. Omitted, they "
+    "follow from the system, from `use` MOBILE, and from the numbering plan where it tells mobiles apart."
+)
+_TEXT_PERMITTED = "Whether the person wants texts at it: NO stops them, YES alone does not make a PHONE take texts."
+
+
 class ContactPointInput(graphene.InputObjectType):
     """A way to reach the person; it starts unverified."""
 
     system = enums.ContactPointSystem(description="What kind of contact point it is.", required=True)
     value = _text("The number or address. Telephone numbers should be international, with `+`.", required=True)
-    use = enums.ContactPointUse(description="Where it reaches the person.")
+    use = enums.ContactPointUse(description=_USE)
     rank = graphene.Int(description="Order of preference, from 1.")
     period = PeriodInput(description="When it is or was in use.")
-    capabilities = _list(enums.Capability, "What the equipment behind it can do.")
-    text_permitted = enums.TriState(description="Whether text messages may be sent to it.")
+    capabilities = _list(enums.Capability, _CAPABILITIES)
+    text_permitted = enums.TriState(description=_TEXT_PERMITTED)
     voicemail_ok = enums.TriState(description="Whether a message may be left on its voicemail.")
     detailed_message_ok = enums.TriState(description="Whether such a message may say more than who called.")
 
 
 class ContactPointChangeInput(graphene.InputObjectType):
-    """What changes on a contact point: omitted stays, null clears. A new value has to be verified anew."""
+    """What changes on a contact point: omitted stays, null clears. A new value has to be verified anew.
+
+    A new `use` alone leaves `capabilities` as they are: give those as well, or null, and they follow from it.
+    """
 
     system = enums.ContactPointSystem(description="What kind of contact point it is.")
     value = _text("The number or address.")
-    use = enums.ContactPointUse(description="Where it reaches the person.")
+    use = enums.ContactPointUse(description=_USE)
     rank = graphene.Int(description="Order of preference, from 1.")
     period = PeriodInput(description="When it is or was in use.")
-    capabilities = _list(enums.Capability, "What the equipment behind it can do.")
-    text_permitted = enums.TriState(description="Whether text messages may be sent to it.")
+    capabilities = _list(enums.Capability, _CAPABILITIES)
+    text_permitted = enums.TriState(description=_TEXT_PERMITTED)
     voicemail_ok = enums.TriState(description="Whether a message may be left on its voicemail.")
     detailed_message_ok = enums.TriState(description="Whether such a message may say more than who called.")
 

@@ -156,8 +156,15 @@ class ContactPoint(graphene.ObjectType):
     use = graphene.Field(enums.ContactPointUse, description="Where it reaches the person.")
     rank = graphene.Field(graphene.Int, description="Order of preference: 1 comes first.")
     period = graphene.Field(Period, description="When it is or was in use.")
-    capabilities = items(enums.Capability, "What the equipment behind it can do.")
-    text_permitted = graphene.Field(enums.TriState, description="Whether text messages may be sent to it.")
+    capabilities = items(
+        enums.Capability,
+        "What the equipment behind it can do. A PHONE is sent texts only where SMS is among them. Unless stated, "
+        "they follow from the system, from `use` MOBILE, and from the numbering plan where it tells mobiles apart.",
+    )
+    text_permitted = graphene.Field(
+        enums.TriState,
+        description="Whether the person wants texts at it: NO stops them, YES alone does not make a PHONE take texts.",
+    )
     voicemail_ok = graphene.Field(enums.TriState, description="Whether a message may be left on its voicemail.")
     detailed_message_ok = graphene.Field(
         enums.TriState, description="Whether such a message may say more than who called."

@@ -68,7 +68,11 @@ class Query(ContactQueries, EvidenceQuestions, OfficersQuestions, MessageQueries
     patients = graphene.List(
         graphene.NonNull(PatientResult),
         required=True,
-        ids=graphene.List(graphene.NonNull(graphene.ID), required=True, description="At most 1,000 ids."),
+        ids=graphene.List(
+            graphene.NonNull(graphene.ID),
+            required=True,
+            description="At most 1,000 ids. Give them as a variable: a document has at most 1,000 tokens.",
+        ),
         description="Many patients in the order of `ids`; each is answered or refused on its own.",
     )
     search_patients = graphene.Field(

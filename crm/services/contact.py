@@ -155,7 +155,14 @@ class Contact:
             judgement = judged.get(patient_id)
             if judgement is None:
                 await unit.refuse([patient_id], "ERASED" if patient_id in refused else "NOT_FOUND")
-        return explained_to(judgement, patient_id, asking.audience, self.rules.version, simulated=asking.simulated)
+        return explained_to(
+            judgement,
+            patient_id,
+            asking.audience,
+            self.rules.version,
+            simulated=asking.simulated,
+            uses=self.rules.purposes[inquiry.purpose].uses,
+        )
 
     async def _admit(self, actor: Actor, request: Request, ids: Sequence[str], inquiry: Inquiry) -> _Asking:
         """Everything that can be refused before a row is read; a refusal is recorded."""

@@ -37,6 +37,9 @@ _SHOWS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Which paths of the profile a member of the answer may show; an outcome and its reasons are codes, and show none."""
 
+_OF_SENDERS: Final = "COC"
+"""The purpose of use with which senders usually ask."""
+
 _CONSIDERED: Final = frozenset({"contactPoints", "consents"})
 """What a look at the ways that were not chosen counts as."""
 _CLOSED: Final = frozenset({Reason.DECEASED, Reason.MERGED, Reason.RECORD_INACTIVE, Reason.RECORD_ERASED})
@@ -221,18 +224,36 @@ def not_found(patient_id: str, version: str, *, simulated: bool) -> Answer:
 
 
 def explained_to(
-    judgement: Judgement | None, patient_id: str, audience: Audience, version: str, *, simulated: bool
+    judgement: Judgement | None,
+    patient_id: str,
+    audience: Audience,
+    version: str,
+    *,
+    simulated: bool,
+    uses: frozenset[str],
 ) -> Answer:
-    """The answer to staff: the decision, its sentences, and what was considered and not chosen."""
+    """The answer to staff: the decision, its sentences, and what was considered and not chosen.
+
+    `uses` are the purposes of use that go with the purpose. Where the usual one of senders is none of them, another
+    decision awaits those who ask with it, and a sentence says so.
+    """
     if judgement is None or judgement.id is None:
         decision, answer = ContactDecision(Outcome.NOT_FOUND, ()), not_found(patient_id, version, simulated=simulated)
+        sentences = explained(decision)
     else:
         decision, answer = judgement.decision, told(judgement, patient_id, audience, version, simulated=simulated)
+        sentences = [*explained(decision), *_for_senders(uses)]
     considered = [
         {"channel": channel, "contact_point_id": point, "reason": reason}
         for channel, point, reason in decision.considered
     ]
-    return {"decision": answer, "sentences": explained(decision), "considered": considered}
+    return {"decision": answer, "sentences": sentences, "considered": considered}
+
+
+def _for_senders(uses: frozenset[str]) -> list[str]:
+    if _OF_SENDERS in uses:
+        return []
+    return [f"A sender is told so only with a purpose of use that goes with this: {', '.join(sorted(uses))}."]
 
 
 def _recipient(decision: ContactDecision) -> str | None:

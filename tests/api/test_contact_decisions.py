@@ -276,6 +276,20 @@ async def test_an_explanation(desk: Desk) -> None:
     assert unknown["explainContact"]["considered"] == []
 
 
+async def test_what_a_sender_has_to_state(desk: Desk) -> None:
+    """Staff are told where a sender has to state another purpose of use than its usual one, and nowhere else."""
+    patient_id = await desk.it.house.store({**ANN, "consents": [directive("PERMIT", scope={"purpose": "MARKETING"})]})
+    marketing = {"id": patient_id, "purpose": "MARKETING", "sender": "mails"}
+    found = (await desk.it.data(EXPLAIN, Role.FRONT_DESK, variables=marketing))["explainContact"]
+    assert found["decision"]["reasons"] != ["PURPOSE_OF_USE_MISMATCH"]
+    assert "goes with this: CAREMGT, HCOMPL, HMARKT, PATADMIN, PATRQT, RECORDMGT." in found["sentences"][-1]
+    reminder = {"id": patient_id, **REMINDER, "sender": "mails"}
+    found = (await desk.it.data(EXPLAIN, Role.FRONT_DESK, variables=reminder))["explainContact"]
+    assert not [sentence for sentence in found["sentences"] if "purpose of use" in sentence]
+    nobody = await desk.it.data(EXPLAIN, Role.FRONT_DESK, variables={**marketing, "id": f"{NOBODY}1"})
+    assert nobody["explainContact"]["sentences"] == ["There is no such patient."]
+
+
 async def test_numbers_that_are_left_alone(desk: Desk) -> None:
     """A suppressed mailbox is passed over for the next one; the event shows the last word alone."""
     values = {**ANN, "contact_points": [

@@ -150,6 +150,24 @@ async def test_other_changes_leave_the_verification(served: Client) -> None:
     }
 
 
+async def test_what_a_telephone_can_do(served: Client) -> None:
+    """Without a use, a number whose plan tells no mobiles apart takes no texts; a use counts once nothing is stated."""
+    point = {"system": "PHONE", "value": "+12025550142"}
+    patient_id = (await served.house.register({"contact_points": [point]}))["id"]
+    known = {"contactPointId": (await only(served, patient_id))["id"]}
+    for version, (changed, able) in enumerate(
+        (
+            ({"textPermitted": "YES"}, ["VOICE"]),
+            ({"use": "MOBILE"}, ["VOICE"]),
+            ({"capabilities": None}, ["VOICE", "SMS"]),
+            ({"capabilities": []}, []),
+        ),
+        1,
+    ):
+        [now] = await change(served, "updateContactPoint", patient_id, version, **known, contactPoint=changed)
+        assert now["capabilities"] == able
+
+
 async def test_retiring_keeps_the_fact(served: Client) -> None:
     """Out of use from today on, without a rank, but still there."""
     patient_id, old = await verified(served, period={"start": "2019-03"})
