@@ -10,28 +10,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid, parseaddr
-from enum import StrEnum
 from typing import Final
 
 from crm.domain.codes import Channel
+from crm.domain.transport import Tls
 from crm.errors import SenderUnavailable
 from crm.services.senders import Bounced, Message
 
-__all__ = ["SmtpSender", "SmtpServer", "Tls"]
+__all__ = ["SmtpSender", "SmtpServer"]
 
 _log = logging.getLogger("heed.delivery")
 
 _LATER: Final = 30
 """Seconds after which a client may try again."""
 _FOR_GOOD: Final = range(500, 600)
-
-
-class Tls(StrEnum):
-    """How the way to the mail server is sealed: by STARTTLS (RFC 3207), from the first octet (RFC 8314), not at all."""
-
-    STARTTLS = "starttls"
-    IMPLICIT = "implicit"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from enum import StrEnum
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
-from crm.delivery.smtp import Tls
 from crm.domain.contact_points import mailbox
+from crm.domain.transport import Tls
 
 __all__ = ["CodeSender", "CodeSettings"]
 

@@ -15,7 +15,7 @@ from pydantic_settings import SettingsError
 
 from auth import development
 from auth.issuers import UnsafeIssuer
-from crm.delivery.smtp import Tls
+from crm.domain.transport import Tls
 from crm.errors import Unsafe
 from crm.settings.codes import CodeSender
 from crm.settings.variables import PREFIX, Environment, KeyProvider, LogLevel, Settings

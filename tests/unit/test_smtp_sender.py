@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from crm.delivery.log_sender import LogSender
-from crm.delivery.smtp import SmtpSender, SmtpServer, Tls
+from crm.delivery.smtp import SmtpSender, SmtpServer
 from crm.domain.codes import Channel
+from crm.domain.transport import Tls
 from crm.errors import SenderUnavailable
 from crm.services.senders import Bounced, Message
 from tests.mail_server import PASSWORD, USER, Certificate, Mailroom, certificate, mail_server
