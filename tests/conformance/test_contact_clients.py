@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys
 from auth.roles import Role
 from auth.tokens import TokenVerifier
 from schema.app import create_app
+from schema.errors import Code, Problem
 from schema.settings import Settings
 from tests.conftest import Databases
 from tests.deciding import ANN, directive
@@ -35,6 +38,17 @@ def example(language: str) -> str:
     return str(text)
 
 
+def busy_at_first(app: ASGIApp) -> ASGIApp:
+    """The service behind somebody who answers the first request as it does when it cannot answer now."""
+    problem = Problem(Code.OVERLOADED, "The server has too much to do.", {"retryAfter": 0})
+    first: list[ASGIApp] = [JSONResponse({"errors": [problem.as_json()]}, 503)]
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await (first.pop() if first else app)(scope, receive, send)
+
+    return answer
+
+
 @asynccontextmanager
 async def listening(url: str, folder: Path) -> AsyncIterator[tuple[House, str, str]]:
     """A service on a port of its own: the house, its address, and a token of a sender."""
@@ -48,7 +62,7 @@ async def listening(url: str, folder: Path) -> AsyncIterator[tuple[House, str, s
         app = create_app(it.services, verifier, Settings(), ready)
         listener = socket.create_server(("127.0.0.1", 0))  # who connects before the server runs waits for it
         port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(busy_at_first(app), log_level="warning", lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         yield it, f"http://127.0.0.1:{port}/graphql", issuer.sign(Role.MESSAGING, "sender", org=ORG)
         server.should_exit = True
@@ -57,7 +71,7 @@ async def listening(url: str, folder: Path) -> AsyncIterator[tuple[House, str, s
 
 @pytest.mark.parametrize("language", ["python", "javascript"])
 async def test_the_client_of_the_page(language: str, databases: Databases, tmp_path: Path) -> None:
-    """It sends to who may be reached, puts off who wants another hour, and leaves everybody else in peace."""
+    """It asks a busy service again, sends to who may be reached, puts off who wants another hour, and leaves others."""
     if language == "javascript" and NODE is None:
         pytest.skip("no Node.js here")
     url = databases.create("sqlite")

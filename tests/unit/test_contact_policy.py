@@ -1,5 +1,6 @@
 """The file of the contact policy: what it may say, what it may not lift, and the one line for each mistake."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,19 @@ def test_an_empty_file_says_the_safe_defaults(tmp_path: Path) -> None:
     """No file, an empty one, and the rules as the domain has them are the same, and have one version."""
     assert read(tmp_path, "") == ContactPolicy().rules == load().contact_policy.rules == named(ContactRules(""))
     assert read(tmp_path, "").purposes == PURPOSES
+
+
+def test_the_page_tells_the_defaults() -> None:
+    """The table of purposes in the documentation has a row for each, and says of it what holds."""
+    page = Path(demo.__file__).parents[1].joinpath("docs/contact-decisions.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| `(\w+)` \| (\w+) \| (\w+) \| `(\w+)` \|$", page, re.MULTILINE)
+    yes = {True: "yes", False: "no"}
+    assert [row[:5] for row in rows] == [
+        (purpose, yes[rule.opt_in], rule.legal_class, yes[rule.quiet_hours], yes[rule.verified])
+        for purpose, rule in PURPOSES.items()
+    ]
+    for purpose, *_, use in rows:
+        assert PURPOSES[CommunicationPurpose(purpose)].uses & {"COC", "HMARKT"} == {use}
 
 
 def test_everything_that_can_be_said(tmp_path: Path) -> None:
