@@ -33,7 +33,7 @@ _SHOWS: Final[Mapping[str, frozenset[str]]] = {
     "salutation": frozenset({"displayName", _STAND_IN}),
     "unmet_needs": frozenset({"accessNeeds", "accessibleFormats", _STAND_IN}),
     "explanation": _SAID,
-    "sentences": _SAID,
+    "sentences": _SAID | {"timeZone"},
 }
 """Which paths of the profile a member of the answer may show; an outcome and its reasons are codes, and show none."""
 
@@ -234,8 +234,8 @@ def explained_to(
 ) -> Answer:
     """The answer to staff: the decision, its sentences, and what was considered and not chosen.
 
-    `uses` are the purposes of use that go with the purpose. Where the usual one of senders is none of them, another
-    decision awaits those who ask with it, and a sentence says so.
+    `uses` are the purposes of use that go with the purpose. Where the usual one of senders is none of them, who asks
+    with it is never told ALLOW, and a sentence says so.
     """
     if judgement is None or judgement.id is None:
         decision, answer = ContactDecision(Outcome.NOT_FOUND, ()), not_found(patient_id, version, simulated=simulated)
@@ -253,7 +253,7 @@ def explained_to(
 def _for_senders(uses: frozenset[str]) -> list[str]:
     if _OF_SENDERS in uses:
         return []
-    return [f"A sender is told so only with a purpose of use that goes with this: {', '.join(sorted(uses))}."]
+    return [f"A sender has to ask with a purpose of use that goes with this: {', '.join(sorted(uses))}."]
 
 
 def _recipient(decision: ContactDecision) -> str | None:
