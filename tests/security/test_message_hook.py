@@ -27,6 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 URL = "https://heed.example.org/hooks/messages/texts"
 TEXTS = Gateway("texts", GatewayKind.TWILIO, ORG, (b"an auth token of Twilio", b"the one before"), URL)
 CALLS = Gateway("calls", GatewayKind.JSON, ORG, (b"a secret of the other gateway",))
+BARE = Gateway("bare", GatewayKind.JSON, ORG, CALLS.secrets, plus=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,7 +37,7 @@ async def hook(served: Client) -> AsyncIterator[httpx.AsyncClient]:
     async def ready() -> dict[str, bool]:
         return {}
 
-    app = create_app(served.house.services, TokenVerifier([]), Settings(), ready, gateways=[TEXTS, CALLS])
+    app = create_app(served.house.services, TokenVerifier([]), Settings(), ready, gateways=[TEXTS, CALLS, BARE])
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://heed.test/hooks/messages") as http:
         yield http
@@ -175,6 +176,31 @@ async def test_malformed(served: Client, hook: httpx.AsyncClient, changed: dict[
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "VALIDATION_FAILED", field)
     [leaf] = await served.house.leaves(request=request_id)
     assert (leaf["out"], leaf["why"], leaf["who"]["sub"]) == ("denied", "VALIDATION_FAILED", "calls")
+
+
+async def test_numbers_without_plus(served: Client, hook: httpx.AsyncClient) -> None:
+    """Half a number is refused, and so not answered as stopped; a gateway that leaves out `+` says so in the policy."""
+    patient_id = await person(served, "+12025550134")
+    body, headers = webhook(**{"from": "12025550134"})
+    refused = await hook.post("/calls", content=body, headers=headers)
+    assert (refused.status_code, refused.json()["rule"]) == (400, "e164")
+    assert (await hook.post("/bare", content=body, headers=headers)).json()["kind"] == "STOP"
+    query = f'{{ patient(id: "{patient_id}") {{ consents {{ scope {{ channel }} }} }} }}'
+    assert (await served.data(query, Role.PRIVACY_OFFICER))["patient"]["consents"]
+
+
+async def test_nobody_takes_the_ids_of_a_gateway(served: Client, hook: httpx.AsyncClient) -> None:
+    """What an application brings in the name of a gateway counts as its own, and is not in the gateway's way."""
+    taken = """mutation R($input: RecordInboundMessageInput!) { recordInboundMessage(input: $input) { kind } }"""
+    patient_id = await person(served, "+447700900135")
+    message = {"gateway": "calls", "messageId": "J-9", "from": "+447700900136", "channel": "SMS", "text": "hello"}
+    await served.data(taken, Role.MESSAGING, variables={"input": message})
+    body, headers = webhook(messageId="J-9", **{"from": "+447700900135"})
+    assert (await hook.post("/calls", content=body, headers=headers)).json()["kind"] == "STOP"
+    assert await denied(served, patient_id)
+    for name in ("calls/J", "x" * 200):
+        answer = await served.ask(taken, Role.MESSAGING, variables={"input": {**message, "gateway": name}})
+        assert answer.json()["errors"][0]["extensions"]["field"] == "input.gateway"
 
 
 async def test_no_object(hook: httpx.AsyncClient) -> None:

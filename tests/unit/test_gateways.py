@@ -25,6 +25,7 @@ secret_file = "{texts}"
 name = "calls"
 kind = "json"
 org = "north"
+plus = true
 secret_file = "{calls}"
 """
 
@@ -45,6 +46,8 @@ def test_gateways_of_a_policy(written: Path) -> None:
     assert (texts.kind, texts.org, texts.sender, len(texts.secrets)) == (GatewayKind.TWILIO, "north", "clinic", 1)
     assert (calls.kind, calls.sender, calls.secrets[0]) == (GatewayKind.JSON, None, calls.secrets[1])
     assert len(calls.secrets[0]) == 24
+    assert [gateway.dialled("12025550142") for gateway in (texts, calls)] == ["12025550142", "+12025550142"]
+    assert calls.dialled("+12025550142") == "+12025550142"
     assert "token" not in repr(texts)
 
 
