@@ -132,7 +132,7 @@ class ContactDecision(graphene.ObjectType):
     @staticmethod
     def resolve_explanation(root: Mapping[str, Any], _info: Any) -> Sequence[str]:
         """Made only where somebody asks for them."""
-        return explained(replace(root["explanation"], considered=(), unmet=root["unmet_needs"]))
+        return explained(replace(root["explanation"], considered=(), unmet=root["unmet_needs"], zone=None))
 
 
 class ConsideredContact(graphene.ObjectType):

@@ -5,6 +5,7 @@ one of them is wrong, or the description is.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from crm.domain.addressing import display_name_of
 from crm.domain.codes import Channel, CommunicationPurpose
@@ -28,6 +29,7 @@ from tests.reference_ways import (
     day_of,
     directives,
     lasts_on,
+    objectors,
     passed_over,
     ranked,
     restrictions,
@@ -115,6 +117,7 @@ def _among_candidates(question: Question, party: Party, use: str) -> ContactDeci
             expires_at=later,
             unmet=tuple(unmet),
             considered=considered(everybody, None),
+            objectors=objectors(question, party, everybody),
             disclosed=frozenset(told),
         )
 
@@ -155,10 +158,16 @@ def _among_candidates(question: Question, party: Party, use: str) -> ContactDeci
             next_permitted_at=following,
             expires_at=later if following is None else following,
             considered=((best.channel, best.id, quiet[0]), *considered(everybody, best)),
+            objectors=objectors(question, party, everybody),
+            zone=question.values.get("time_zone"),
+            disclosed=frozenset({"timeZone"} if question.values.get("time_zone") else set()),
         )
     if question.emergency and (quiet or passed_over(question, party, best)):
         behind.add(Reason.EMERGENCY_OVERRIDE)
-    return _yes(question, party, best, {reason for reason in behind if reason}, unmet, considered(everybody, best))
+    return replace(
+        _yes(question, party, best, {reason for reason in behind if reason}, unmet, considered(everybody, best)),
+        objectors=objectors(question, party, everybody),
+    )
 
 
 def _yes(

@@ -11,7 +11,7 @@ from typing import Any
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.confidential import SYSTEMS
 from crm.domain.decision.rules import ContactRules, PurposeRule, Sender
-from crm.domain.decision.verdict import Reason
+from crm.domain.decision.verdict import Objector, Reason
 from crm.domain.times import holds_on, micros
 
 Row = Mapping[str, Any]
@@ -276,11 +276,30 @@ def _unbeaten(question: Question, party: Party, one: Candidate) -> list[Row]:
     return [deny for deny in denies if not _beaten(deny, permits)]
 
 
-def _refused(question: Question, party: Party, one: Candidate) -> Reason | None:
+def _binding(question: Question, party: Party, one: Candidate) -> list[Row]:
     denies = _unbeaten(question, party, one)
-    if question.emergency:
-        denies = [deny for deny in denies if deny["scope"].get("purpose") == "EMERGENCY"]
-    if denies:
+    return [deny for deny in denies if not question.emergency or deny["scope"].get("purpose") == "EMERGENCY"]
+
+
+def objectors(
+    question: Question, party: Party, everybody: list[Candidate]
+) -> dict[tuple[Channel, str | None], Objector]:
+    """Who said no to each way that was refused."""
+    found = {}
+    for one in everybody:
+        if one.failed is Reason.OPTED_OUT:
+            denies = _binding(question, party, one)
+            if denies:
+                mine = any(_by_patient(deny) for deny in denies)
+                found[one.channel, one.id] = Objector.PATIENT if mine else Objector.OTHER
+            else:
+                texts = one.channel is Channel.SMS and (one.row or {}).get("text_permitted") == "NO"
+                found[one.channel, one.id] = Objector.TEXTS if texts else Objector.STOP
+    return found
+
+
+def _refused(question: Question, party: Party, one: Candidate) -> Reason | None:
+    if _binding(question, party, one):
         return Reason.OPTED_OUT
     if directives(question, party, one, "PERMIT") or not question.rule.opt_in:
         return None

@@ -70,7 +70,7 @@ async def test_one_decision(desk: Desk) -> None:
     expires = _moment(found.pop("expiresAt"))
     assert before + timedelta(minutes=MINUTES) <= expires <= datetime.now(UTC) + timedelta(minutes=MINUTES)
     assert leaf["ref"] == found.pop("decisionId")
-    assert found.pop("explanation")[0] == "Contact is permitted now."
+    assert found.pop("explanation")[0] == "Contact the person now by e-mail, in English, as large print."
     assert found == {
         "patientId": patient_id,
         "outcome": "ALLOW",
@@ -257,7 +257,7 @@ async def test_an_explanation(desk: Desk) -> None:
     found = answer.json()["data"]["explainContact"]
     assert (found["decision"]["outcome"], found["decision"]["contactPoint"]["id"]) == ("ALLOW", "ann-work")
     assert {"channel": "EMAIL", "contactPointId": "ann-mail", "reason": "OPTED_OUT"} in found["considered"]
-    assert found["sentences"][0] == "Contact is permitted now."
+    assert found["sentences"][0].startswith("Contact the person now by e-mail")
     assert {"consents", "contactPoints"} <= set(leaf["fld"])
     what = [{"decision": "DENY", "purpose": "APPOINTMENT_REMINDER"}]
     supposed = await desk.it.data(EXPLAIN, Role.CARE_COORDINATOR, variables={**asked, "what": what})

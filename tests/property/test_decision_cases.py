@@ -1,9 +1,11 @@
 """The contact decision against its plain twin, over thousands of made-up people, and what holds for all of them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,6 +17,7 @@ from crm.catalogue import BY_NAME
 from crm.domain import values
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import ContactDecision, Outcome, Reason, decide
+from tests import ladder
 from tests.decision_cases import DAY, GIVERS, HOUR, Case, case, cases, directive, window
 from tests.reference_decision import plainly
 
@@ -80,6 +83,20 @@ def test_the_table_leaves_nothing_out() -> None:
     assert {"address", "confidential", "copies: True", "a time", (Outcome.DEFER, "no time known")} <= set(seen)
     everything = {"contactPoints", "addresses", "relatedPersons", "confidentialCommunication", "languages"}
     assert everything | {"accessibleFormats", "accessNeeds", "displayName"} <= set(seen)
+
+
+def test_every_reason_behind_ok_is_told_as_such() -> None:
+    """The page tells senders what to do about whatever may stand behind OK, and about nothing else."""
+    page = (Path(__file__).resolve().parents[2] / "docs/contact-decisions.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z_]+)` \|.+Behind `OK`:", page.partition("## What to do")[2], re.MULTILINE)
+    wish = [{"purpose": "SURVEY", "channels": ["SMS", "EMAIL"]}]
+    mail = ladder.directive("PERMIT", purpose="SURVEY", channel="EMAIL")
+    texts = ladder.directive("PERMIT", seq=2, purpose="SURVEY", channel="SMS", until="2026-06-01")
+    rare = [ladder.asked(ladder.somebody(channel_preferences=wish, consents=said), "SURVEY")
+            for said in ([mail], [mail, texts])]  # fmt: skip
+    decisions = [*(decision for _, decision in _table()), *rare]
+    behind = {reason for one in decisions if one.outcome is Outcome.ALLOW for reason in one.reasons[1:]}
+    assert set(rows) == {reason.value for reason in behind}
 
 
 def test_the_people_of_the_table_are_stored_as_people_are() -> None:
@@ -269,7 +286,8 @@ def test_only_a_permission_shows_anything(asked: Case) -> None:
     shown = (decision.channel, decision.contact_point, decision.address, decision.stand_in, decision.language)
     assert (shown, decision.format, decision.salutation, decision.copies) == ((None,) * 5, None, None, ())
     assert decision.confidential is False
-    assert decision.disclosed <= ({"accessNeeds", "relatedPersons"} if decision.unmet else set())
+    needs = {"accessNeeds", "relatedPersons"} if decision.unmet else set()
+    assert decision.disclosed <= needs | ({"timeZone"} if decision.outcome is Outcome.DEFER else set())
     assert not decision.unmet or decision.outcome is Outcome.MANUAL
 
 

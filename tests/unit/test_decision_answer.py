@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from crm.domain.codes import Channel, CommunicationPurpose, Day
-from crm.domain.decision import Outcome, Reason, explained
+from crm.domain.decision import Outcome, Reason
 from crm.domain.decision.rules import ContactRules, Sender
 from crm.domain.decision.speech import serves
 from crm.domain.times import day_after, instant, micros
@@ -238,50 +238,6 @@ def test_the_way_that_waits_comes_first() -> None:
         (Channel.SMS, MOBILE, Reason.QUIET_HOURS_DEFAULT),
         (Channel.EMAIL, MAILBOX, Reason.OK),
     )
-
-
-def test_the_sentences() -> None:
-    """The outcome, why, what is not met, what is sent and by which way, and what was looked at besides."""
-    other = relative(contact_points=[telephone(2, system="SMS", capabilities=["VOICE"])])
-    person = somebody(
-        related_persons=[other], accessible_formats=["BRAILLE"], consents=[directive("DENY", channel="SMS")]
-    )
-    sender = Sender("s", (Channel.SMS, Channel.EMAIL, Channel.VOICE), ("en",), frozenset())
-    assert explained(asked(person, sender=sender)) == [
-        "Contact is permitted now.",
-        "The sender has none of the formats that the person needs.",
-        "A need of the person is not met.",
-        "Not met: BRAILLE.",
-        "Send by EMAIL in en.",
-        "SMS was looked at: The person said no to this contact.",
-        "VOICE would do too, and stands behind.",
-    ]
-
-
-def test_the_sentences_of_a_message_with_a_copy() -> None:
-    """How many are told as well, and in which format."""
-    other = relative(contact_points=[telephone(2, system="SMS")])
-    person = somebody(related_persons=[other], accessible_formats=["EASY_READ"], languages=[])
-    assert explained(asked(person, sender=sender_of(Channel.SMS, ()))) == [
-        "Contact is permitted now.",
-        "Send by SMS, as EASY_READ.",
-        "Send a copy to 1 more.",
-    ]
-
-
-def test_the_sentences_of_what_is_not_sent() -> None:
-    """When to ask again, if there is such a time, and nothing about sending."""
-    assert explained(asked(somebody(), now=micros("2026-11-18T23:00:00Z"), channels=[Channel.SMS])) == [
-        "Contact is not permitted at this time.",
-        "These are the organisation's own quiet hours.",
-        "Ask again at 2026-11-19T08:00:00.000000Z.",
-        "SMS was looked at: These are the organisation's own quiet hours.",
-    ]
-    assert explained(asked(somebody(contact_windows=[ALWAYS_QUIET])))[2] == "No time is known at which it will be."
-    assert explained(asked(somebody(), status="merged")) == [
-        "Contact is not permitted.",
-        "This record was merged into another one about the same person.",
-    ]
 
 
 def _shuffled(value: Any, random: Random) -> Any:

@@ -10,7 +10,7 @@ from crm.domain.addressing import display_name_of
 from crm.domain.codes import Channel
 from crm.domain.confidential import SYSTEMS
 from crm.domain.decision import consent
-from crm.domain.decision.candidates import Candidate, preferred
+from crm.domain.decision.candidates import Candidate, objectors, preferred
 from crm.domain.decision.copies import Copying, copies
 from crm.domain.decision.hours import Hours
 from crm.domain.decision.question import Question
@@ -95,6 +95,7 @@ def allowed(question: Question, finding: Finding) -> ContactDecision:
         expires_at=min(_ends(question, finding, copied)),
         unmet=(*finding.lacking, *form.unmet),
         considered=considered(finding.tried, finding.chosen),
+        objectors=objectors(question, finding.tried),
         disclosed=_disclosed(finding, spoken, form, copied),
     )
 

@@ -22,10 +22,10 @@ from crm.domain.codes import (
 )
 from crm.domain.decision import consent
 from crm.domain.decision.question import Question
-from crm.domain.decision.verdict import Reason
+from crm.domain.decision.verdict import Objector, Reason
 from crm.domain.times import holds_on
 
-__all__ = ["Candidate", "best_first", "candidates", "confidential_candidate", "preferred"]
+__all__ = ["Candidate", "best_first", "candidates", "confidential_candidate", "objectors", "preferred"]
 
 Point = Mapping[str, Any]
 
@@ -104,6 +104,19 @@ def confidential_candidate(question: Question, communication: Mapping[str, Any])
     if refusal is None and question.silenced(communication) and not question.emergency:
         refusal = Reason.OPTED_OUT
     return Candidate(channel, communication["id"], address or communication, refusal)
+
+
+def objectors(question: Question, tried: Sequence[Candidate]) -> dict[tuple[Channel, str | None], Objector]:
+    """Who said no to those of the ways that somebody said no to; the patient's own word is named before another's."""
+    return {(way.channel, way.id): _objector(question, way) for way in tried if way.refusal is Reason.OPTED_OUT}
+
+
+def _objector(question: Question, way: Candidate) -> Objector:
+    said = consent.objectors(question.directives, way.channel, way.id)
+    if said:
+        return Objector.PATIENT if True in said else Objector.OTHER
+    texts = way.channel is Channel.SMS and way.point is not None and way.point.get("text_permitted") == TriState.NO
+    return Objector.TEXTS if texts else Objector.STOP
 
 
 def _judged(question: Question, channel: Channel, point: Point | None) -> Candidate:

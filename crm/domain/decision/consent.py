@@ -12,7 +12,7 @@ from crm.domain.consents import by_patient, weighs_from
 from crm.domain.decision.verdict import Reason
 from crm.domain.times import micros
 
-__all__ = ["Directive", "Directives", "Kept", "directives", "ends", "overridden", "refusal"]
+__all__ = ["Directive", "Directives", "Kept", "directives", "ends", "objectors", "overridden", "refusal"]
 
 
 class Directive(NamedTuple):
@@ -116,6 +116,12 @@ def refusal(of: Directives, channel: str, point: str | None, *, opt_in: bool) ->
     if permits or not opt_in:
         return None
     return Reason.CONSENT_EXPIRED if _about(of.lapsed, channel, point) else Reason.CONSENT_UNKNOWN
+
+
+def objectors(of: Directives, channel: str, point: str | None) -> set[bool]:
+    """Whose prohibitions stand in the way: True for the patient's own, False for somebody else's."""
+    permits = _about(of.permits, channel, point)
+    return {deny.own for deny in _about(of.denies, channel, point) if _unbeaten([deny], permits)}
 
 
 def overridden(of: Directives, channel: str, point: str | None) -> bool:

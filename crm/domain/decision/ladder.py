@@ -4,12 +4,14 @@ Pure: no clock, no database. Nothing here prefers one order of rows over another
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import consent, methods, record
 from crm.domain.decision.answer import Finding, Recipient, allowed, considered, in_order, refused
-from crm.domain.decision.candidates import Candidate, best_first, candidates, confidential_candidate
+from crm.domain.decision.candidates import Candidate, best_first, candidates, confidential_candidate, objectors
+from crm.domain.decision.clocks import is_zone
 from crm.domain.decision.hours import Hours, hours
 from crm.domain.decision.question import Question
 from crm.domain.decision.recipient import stand_in
@@ -117,7 +119,8 @@ def _judged(question: Question, use: str, recipient: Recipient) -> ContactDecisi
         reasons = _refusals(tried)
         lost = recipient.stand_in is not None and not reasons <= _BINDING
         outcome = Outcome.MANUAL if lost else Outcome.DENY
-        return refused(ends, *in_order(reasons), outcome=outcome, considered=considered(tried, None))
+        found = refused(ends, *in_order(reasons), outcome=outcome, considered=considered(tried, None))
+        return replace(found, objectors=objectors(question, tried))
     if needs and recipient.confidential is None:
         left = methods.meeting(needs, left)
     chosen = left[0]
@@ -125,7 +128,7 @@ def _judged(question: Question, use: str, recipient: Recipient) -> ContactDecisi
     if question.emergency or question.rule.quiet_hours:
         clock = hours(question.values, question.purpose, chosen.channel, question.rules, question.now)
         if not clock.permitted and not question.emergency:
-            return _deferred(chosen, clock, tried, ends)
+            return _deferred(question, chosen, clock, tried)
     return allowed(question, Finding(recipient, tried, chosen, clock, lacking))
 
 
@@ -135,17 +138,21 @@ def _needs_a_person(
     reasons = (methods.shortfall(lacking, tried), *in_order(_refusals(tried)))
     return ContactDecision(
         Outcome.MANUAL, reasons, expires_at=question.now + question.rules.lasting, unmet=lacking,
-        considered=considered(tried, None),
+        considered=considered(tried, None), objectors=objectors(question, tried),
         disclosed=frozenset({"accessNeeds" if recipient.stand_in is None else "relatedPersons"}),
     )  # fmt: skip
 
 
-def _deferred(chosen: Candidate, clock: Hours, tried: Sequence[Candidate], ends: int) -> ContactDecision:
+def _deferred(question: Question, chosen: Candidate, clock: Hours, tried: Sequence[Candidate]) -> ContactDecision:
     """DEFER. What waits for its time stands first among what was considered, with the reason that it waits for."""
     waiting = (chosen.channel, chosen.id, clock.reasons[0])
+    zone = question.values.get("time_zone")
+    known = zone is not None and is_zone(zone)
     return ContactDecision(
-        Outcome.DEFER, clock.reasons, next_permitted_at=clock.next, expires_at=clock.next or ends,
-        considered=(waiting, *considered(tried, chosen)),
+        Outcome.DEFER, clock.reasons, next_permitted_at=clock.next,
+        expires_at=clock.next or question.now + question.rules.lasting,
+        considered=(waiting, *considered(tried, chosen)), objectors=objectors(question, tried),
+        zone=zone if known else None, disclosed=frozenset({"timeZone"}) if known else frozenset(),
     )  # fmt: skip
 
 

@@ -1,13 +1,13 @@
 """What a contact decision says: its outcome, its reasons in order, and the one way that it found. Decides nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from crm.domain.codes import Channel
 
-__all__ = ["ContactDecision", "Copy", "Outcome", "Reason"]
+__all__ = ["ContactDecision", "Copy", "Objector", "Outcome", "Reason"]
 
 
 class Outcome(StrEnum):
@@ -56,6 +56,15 @@ class Reason(StrEnum):
     ACCESS_NEED_UNMET = "ACCESS_NEED_UNMET"
 
 
+class Objector(StrEnum):
+    """Who said no to one way: the patient, somebody else for them, by `textPermitted`, or by a message from there."""
+
+    PATIENT = "PATIENT"
+    OTHER = "OTHER"
+    TEXTS = "TEXTS"
+    STOP = "STOP"
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """Somebody who is contacted as well as the patient, with what is theirs; values as in `ContactDecision`."""
@@ -78,7 +87,8 @@ class ContactDecision:
     `next_permitted_at` comes with DEFER; None there means that no time is known. `expires_at` is the moment from which
     the decision must not be used any more. `unmet` are the needs and formats that it does not meet. `considered` names
     what else was looked at and why it was not chosen: (channel, contact point's id or None, reason).
-    `disclosed` are the public paths of the profile that the decision shows.
+    `objectors` are who said no to those of them that are OPTED_OUT, by channel and id. `zone` is the person's time zone
+    and comes with DEFER, if it is known. `disclosed` are the public paths of the profile that the decision shows.
     """
 
     outcome: Outcome
@@ -96,4 +106,6 @@ class ContactDecision:
     expires_at: int | None = None
     unmet: tuple[str, ...] = ()
     considered: tuple[tuple[Channel, str | None, Reason], ...] = ()
+    objectors: Mapping[tuple[Channel, str | None], Objector] = field(default_factory=dict)
+    zone: str | None = None
     disclosed: frozenset[str] = frozenset()
