@@ -181,7 +181,8 @@ async def test_malformed(served: Client, hook: httpx.AsyncClient, changed: dict[
 async def test_numbers_without_plus(served: Client, hook: httpx.AsyncClient) -> None:
     """Half a number is refused, and so not answered as stopped; a gateway that leaves out `+` says so in the policy."""
     patient_id = await person(served, "+12025550134")
-    body, headers = webhook(**{"from": "12025550134"})
+    half: dict[str, Any] = {"from": "12025550134"}
+    body, headers = webhook(**half)
     refused = await hook.post("/calls", content=body, headers=headers)
     assert (refused.status_code, refused.json()["rule"]) == (400, "e164")
     assert (await hook.post("/bare", content=body, headers=headers)).json()["kind"] == "STOP"
@@ -195,7 +196,8 @@ async def test_nobody_takes_the_ids_of_a_gateway(served: Client, hook: httpx.Asy
     patient_id = await person(served, "+447700900135")
     message = {"gateway": "calls", "messageId": "J-9", "from": "+447700900136", "channel": "SMS", "text": "hello"}
     await served.data(taken, Role.MESSAGING, variables={"input": message})
-    body, headers = webhook(messageId="J-9", **{"from": "+447700900135"})
+    theirs: dict[str, Any] = {"messageId": "J-9", "from": "+447700900135"}
+    body, headers = webhook(**theirs)
     assert (await hook.post("/calls", content=body, headers=headers)).json()["kind"] == "STOP"
     assert await denied(served, patient_id)
     for name in ("calls/J", "x" * 200):
