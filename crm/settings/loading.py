@@ -26,7 +26,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _TESTS_ONLY = "HEED_TEST_"  # read by the test suite, so that a developer may leave them exported
 
 
-def load(unless_set: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Settings:
+def load(unless_set: Mapping[str, Any] = MappingProxyType({}), /, **given: Any) -> Settings:
     """The settings of this process: `given` (from the command line), then the environment, then the defaults.
 
     `unless_set` are defaults of the caller's own, by name, for what the environment does not say.
