@@ -52,6 +52,8 @@ _CHANNELS: Final[Mapping[str, tuple[Channel, ...]]] = {
     "SMS": (Channel.SMS,),
     "EMAIL": (Channel.EMAIL,),
     "FAX": (Channel.FAX,),
+    "OTHER": (Channel.TEXTPHONE, Channel.CHAT),
+    "URL": (Channel.CHAT,),
 }
 """By which channels a contact point of each system may be suppressed."""
 

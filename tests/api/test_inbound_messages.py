@@ -40,7 +40,7 @@ QUEUE = """query Q($after: String, $first: Int) { waitingMessages(first: $first,
     pageInfo { hasNextPage } } }"""
 ALL_BY_NUMBER = [{"channel": "SMS"}, {"channel": "VOICE"}, {"channel": "CHAT"}]
 """What a STOP from somebody's own number forbids, whichever of the three it came by."""
-CLINIC = Sender("clinic", (Channel.SMS, Channel.VOICE), ("en", "fr"), numbers=frozenset({"+12025550100"}))
+CLINIC = Sender("clinic", (Channel.SMS, Channel.VOICE, Channel.CHAT), ("en", "fr"), numbers=frozenset({"+12025550100"}))
 
 
 def sent(text: str, message_id: str | None = None, **more: Any) -> dict[str, Any]:
@@ -445,6 +445,8 @@ async def test_chat_of_an_unknown_number(clinic: Clinic) -> None:
     late = await clinic.person("Eli", contact_points=[{"system": "PHONE", "value": "+12025550198", "use": "MOBILE"}])
     clinic.at("2026-11-23T17:00:00Z")
     assert await clinic.outcome(late) == ("DENY", ["OPTED_OUT"])
+    chats = await clinic.person("Fay", contact_points=[{"system": "OTHER", "value": "+12025550198"}])
+    assert await clinic.outcome(chats, "CHAT") == ("DENY", ["OPTED_OUT"])
 
 
 async def test_another_organisation(clinic: Clinic) -> None:
