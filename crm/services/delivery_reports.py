@@ -9,6 +9,7 @@ from typing import Any, Final
 from auth import policy
 from auth.actor import Actor
 from auth.policy import Action, Group
+from auth.roles import Role
 from crm.audit.event import Act, rfc3339
 from crm.catalogue import BY_NAME
 from crm.domain import values
@@ -49,7 +50,8 @@ class DeliveryReports:
 
         A contact point is one of the patient, of a related person, or the confidential one, which bears no mark.
         Raises `Invalid` for an unknown one and for a reason of what was delivered, `NotFound`, also for a restricted
-        record of which the caller may not know, `Erased`, `KeyUnavailable`, or what the policy refuses.
+        record of which the caller may not know, and to who sends for an erased one, `Erased` to others,
+        `KeyUnavailable`, or what the policy refuses.
         """
         context = request.context(actor)
         async with self._store.recording(context, Act.UPDATE, [patient_id]):
@@ -62,7 +64,7 @@ class DeliveryReports:
             if record is None:
                 raise NotFound
             if record.status == "erased":
-                raise Erased
+                raise NotFound if Role.MESSAGING in actor.roles else Erased  # a decision does not tell it of erasures
             mark = _cleared if delivered else _failing(reason or UndeliverableReason.UNKNOWN, rfc3339(unit.now))
             changes = _marked(unit, record, contact_point_id, mark, hidden=_hidden(actor, record))
             unit.change(record, changes, system_of(actor))

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from auth.roles import PERSONAL, Role
+from crm.audit.event import Act
 from tests.client import Client
-from tests.house import OTHER_ORG
+from tests.house import OTHER_ORG, REQUEST, actor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -142,6 +143,20 @@ async def test_a_restricted_record_is_no_record(served: Client) -> None:
         assert why(answer) == "NOT_FOUND"
     assert why(await report(served, patient, CONFIDENTIAL)) == "ok"
     assert await marks(served, patient) == before
+
+
+async def test_an_erased_record_is_no_record(served: Client) -> None:
+    """Messaging is told the same as for an unknown id; an integration is told why."""
+    patient = await served.house.store(PERSON)
+    (mail, _), _ = await marks(served, patient)
+    context = REQUEST.context(actor(Role.PRIVACY_OFFICER))
+    async with served.house.services.store.writing(context, Act.ERASE) as unit:
+        record = (await unit.load_for_change([patient]))[patient]
+        await unit.erase(record, None, "PATIENT_REQUEST")
+    unknown = await report(served, "0198a000-0000-7000-8000-000000000000", mail["id"])
+    assert why(unknown) == "NOT_FOUND"
+    assert await report(served, patient, mail["id"]) == unknown
+    assert why(await report(served, patient, mail["id"], Role.INTEGRATION)) == "ERASED"
 
 
 async def test_what_makes_no_sense(served: Client) -> None:
