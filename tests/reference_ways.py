@@ -10,6 +10,7 @@ from typing import Any
 
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.confidential import SYSTEMS
+from crm.domain.consents import mark_of
 from crm.domain.decision.rules import ContactRules, PurposeRule, Sender
 from crm.domain.decision.verdict import Objector, Reason
 from crm.domain.times import holds_on, micros
@@ -235,6 +236,9 @@ def said(question: Question, party: Party, decision: str) -> list[Row]:
     rows = [row for row in question.values.get("consents") or [] if row["decision"] == decision]
     if decision == "DENY":
         return rows
+    everybody = [question.values, *(question.values.get("related_persons") or [])]
+    ends = {point["id"]: point["value"] for one in everybody for point in one.get("contact_points") or []}
+    rows = [row for row in rows if "mark" not in row or _still(row, ends.get(row["scope"]["contact_point_id"]))]
     if question.rule.opt_in:
         return [row for row in rows if "purpose" in row["scope"] or "message_id" not in row["capture"]]
     if party.confidential:
@@ -242,6 +246,11 @@ def said(question: Question, party: Party, decision: str) -> list[Row]:
         set_at = party.confidential["set_at"]
         rows.append({"scope": scope, "effective_from": set_at, "capture": {"at": set_at}})
     return rows
+
+
+def _still(permit: Row, value: str | None) -> bool:
+    """Whether the contact point that was permitted has the number or mailbox that it had then."""
+    return value is not None and permit["mark"] == mark_of(permit["id"], value)
 
 
 def _matches(question: Question, directive: Row, one: Candidate) -> bool:

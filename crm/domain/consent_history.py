@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import to_json
 
-from crm.domain.consents import MOST_DIRECTIVES, ConsentDirective, by_patient, weighs_from
+from crm.domain.consents import MOST_DIRECTIVES, ConsentDirective, by_patient, mark_of, weighs_from
 from crm.domain.shape import parse
 from crm.domain.times import instant, micros
 from crm.errors import Invalid
@@ -42,6 +42,7 @@ def appended(
     *,
     zone: str | None = None,
     confidential: Mapping[str, Any] | None = None,
+    ends: Mapping[str, str] | None = None,
     path: str = "directives",
 ) -> list[Directive]:
     """The canonical `directives` of a record with those of `new` behind them; what repeats one in force adds nothing.
@@ -50,7 +51,8 @@ def appended(
     (microseconds, UTC); a DENY holds from `now` on. A PERMIT holds from when it was said, or earlier if it says so and
     never later, so that it beats no prohibition of the time between. `honour_by` of a DENY is counted in `zone`, the
     person's IANA time zone, else in UTC. `confidential` is the record's confidential communication, if it has one: it
-    permits as a PERMIT does, so that a DENY before it is not repeated by one behind it.
+    permits as a PERMIT does, so that a DENY before it is not repeated by one behind it. `ends` are the numbers and
+    mailboxes of the record by the ids of their contact points: a PERMIT for one is for what it is now.
 
     Raises `Invalid` with a place below `path`: as `parse` does; `duplicate` for an id that the record has; `future` for
     what was said, confirmed or received after `now`, and for a PERMIT that begins later; `too_many` and `too_large`.
@@ -61,7 +63,10 @@ def appended(
         entry = _entered(said, history, now, zone, path)
         if any(old["id"] == entry["id"] for old in history):
             raise Invalid(f"{path}.id", "duplicate")
-        if not _repeats(entry, history, silent):
+        end = (ends or {}).get(entry["scope"].get("contact_point_id", ""))
+        if end is not None and entry["decision"] == "PERMIT":
+            entry = {**entry, "mark": mark_of(entry["id"], end)}
+        if not _repeats(entry, history, silent, end):
             history.append(entry)
             _within_limits(history, path)
     return history
@@ -87,6 +92,7 @@ def _entered(said: Directive, history: Sequence[Directive], now: int, zone: str 
     permits = said.get("decision") == "PERMIT"
     filled.setdefault("effective_from", capture["at"] if permits else instant(now))
     filled.pop("honour_by", None)
+    filled.pop("mark", None)
     entry: dict[str, Any] = parse(ConsentDirective, filled, path)
     told = {"capture.at": entry["capture"]["at"], "confirmedAt": entry.get("confirmed_at")}
     told |= {"receivedAt": entry["received_at"]} | ({"effectiveFrom": entry["effective_from"]} if permits else {})
@@ -110,10 +116,18 @@ def _as_permit(communication: Mapping[str, Any]) -> Directive:
     return {"decision": "PERMIT", "scope": scope, "effective_from": communication["set_at"]}
 
 
-def _repeats(new: Directive, history: Sequence[Directive], silent: Sequence[Directive]) -> bool:
+def _repeats(new: Directive, history: Sequence[Directive], silent: Sequence[Directive], end: str | None = None) -> bool:
     """Whether an earlier one says all that `new` says, and nothing has been said in between that `new` would beat."""
     told = [*history, *silent]
-    return any(_covers(old, new) and not any(_between(other, old, new) for other in told) for old in history)
+    return any(
+        _covers(old, new) and _same_end(old, end) and not any(_between(other, old, new) for other in told)
+        for old in history
+    )
+
+
+def _same_end(old: Directive, end: str | None) -> bool:
+    """Whether `old`, if it was for a number or mailbox, was for this one."""
+    return "mark" not in old or (end is not None and old["mark"] == mark_of(old["id"], end))
 
 
 def _covers(old: Directive, new: Directive) -> bool:

@@ -8,6 +8,7 @@ from crm.audit.event import Act
 from crm.catalogue import BY_NAME
 from crm.domain.consent_history import appended
 from crm.errors import Invalid
+from crm.services.consents import CONSULTED, ends_of
 from crm.services.recognition import Incoming, Known, Obstacle
 from crm.store.context import Context
 from crm.store.record import Record
@@ -16,7 +17,6 @@ from crm.store.unit import Store, WritingUnit
 __all__ = ["Said", "Statement", "append_all"]
 
 _KEY_CLASS = BY_NAME["consents"].key_class
-_NEEDED = ("consents", "time_zone", "contact_points", "related_persons", "confidential_communication")
 _MEANING = ("decision", "scope", "effective_from", "effective_to")
 
 
@@ -64,7 +64,7 @@ def _append(unit: WritingUnit, record: Record | None, statements: Sequence[State
         gone = Obstacle.PATIENT_MERGED if record.status == "merged" else Obstacle.PATIENT_ERASED
         return [gone] * len(statements)
     unit.touch(record)
-    stored = unit.current(record, _NEEDED)
+    stored = unit.current(record, CONSULTED)
     before = history = stored.get("consents") or []
     said: list[Said] = []
     for statement in statements:
@@ -91,12 +91,8 @@ def _appended(
             raise Invalid("provision.id", "duplicate")
         return history
     point = entry["scope"].get("contact_point_id")
-    if point is not None and point not in _points(stored):
+    ends = ends_of(stored)
+    if point is not None and point not in ends:
         raise Invalid("provision.scope.contactPointId", "unknown_contact_point")
-    after = appended(history, [directive], now, zone=zone, confidential=confidential, path="provision")
+    after = appended(history, [directive], now, zone=zone, confidential=confidential, ends=ends, path="provision")
     return after if len(after) > len(history) else history
-
-
-def _points(stored: Mapping[str, Any]) -> set[str]:
-    related = (point for one in stored.get("related_persons") or [] for point in one["contact_points"])
-    return {point["id"] for point in (*(stored.get("contact_points") or []), *related)}

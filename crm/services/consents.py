@@ -19,9 +19,11 @@ from crm.services.request import Request
 from crm.store.record import Record
 from crm.store.unit import Store, Unit
 
-__all__ = ["Consents", "appended_values"]
+__all__ = ["CONSULTED", "Consents", "appended_values", "ends_of"]
 
 _PATH = "input"
+CONSULTED = ("consents", "time_zone", "contact_points", "related_persons", "confidential_communication")
+"""The fields that tell what a directive adds to a record."""
 
 
 def appended_values(
@@ -32,11 +34,22 @@ def appended_values(
     Empty where all of them are in force already, so that the record and its version stay. Raises `Invalid` with a place
     below `path` (see `crm.domain.consent_history.appended`).
     """
-    stored = unit.current(record, ["consents", "time_zone", "confidential_communication"])
+    stored = unit.current(record, CONSULTED)
     history = stored.get("consents") or []
     confidential = stored.get("confidential_communication")
-    after = appended(history, directives, unit.now, zone=stored.get("time_zone"), confidential=confidential, path=path)
+    after = appended(
+        history, directives, unit.now, zone=stored.get("time_zone"), confidential=confidential, ends=ends_of(stored),
+        path=path,
+    )  # fmt: skip
     return {"consents": after} if len(after) > len(history) else {}
+
+
+def ends_of(stored: Mapping[str, Any]) -> dict[str, str]:
+    """The numbers and mailboxes of a record by the ids of their contact points, those of related persons as well."""
+    points = list(stored.get("contact_points") or ())
+    for person in stored.get("related_persons") or ():
+        points += person["contact_points"]
+    return {point["id"]: point["value"] for point in points}
 
 
 class Consents:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from crm.catalogue import BY_NAME
 from crm.domain import values
 from crm.domain.codes import Channel, CommunicationPurpose
+from crm.domain.consents import mark_of
 from crm.domain.decision import ContactDecision, Outcome, Reason, decide
 from tests import ladder
 from tests.decision_cases import DAY, GIVERS, HOUR, Case, case, cases, directive, window
@@ -216,6 +217,20 @@ def test_several_words_are_weighed_as_the_description_says(
         for decision, days, giver in zip(("PERMIT", "DENY", "PERMIT"), (50, 5, 2), givers, strict=True)
     ]
     asked = asked.with_more("consents", said)
+    assert asked.asked_of(decide) == asked.asked_of(plainly)
+
+
+@given(QUESTIONS, CHANCES, st.booleans(), st.booleans())
+def test_a_permission_of_a_number_is_for_that_number(asked: Case, chance: Random, same: bool, mixed: bool) -> None:
+    """Refused and permitted again at each contact point: where the number is another one by now, it stays refused."""
+    assume(asked.purpose is not CommunicationPurpose.EMERGENCY)
+    parties = [asked.values, *asked.values["related_persons"]]
+    said = [directive("no", "DENY", asked.now - 9 * DAY, {})] if mixed else []
+    for number, point in enumerate(point for one in parties for point in one["contact_points"]):
+        value = point["value"] if same else f"+4477009{chance.randrange(10**6)}"
+        permit = directive(f"y{number}", "PERMIT", asked.now - DAY, {"contact_point_id": point["id"]})
+        said.append(permit | {"mark": mark_of(permit["id"], value)})
+    asked = asked.with_values(consents=said)
     assert asked.asked_of(decide) == asked.asked_of(plainly)
 
 

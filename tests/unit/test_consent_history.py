@@ -8,7 +8,7 @@ import pytest
 
 from crm.domain import consent_history
 from crm.domain.consent_history import appended, honour_by
-from crm.domain.consents import MOST_DIRECTIVES, ConsentDirectives
+from crm.domain.consents import MOST_DIRECTIVES, ConsentDirectives, mark_of
 from crm.domain.shape import parse
 from crm.domain.times import instant, micros
 from crm.errors import Invalid
@@ -241,6 +241,18 @@ def test_a_permission_by_message_covers_less() -> None:
     form, message = said("PERMIT"), said("PERMIT", capture={"message_id": "SM-1"})
     assert len(told(message, form, form)) == 2
     assert len(told(form, message)) == 1
+
+
+def test_a_permission_of_a_contact_point_is_for_its_number() -> None:
+    """It is marked with the number of now; said again of another number it is news, and of the same it is not."""
+    permit = said("PERMIT", scope={"contact_point_id": "c1"}, mark="beef")
+    one, other = {"c1": "+447700900321"}, {"c1": "+447700900322"}
+    history = appended([], [permit], MONDAY, ends=one)
+    assert history[0]["mark"] == mark_of(history[0]["id"], "+447700900321")
+    assert len(appended(history, [permit], MONDAY + HOUR, ends=one)) == 1
+    assert len(appended(history, [permit], MONDAY + HOUR, ends=other)) == 2
+    assert "mark" not in appended([], [said(scope={"contact_point_id": "c1"})], MONDAY, ends=one)[0]
+    assert "mark" not in appended([], [permit], MONDAY)[0]
 
 
 def test_a_history_of_long_notes_is_refused_by_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from crm.domain.codes import Channel
+from crm.domain.consents import mark_of
 from crm.domain.decision import Outcome, Reason
 from tests.ladder import (
     EVERYTHING,
@@ -256,3 +257,15 @@ def test_a_confidential_end(channel: str) -> None:
     shown = {"EMAIL": {"id": ONE, "system": "EMAIL", "value": "private@example.test"}}
     assert decision.contact_point == shown.get(channel)
     assert decision.address == ({"id": TWO, "lines": []} if channel == "LETTER" else None)
+
+
+def test_a_permission_of_a_number_ends_with_the_number() -> None:
+    """A contact point keeps its id when its number is corrected; whose that is now has not been asked."""
+    refused = directive("DENY", contact_point_id=MOBILE)
+    permit = directive("PERMIT", seq=2, since="2026-06-01", contact_point_id=MOBILE)
+    for value, reason in (("+447700900321", Reason.OK), ("+447700900322", Reason.OPTED_OUT)):
+        marked = {**permit, "id": ONE, "mark": mark_of(ONE, value)}
+        person = somebody(consents=[refused, marked])
+        assert asked(person, sender=sender_of(Channel.SMS)).reasons == (reason,)
+    gone = somebody(consents=[{**permit, "id": ONE, "mark": mark_of(ONE, "+447700900321")}], contact_points=[])
+    assert asked(gone, sender=sender_of(Channel.SMS)).reasons == (Reason.NO_USABLE_CONTACT_POINT,)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from crm.domain.codes import CommunicationPurpose, ConsentDecision
-from crm.domain.consents import by_patient, weighs_from
+from crm.domain.consents import by_patient, mark_of, weighs_from
 from crm.domain.decision.verdict import Reason
 from crm.domain.times import micros
 
@@ -55,7 +55,7 @@ _CONFIDENTIAL: Final = frozenset({"channel", "contact_point_id"})
 
 
 def directives(
-    rows: Iterable[Mapping[str, Any]],
+    values: Mapping[str, Any],
     purpose: CommunicationPurpose,
     sender: str,
     moment: str,
@@ -63,13 +63,13 @@ def directives(
     *,
     opt_in: bool,
 ) -> Directives:
-    """What of `rows` (`values.consents`) concerns the purpose and the sender at `moment`, an `Instant`.
+    """What of `values["consents"]` concerns the purpose and the sender at `moment`, an `Instant`.
 
     A confidential communication counts as the person's own PERMIT for its channel and its end, from when it was set: it
     says where, so it beats no DENY that names a purpose, and permits nothing that is `opt_in`. Nobody else's DENY is
-    one against it: whoever it hides from could otherwise silence it. Nor does a PERMIT by message that names no purpose
-    permit what is `opt_in`: from START nobody can tell to what.
+    one against it: whoever it hides from could otherwise silence it.
     """
+    rows = values.get("consents", ())
     if not rows and confidential is None:
         return _NOTHING
     denies, permits, lapsed, passed_over = Kept(), Kept(), Kept(), Kept()
@@ -84,9 +84,7 @@ def directives(
         if scope.get("purpose", purpose) != purpose or scope.get("sender", sender) != sender:
             continue
         own = by_patient(row)
-        if denied and not own and confidential is not None:
-            continue
-        if opt_in and not denied and "purpose" not in scope and "message_id" in (row.get("capture") or {}):
+        if (not own and confidential is not None) if denied else _of_something_else(row, values, opt_in=opt_in):
             continue
         if until is not None and until <= moment:
             if denied:
@@ -136,6 +134,26 @@ def ends(of: Directives, channel: str, point: str | None) -> Iterator[int]:
             yield micros(permit.until)
     if of.next_deny is not None:
         yield of.next_deny
+
+
+def _of_something_else(row: Mapping[str, Any], values: Mapping[str, Any], *, opt_in: bool) -> bool:
+    """Whether the PERMIT `row` was not given for this: for another number, or by a message that did not say for what.
+
+    A contact point that got another number or mailbox may be somebody else's. From START nobody can tell to what.
+    """
+    if "mark" in row and row["mark"] != _mark(row, values):
+        return True
+    return opt_in and "purpose" not in (row.get("scope") or {}) and "message_id" in (row.get("capture") or {})
+
+
+def _mark(row: Mapping[str, Any], values: Mapping[str, Any]) -> str | None:
+    """The mark of `row` if it were given for what its contact point is now; None where the record has it no more."""
+    parties = (values, *values.get("related_persons", ()))
+    for party in parties:
+        for point in party.get("contact_points", ()):
+            if point["id"] == row["scope"]["contact_point_id"]:
+                return mark_of(row["id"], point["value"])
+    return None
 
 
 def _keep(kept: Kept, channel: str | None, point: str | None, directive: Directive) -> None:

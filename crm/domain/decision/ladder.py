@@ -70,9 +70,7 @@ def decide(
         return refused(ends, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER)
     if confidential is not None and confidential["channel"] not in able:
         return refused(ends, Reason.CHANNEL_NOT_SUPPORTED_BY_CALLER, Reason.CONFIDENTIAL_OVERRIDE_APPLIED)
-    stated = consent.directives(
-        values.get("consents", ()), purpose, sender.id, moment, confidential, opt_in=rule.opt_in
-    )
+    stated = consent.directives(values, purpose, sender.id, moment, confidential, opt_in=rule.opt_in)
     able = best_first(values, purpose, able)
     question = Question(
         values, purpose, rule, sender, able, rules, now, moment, moment[:10], barred, stated, suppressed
