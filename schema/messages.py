@@ -98,7 +98,7 @@ class WaitingMessageConnection(graphene.ObjectType):
 class RecordInboundMessageInput(graphene.InputObjectType):
     """A message that somebody sent to the organisation."""
 
-    gateway = graphene.String(description="Who brought it: its ids count within it. Your application where omitted.")
+    gateway = graphene.String(description="Within what your ids count, if you bring messages of several; no `/` in it.")
     message_id = graphene.String(required=True, description="The gateway's id of the message, up to 200 characters.")
     from_ = graphene.String(required=True, name="from", description="The number or mailbox it came from.")
     to = graphene.String(description="The number or mailbox it was sent to; it tells the sender that was answered.")
@@ -147,12 +147,12 @@ class MessageMutations:
         RecordInboundMessageInput,
         "Takes in a message, and does at once what it asks for; there is no version to expect. Brought again under its "
         "id it is answered as before, and nothing is done; VALIDATION_FAILED (`other_content`) where it then says "
-        f"something else. {allowed_to(Action.INBOUND)}",
+        f"something else, which is done nevertheless if it says stop. {allowed_to(Action.INBOUND)}",
     )
     resolve_message = change(
         ResolveMessageInput,
-        "Says what a waiting message was. STOP appends prohibitions as the message itself would have, OPTED_IN a "
-        "permission for the number or mailbox it came from. VALIDATION_FAILED with `unknown_suspension`, "
+        "Says what a waiting message was. STOP does as the message itself would have, OPTED_IN permits what it asked "
+        "for, at the number or mailbox it came from. VALIDATION_FAILED with `unknown_suspension`, "
         f"`already_resolved`, `unknown_contact_point`. {VERSIONED} {allowed_to(Action.RESOLVE)}",
     )
 

@@ -55,7 +55,7 @@ suppression = Table(
     Column("why", Key, nullable=False),
     named(),
 )
-"""Keyed hashes of numbers and mailboxes whose holders said STOP and that are on no record: not now, or no more."""
+"""Keyed hashes of numbers and mailboxes that are left alone, on whosever record, by channel; `why` is a code."""
 
 contact_verification = Table(
     "contact_verification",
