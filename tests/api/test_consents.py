@@ -8,7 +8,10 @@ import pytest
 
 from auth.roles import Role
 from crm.audit.event import Act
+from crm.domain.confidential import ConfidentialCommunication
 from crm.domain.consent_history import honour_by
+from crm.domain.consents import mark_of
+from crm.domain.shape import parse
 from crm.domain.times import instant, micros
 from crm.services.consents import appended_values
 from tests.client import Client
@@ -169,6 +172,22 @@ async def test_versions(served: Client) -> None:
     await record(served, ada, 1)
     stale = await refusal(served, ada, 1, scope={"channel": "FAX"})
     assert (stale["code"], stale["currentVersion"]) == ("VERSION_CONFLICT", 2)
+
+
+async def test_what_a_directive_is_weighed_against(served: Client) -> None:
+    """A STOP after a confidential communication is news; a permission is marked with the number that it is for."""
+    ada = await patient(served, contact_points=[{"id": "mobile", "system": "PHONE", "value": "+447700900123"}])
+    await record(served, ada, 1)
+    async with served.house.services.store.writing(REQUEST.context(actor(Role.INTEGRATION)), Act.UPDATE, [ada]) as unit:
+        [found] = (await unit.load_for_change([ada])).values()
+        set_now = {"channel": "SMS", "value": "+447700900124", "set_at": instant(unit.now)}
+        unit.change(found, {"confidential_communication": parse(ConfidentialCommunication, set_now, "here")}, "test")
+    assert len((await record(served, ada, 3))["consents"]) == 2
+    await record(served, ada, 4, "PERMIT", scope={"contactPointId": "mobile"})
+    async with served.house.services.store.writing(REQUEST.context(actor(Role.INTEGRATION)), Act.UPDATE, [ada]) as unit:
+        [found] = (await unit.load_for_change([ada])).values()
+        permit = unit.current(found, ["consents"])["consents"][-1]
+    assert permit["mark"] == mark_of(permit["id"], "+447700900123")
 
 
 async def test_a_long_history(served: Client) -> None:
