@@ -42,6 +42,8 @@ _OF_SENDERS: Final = "COC"
 
 _CONSIDERED: Final = frozenset({"contactPoints", "consents"})
 """What a look at the ways that were not chosen counts as."""
+_LOOKS: Final = frozenset({"considered", "sentences"})
+"""Members of an explanation that tell of those ways."""
 _CLOSED: Final = frozenset({Reason.DECEASED, Reason.MERGED, Reason.RECORD_INACTIVE, Reason.RECORD_ERASED})
 _WHOM: Final = frozenset({"contactPoints", "addresses", CONFIDENTIAL, _STAND_IN, "displayName"})
 
@@ -123,7 +125,7 @@ def found(
     if audience.sells:
         decision = replace(decision, reasons=_without_override(decision.reasons))
     shown = _shown_by(asked) & decision.disclosed
-    if "considered" in asked and decision.considered:
+    if decision.considered and not asked.isdisjoint(_LOOKS):
         shown |= _CONSIDERED
     masked = frozenset[str]()
     if decision.confidential and not audience.confided:
