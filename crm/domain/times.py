@@ -135,6 +135,7 @@ def _instant(text: str, info: ValidationInfo) -> str:
 Instant = Annotated[str, Strict(), AfterValidator(_instant)]
 """A moment, stored in UTC with microseconds and `Z`, so that order as text is order in time; a date is its start."""
 
+
 def ends_at(text: str) -> str:
     """The `Instant` at which what holds until `text` no longer holds: after the whole of a day, month or year.
 
