@@ -181,6 +181,12 @@ class ContactPolicy(_Table):
                 raise ValueError(f"purposes.{purpose}: {error}") from None
         return self
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """What a worker process is given: the file, from which it makes the rules itself."""
+        state = super().__getstate__()
+        said = {name: value for name, value in state["__dict__"].items() if name != "rules"}
+        return {**state, "__dict__": said}
+
     @cached_property
     def rules(self) -> ContactRules:
         """The rules of this file, with their version."""

@@ -1,5 +1,6 @@
 """The file of the contact policy: what it may say, what it may not lift, and the one line for each mistake."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def test_an_empty_file_says_the_safe_defaults(tmp_path: Path) -> None:
     """No file, an empty one, and the rules as the domain has them are the same, and have one version."""
     assert read(tmp_path, "") == ContactPolicy().rules == load().contact_policy.rules == named(ContactRules(""))
     assert read(tmp_path, "").purposes == PURPOSES
+
+
+def test_worker_processes_are_given_the_same_rules(tmp_path: Path) -> None:
+    """The settings go to them as octets, also once the rules of this process were made."""
+    path = tmp_path / "contact.toml"
+    path.write_text('[senders.clinic]\nchannels = ["SMS"]\n', encoding="utf-8")
+    settings = load(contact_policy=path)
+    version = settings.contact_policy.rules.version
+    assert pickle.loads(pickle.dumps(settings)).contact_policy.rules.version == version
 
 
 def test_the_page_tells_the_defaults() -> None:
