@@ -6,7 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-WORKERS ?= 2
+# More than two cores have: many tests wait for a clock or for another process.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 help: ## list these commands
