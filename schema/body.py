@@ -5,6 +5,7 @@ nesting. Whatever is refused is refused with HTTP 400 in every media type, becau
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,7 +82,7 @@ def parameters_of_json(value: Any) -> Parameters:
 def parameters_of_query(pairs: Mapping[str, list[str]], depth: int) -> Parameters:
     """The parameters in the query of a GET; `variables` and `extensions` are JSON in it. Raises Refused."""
     values: dict[str, Any] = {}
-    for name in ("query", "operationName", "variables", "extensions"):
+    for name in ("query", "documentId", "operationName", "variables", "extensions"):
         given = pairs.get(name, [])
         if len(given) > 1:
             raise Refused(Code.VALIDATION_FAILED, "A parameter is given twice.", field=name)
@@ -98,8 +99,8 @@ def parameters_of_query(pairs: Mapping[str, list[str]], depth: int) -> Parameter
 
 
 def _parameters(values: Mapping[str, Any]) -> Parameters:
-    query = values.get("query")
-    if not isinstance(query, str):
+    query, named = values.get("query"), _document_id(values)
+    if not (isinstance(query, str) or (query is None and named is not None)):
         raise Refused(Code.VALIDATION_FAILED, "State the document as a string.", field="query")
     name = values.get("operationName")
     if not (name is None or isinstance(name, str)):
@@ -107,4 +108,30 @@ def _parameters(values: Mapping[str, Any]) -> Parameters:
     for entry in ("variables", "extensions"):
         if not (values.get(entry) is None or isinstance(values[entry], dict)):
             raise Refused(Code.VALIDATION_FAILED, "This parameter must be a JSON object.", field=entry)
-    return Parameters(query, name or None, values.get("variables") or {})
+    return Parameters(query or "", name or None, values.get("variables") or {}, named)
+
+
+_DOCUMENT_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+
+
+def _document_id(values: Mapping[str, Any]) -> str | None:
+    """The SHA-256 by which the document is named: `documentId`, or Apollo's `extensions.persistedQuery`."""
+    named: dict[str, str] = {}
+    extensions = values.get("extensions")
+    persisted = extensions.get("persistedQuery") if isinstance(extensions, dict) else None
+    if persisted is not None:
+        if not (isinstance(persisted, dict) and persisted.get("version") == 1):
+            text = "Name a persisted query in version 1 of that protocol."
+            raise Refused(Code.VALIDATION_FAILED, text, field="extensions.persistedQuery")
+        named["extensions.persistedQuery.sha256Hash"] = _sha256(persisted.get("sha256Hash"))
+    if values.get("documentId") is not None:
+        named["documentId"] = _sha256(values["documentId"])
+    for where, digest in named.items():
+        if not digest or digest != next(iter(named.values())):
+            raise Refused(Code.VALIDATION_FAILED, "Name a document by one SHA-256, in lower-case hex.", field=where)
+    return next(iter(named.values()), None)
+
+
+def _sha256(value: Any) -> str:
+    match = _DOCUMENT_ID.fullmatch(value) if isinstance(value, str) else None
+    return match[1] if match else ""

@@ -27,11 +27,15 @@ __all__ = ["Answer", "Engine", "MutationByGet", "Parameters", "record_unasked"]
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """A GraphQL request: the document's text, the operation's name, and variables as they came."""
+    """A GraphQL request: the document's text, the operation's name, and variables as they came.
+
+    `document_id` is the SHA-256 (hex) by which a document was named; `query` is "" where it was named and not sent.
+    """
 
     query: str = field(repr=False)
     operation_name: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    document_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
