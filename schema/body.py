@@ -108,7 +108,9 @@ def _parameters(values: Mapping[str, Any]) -> Parameters:
     for entry in ("variables", "extensions"):
         if not (values.get(entry) is None or isinstance(values[entry], dict)):
             raise Refused(Code.VALIDATION_FAILED, "This parameter must be a JSON object.", field=entry)
-    return Parameters(query or "", name or None, values.get("variables") or {}, named)
+    extensions = values.get("extensions") or {}
+    automatic = extensions.get("persistedQuery") is not None
+    return Parameters(query or "", name or None, values.get("variables") or {}, named, automatic)
 
 
 _DOCUMENT_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")

@@ -30,12 +30,14 @@ class Parameters:
     """A GraphQL request: the document's text, the operation's name, and variables as they came.
 
     `document_id` is the SHA-256 (hex) by which a document was named; `query` is "" where it was named and not sent.
+    `automatic` means that it was named in Apollo's way: its clients send the text after it where it is not known.
     """
 
     query: str = field(repr=False)
     operation_name: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     document_id: str | None = None
+    automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
