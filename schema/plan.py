@@ -82,7 +82,7 @@ class Plan:
     @property
     def introspects(self) -> bool:
         """Whether it asks for the schema itself; `__typename` does not count."""
-        return any(root.name in {"__schema", "__type"} for root in self.roots.values())
+        return any(root.name in {"__schema", "__type", "_service"} for root in self.roots.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +176,12 @@ _RULES: Mapping[str, _Rule] = {
     "requestBreakGlass": _Rule(Action.BREAK_GLASS, _target),
     "reviewBreakGlass": _Rule(Action.REVIEW),
     "breakGlassGrants": _Rule(Action.REVIEW, records=_page, act=Act.AUDIT_READ),
+    "_service": _Rule(records=lambda _, __: 0),
+    "_entities": _Rule(
+        Action.READ,
+        lambda arguments: arguments["representations"],
+        lambda arguments, _: len(arguments["representations"]),
+    ),
 }
 """Every root field must stand here. A mutation is admitted when its role may make it, and read what it answers."""
 

@@ -17,6 +17,7 @@ from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
 from schema.evidence import EvidenceQuestions
+from schema.federation import FederationRoots
 from schema.inputs import PatientSearch, plain
 from schema.messages import MessageQueries
 from schema.needs import NeedsQueries
@@ -50,7 +51,15 @@ _FIRST = "How many at most: 1 to 100, 25 if omitted."
 _AFTER = graphene.String(description="The cursor after which to go on; from the first if omitted.")
 
 
-class Query(ContactQueries, EvidenceQuestions, OfficersQuestions, MessageQueries, NeedsQueries, graphene.ObjectType):
+class Query(
+    FederationRoots,
+    ContactQueries,
+    EvidenceQuestions,
+    OfficersQuestions,
+    MessageQueries,
+    NeedsQueries,
+    graphene.ObjectType,
+):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""
 
     viewer = graphene.Field(Viewer, required=True, description="The caller. Touches no patient.")

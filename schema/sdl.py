@@ -1,8 +1,13 @@
-"""The schema as an object and as text: `schema/schema.graphql` is what `print_sdl` returns, and a test says so."""
+"""The schema as an object and as text: `schema/schema.graphql` is what `print_sdl` returns, and a test says so.
+
+The text is what clients read. What is there for routers only (`_service`, `_entities`) is in the object, and a router's
+text is `schema.federation.subgraph_sdl`.
+"""
 
 import graphene
 from graphql import GraphQLSchema, print_schema
 
+from schema.federation import clients_schema
 from schema.mutations import Mutation
 from schema.queries import Query
 
@@ -18,5 +23,5 @@ def build_schema() -> GraphQLSchema:
 
 
 def print_sdl() -> str:
-    """The schema in the schema definition language, in the order of declaration, with a newline at the end."""
-    return print_schema(build_schema()) + "\n"
+    """What clients may ask, as SDL in the order of declaration, with a newline at the end."""
+    return print_schema(clients_schema(build_schema())) + "\n"
