@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphql import ExecutionContext, ExecutionResult, GraphQLError, GraphQLSchema, OperationType, execute
+from graphql import GraphQLError, GraphQLSchema, OperationType
 
 from auth import policy
 from auth.actor import Actor
@@ -16,13 +16,15 @@ from auth.errors import AuthError
 from auth.policy import Action
 from crm.errors import AuditUnavailable, Erased, Invalid
 from crm.services.request import Request
+from schema.completion import Outcomes, complete, resolve
 from schema.context import AccessLog, Context, Services
-from schema.documents import Document, Documents, Invalidities, label_of
+from schema.documents import Documents, Invalidities, label_of
 from schema.errors import UNAVAILABLE, Code, Problem, Refused, code_of, problem_of
-from schema.plan import Plan, make_plan
+from schema.plan import RULES, Plan, Rule
+from schema.prepared import Operations, Prepared
 from schema.settings import Settings
 
-__all__ = ["Answer", "Engine", "MutationByGet", "Parameters", "record_unasked"]
+__all__ = ["Answer", "Engine", "MutationByGet", "Parameters", "SubscriptionAsked", "record_unasked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +67,15 @@ UNASKED = frozenset({Code.QUERY_TOO_COSTLY, Code.BATCH_TOO_LARGE})
 _OF_THE_LOG = frozenset({Action.AUDIT_READ, Action.SELF_AUDIT})
 """What is asked of the access log, and of no patient."""
 
-
-class _Strict(ExecutionContext):
-    """graphql-core's executor; a field that is awaited is one of the few roots, so the check for that is cheap here."""
-
-    @staticmethod
-    def is_awaitable(value: Any) -> bool:
-        """Whether a resolver answered a coroutine; the resolvers here make nothing else that is awaitable."""
-        return hasattr(value, "__await__")
+_SERVED = (OperationType.QUERY, OperationType.MUTATION)
 
 
 class Engine:
     """Executes operations for actors."""
 
-    def __init__(self, schema: GraphQLSchema, services: Services, settings: Settings) -> None:
-        self._schema = schema
+    def __init__(
+        self, schema: GraphQLSchema, services: Services, settings: Settings, rules: Mapping[str, Rule] = RULES
+    ) -> None:
         self._services = services
         self._settings = settings
         self.documents = Documents(
@@ -89,24 +85,45 @@ class Engine:
             size=settings.documents_size,
             refused=settings.refused_documents,
         )
+        self.operations = Operations(schema, rules, count=settings.documents)
 
     async def answer(self, actor: Actor, request_id: str, parameters: Parameters, *, reading: bool = False) -> Answer:
         """The response to one request; whatever goes wrong is told in it. `reading` (GET) raises MutationByGet."""
+        begun = await self.begin(actor, request_id, parameters, _SERVED, reading=reading)
+        if isinstance(begun, Answer):
+            return begun
+        return await self.complete(begun, await resolve(begun.prepared, begun.context))
+
+    async def begin(
+        self,
+        actor: Actor,
+        request_id: str,
+        parameters: Parameters,
+        kinds: Sequence[OperationType],
+        *,
+        reading: bool = False,
+    ) -> "Execution | Answer":
+        """The operation, planned and admitted, or the answer that refuses it. Nothing was read yet.
+
+        Operations that are none of `kinds` are refused. `reading` raises MutationByGet for whatever is not a query.
+        """
         request: Request | None = None
         try:
-            document = self.documents.get(parameters.query)
-            operation = document.operation(parameters.operation_name)
-            request = Request(request_id, document.label(operation))
-            if reading and operation.operation is not OperationType.QUERY:
+            operation = self.operations.get(self.documents.get(parameters.query), parameters.operation_name)
+            request = Request(request_id, operation.label)
+            if reading and operation.kind is not OperationType.QUERY:
                 raise MutationByGet
-            plan = make_plan(self._schema, operation, document.fragments, parameters.variables, self._settings.limits)
+            if operation.kind not in kinds:
+                raise Refused(Code.GRAPHQL_VALIDATION_FAILED, f"A {operation.kind.value} is not served here.")
+            variables = operation.coerced(parameters.variables)
+            prepared = self.operations.prepared(operation, variables)
+            plan = prepared.plan(variables, self._settings.limits)
             await self._admit(actor, request, plan)
         except MutationByGet:
             raise
         except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
             return await self._refusal(actor, request or Request(request_id, label_of(parameters.query)), error)
-        context = Context(actor, request, self._services, plan, self._settings.limits)
-        return await self._execute(document, plan, context, parameters)
+        return Execution(prepared, Context(actor, request, self._services, prepared, plan, self._settings.limits))
 
     async def _refusal(self, actor: Actor, request: Request, error: Exception) -> Answer:
         """The answer to an operation that is not executed; what asked for too much is recorded before it is told."""
@@ -142,21 +159,22 @@ class Engine:
             elif root.action is not None:
                 await self._services.profiles.admit(actor, request, root.asked, root.ids, root.action, root.act)
 
-    async def _execute(self, document: Document, plan: Plan, context: Context, parameters: Parameters) -> Answer:
-        outcome = execute(
-            self._schema,
-            document.tree,
-            context_value=context,
-            variable_values=dict(parameters.variables),
-            operation_name=plan.operation.name.value if plan.operation.name else None,
-            execution_context_class=_Strict,
-        )
-        result: ExecutionResult = outcome if isinstance(outcome, ExecutionResult) else await outcome
+    async def complete(self, execution: "Execution", outcomes: Outcomes) -> Answer:
+        """The response made of what the root fields came to."""
+        result = await complete(execution.prepared, execution.context, outcomes)
         problems = [problem_of(error) for error in _worth_telling(result.errors or [])]
         for problem in problems:
             if problem.code in UNAVAILABLE or problem.code is Code.RATE_LIMITED:
                 return Answer([problem])  # nothing derived from patient data may stand beside it
         return Answer(problems, result.data, executed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """An operation that was planned and admitted, for one caller and one request."""
+
+    prepared: Prepared
+    context: Context
 
 
 async def record_unasked(log: AccessLog, actor: Actor, request: Request, error: Exception) -> None:
@@ -172,6 +190,10 @@ async def record_unasked(log: AccessLog, actor: Actor, request: Request, error: 
 
 class MutationByGet(Exception):
     """GET must not execute a mutation; HTTP answers 405 (GraphQL over HTTP)."""
+
+
+class SubscriptionAsked(Exception):
+    """A subscription has many answers, which `Engine.subscribe` gives; a transport of one answer refuses it."""
 
 
 def _worth_telling(errors: Sequence[GraphQLError]) -> Sequence[GraphQLError]:

@@ -15,14 +15,14 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from auth.actor import Actor
-from auth.errors import AuthError, PurposeNotPermitted, Unauthenticated
 from crm.errors import Overloaded
 from crm.services.request import Request
 from schema import graphiql, media
 from schema.body import parameters_of_json, parameters_of_query, read_json
+from schema.callers import Callers
 from schema.context import Services, Verifier
 from schema.errors import FORBIDDEN, UNAVAILABLE, Code, Problem, Refused, problem_of
-from schema.execution import Answer, Engine, MutationByGet, Parameters, record_unasked
+from schema.execution import Answer, Engine, MutationByGet, Parameters, SubscriptionAsked, record_unasked
 from schema.metrics import Metrics
 from schema.places import Places
 from schema.settings import Settings
@@ -100,7 +100,7 @@ class GraphQLEndpoint:
     ) -> None:
         self._engine = engine
         self._services = services
-        self._verifier = verifier
+        self._callers = Callers(verifier, services)
         self._settings = settings
         self._metrics = metrics
         self._readers = Places(4 * settings.in_flight)
@@ -134,6 +134,9 @@ class GraphQLEndpoint:
         except MutationByGet:
             error = Refused(Code.VALIDATION_FAILED, "Send mutations by POST.")
             return refusal(error, status=405, wanted=wanted, headers={"allow": "POST"})
+        except SubscriptionAsked:
+            text = "Ask for subscriptions over WebSocket, or as an event stream."
+            return refusal(Refused(Code.VALIDATION_FAILED, text, field="accept"), wanted=wanted)
         except TimeoutError:
             return refusal(Overloaded(), wanted=wanted)
         except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
@@ -171,20 +174,8 @@ class GraphQLEndpoint:
         return wanted
 
     async def _authenticate(self, incoming: _Incoming, request_id: str) -> Actor:
-        """The actor behind the token. A refusal is recorded before it is told; if it cannot be, that is told."""
-        try:
-            for name in ("authorization", "x-purpose-of-use"):
-                if len(incoming.headers.get(name, ())) > 1:
-                    raise Unauthenticated("header_twice")
-            return self._verifier.verify(incoming.one("authorization"), incoming.one("x-purpose-of-use"))
-        except Unauthenticated as refused:
-            await self._services.access_log.refused(refused.reason, Request(request_id, OPERATION))
-            raise
-        except AuthError as refused:
-            actor = refused.actor if isinstance(refused, PurposeNotPermitted) else None
-            reason = problem_of(refused).code.value
-            await self._services.access_log.refused(reason, Request(request_id, OPERATION), actor)
-            raise
+        tokens, purposes = (incoming.headers.get(name, ()) for name in ("authorization", "x-purpose-of-use"))
+        return await self._callers.recognise(tokens, purposes, Request(request_id, OPERATION))
 
     async def _parameters(self, incoming: _Incoming, receive: Receive) -> Parameters:
         depth = self._settings.limits.variables_depth
