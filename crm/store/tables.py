@@ -65,6 +65,7 @@ __all__ = [
     "sealed_row",
     "source_record",
     "suppression",
+    "trusted_document",
     "waiting_message",
 ]
 
@@ -264,6 +265,24 @@ source_record = Table(
 """What a source system last reported in one slot (`crm/store/imported.py`), as keyed digests: how an import knows a
 record again, and that nothing changed."""
 
+trusted_document = Table(
+    "trusted_document",
+    metadata,
+    Column("sha256", Key, primary_key=True),
+    Column("client", Key, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("registered_at", BigInteger, nullable=False),
+    Column("registered_by", Text, nullable=False),
+    Column("retired_at", BigInteger),
+    Column("retired_by", Text),
+    CheckConstraint("length(sha256) = 64", name="sha256"),
+    CheckConstraint("(retired_at IS NULL) = (retired_by IS NULL)", name="retired"),
+)
+"""GraphQL documents that may be executed by name, each once for every client that has it. `sha256` is the hex digest of
+`text`; `name` are its operations. Belongs to no organisation: clients are programs of the deployment. A retired one
+stays as a fact."""
+
 _WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
@@ -292,6 +311,7 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     waiting_message: _WRITE,
     suppression: ("SELECT", "INSERT", "DELETE"),
     contact_verification: _WRITE,
+    trusted_document: ("SELECT", "INSERT", "UPDATE"),
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""
 
