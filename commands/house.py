@@ -143,6 +143,7 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services
         contact=settings.contact_policy.rules,
         staff_names=settings.patients_see_staff is StaffShown.NAMES,
         sender=sender(settings),
+        documents_refresh=settings.documents_refresh,
     )
 
 

@@ -20,7 +20,7 @@ from commands.protocol import BoundedHttp
 from crm.catalogue import KeyClass
 from crm.crypto.keyset import KeySet
 from crm.errors import Unsafe
-from crm.settings import Environment, Settings
+from crm.settings import DocumentsAllowed, Environment, Settings
 from crm.store.sqlite import path_of
 from schema.app import create_app
 from schema.settings import Limits
@@ -52,6 +52,8 @@ def transport(settings: Settings) -> Transport:
         development=development,
         open_introspection=settings.open_introspection or development,
         graphql_get=settings.graphql_get,
+        trusted_documents=settings.documents is DocumentsAllowed.TRUSTED,
+        persisted_queries=settings.persisted_queries,
         deadline=settings.request_deadline,
         body=settings.request_bytes,
         in_flight=settings.request_concurrency,

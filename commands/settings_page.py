@@ -35,6 +35,7 @@ def settings_page() -> str:
         "- a database URL leads to another machine without TLS (`sslmode=require`, `verify-ca` or `verify-full`);",
         "- `HEED_KEY_PROVIDER` is `env`, or a `HEED_ROOT_KEY_…` is set;",
         "- `HEED_VAULT_ADDR`, `HEED_KMS_ENDPOINT` or a witness leads to another machine over plain `http://`;",
+        "- `HEED_PERSISTED_QUERIES` is `true`;",
         "- `HEED_CODE_SENDER` is `log`, or is `smtp` to another machine with `HEED_SMTP_TLS=none`.",
         "",
         "SQLite is allowed in production: one process on one machine with an encrypted disk is a sound way to run a",

@@ -16,6 +16,7 @@ from crm.services.questions import Answered
 from crm.services.request import Request
 from schema.contact_services import ContactServices
 from schema.plan import Plan, RootField
+from schema.prepared import Prepared
 from schema.settings import Limits
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Questions",
     "Queue",
     "Services",
+    "TrustedDocuments",
     "Verifier",
 ]
 
@@ -236,6 +238,12 @@ class OwnLog(Protocol):
     async def events(self, actor: Actor, request: Request, first: int, after: str | None) -> Page: ...
 
 
+class TrustedDocuments(Protocol):
+    """The documents that clients may have executed by name (`crm.services.documents`)."""
+
+    async def text(self, sha256: str) -> str | None: ...
+
+
 class Services(ContactServices, Protocol):
     """All that this room may ask of the service: the only way to patient data."""
 
@@ -257,6 +265,8 @@ class Services(ContactServices, Protocol):
     def own_log(self) -> OwnLog: ...
     @property
     def break_glass(self) -> BreakGlass: ...
+    @property
+    def documents(self) -> TrustedDocuments: ...
 
 
 class Verifier(Protocol):
@@ -272,6 +282,7 @@ class Context:
     actor: Actor
     request: Request
     services: Services
+    operation: Prepared
     plan: Plan
     limits: Limits
 
@@ -282,3 +293,7 @@ class Context:
     def asked(self, info: Any) -> frozenset[str]:
         """Catalogue paths that the root field being resolved asks for."""
         return self.root(info).asked
+
+    def selected(self, info: Any, kind: str) -> frozenset[str]:
+        """The fields of the type `kind` that the root field being resolved selects, wherever in its answer."""
+        return self.operation.selected(info.path.key, kind)

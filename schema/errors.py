@@ -45,6 +45,8 @@ class Code(StrEnum):
     OVERLOADED = "OVERLOADED"
     GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
     GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
     INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
 
 
@@ -70,6 +72,8 @@ MESSAGES: Mapping[Code, str] = {
     Code.OVERLOADED: "The server has too much to do, or took too long; try again later.",
     Code.GRAPHQL_PARSE_FAILED: "The request cannot be parsed.",
     Code.GRAPHQL_VALIDATION_FAILED: "The document does not fit the schema.",
+    Code.PERSISTED_QUERY_NOT_FOUND: "PersistedQueryNotFound",
+    Code.PERSISTED_QUERY_NOT_SUPPORTED: "PersistedQueryNotSupported",
     Code.INTERNAL_SERVER_ERROR: "Something failed here. Quote the incident when you report it.",
 }
 
@@ -78,6 +82,8 @@ DESCRIPTIONS: Mapping[Code, str] = {
     Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field; `field` is its path, `rule` names the rule.",
     Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored.",
     Code.BATCH_TOO_LARGE: "Too many ids in one call; `limit` is how many there may be.",
+    Code.PERSISTED_QUERY_NOT_FOUND: "No document has that SHA-256 here; send its text, where texts are taken.",
+    Code.PERSISTED_QUERY_NOT_SUPPORTED: "Texts are not remembered here: send the text with each request.",
     Code.INTERNAL_SERVER_ERROR: "Something failed in the service; `incident` finds it in the server's log.",
 }
 

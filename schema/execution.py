@@ -23,6 +23,7 @@ from schema.errors import UNAVAILABLE, Code, Problem, Refused, code_of, problem_
 from schema.plan import RULES, Plan, Rule
 from schema.prepared import Operations, Prepared
 from schema.settings import Settings
+from schema.trusted import NotTrusted, Source
 
 __all__ = ["Answer", "Engine", "MutationByGet", "Parameters", "SubscriptionAsked", "record_unasked"]
 
@@ -85,6 +86,7 @@ class Engine:
             size=settings.documents_size,
             refused=settings.refused_documents,
         )
+        self.source = Source(self.documents, services.documents, settings)
         self.operations = Operations(schema, rules, count=settings.documents)
 
     async def answer(self, actor: Actor, request_id: str, parameters: Parameters, *, reading: bool = False) -> Answer:
@@ -105,24 +107,29 @@ class Engine:
     ) -> "Execution | Answer":
         """The operation, planned and admitted, or the answer that refuses it. Nothing was read yet.
 
-        Operations that are none of `kinds` are refused. `reading` raises MutationByGet for whatever is not a query.
+        Operations that are none of `kinds` are refused, a subscription by raising SubscriptionAsked, because other
+        transports serve it. `reading` raises MutationByGet for whatever is not a query.
         """
         request: Request | None = None
         try:
-            operation = self.operations.get(self.documents.get(parameters.query), parameters.operation_name)
+            named, automatic = parameters.document_id, parameters.automatic
+            document = await self.source.find(parameters.query, named, automatic=automatic)
+            operation = self.operations.get(document, parameters.operation_name)
             request = Request(request_id, operation.label)
             if reading and operation.kind is not OperationType.QUERY:
                 raise MutationByGet
+            if operation.kind is OperationType.SUBSCRIPTION and operation.kind not in kinds:
+                raise SubscriptionAsked
             if operation.kind not in kinds:
                 raise Refused(Code.GRAPHQL_VALIDATION_FAILED, f"A {operation.kind.value} is not served here.")
             variables = operation.coerced(parameters.variables)
             prepared = self.operations.prepared(operation, variables)
             plan = prepared.plan(variables, self._settings.limits)
             await self._admit(actor, request, plan)
-        except MutationByGet:
+        except (MutationByGet, SubscriptionAsked):
             raise
         except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
-            return await self._refusal(actor, request or Request(request_id, label_of(parameters.query)), error)
+            return await self._refusal(actor, request or Request(request_id, _label(parameters)), error)
         return Execution(prepared, Context(actor, request, self._services, prepared, plan, self._settings.limits))
 
     async def _refusal(self, actor: Actor, request: Request, error: Exception) -> Answer:
@@ -177,13 +184,19 @@ class Execution:
     context: Context
 
 
+def _label(parameters: Parameters) -> str:
+    """How the access log names a request whose operation is not known."""
+    return f"sha256:{parameters.document_id}" if parameters.document_id else label_of(parameters.query)
+
+
 async def record_unasked(log: AccessLog, actor: Actor, request: Request, error: Exception) -> None:
     """Records a refusal that came before the question could be put to the policy: too much, or too long a criterion.
 
-    Malformed requests, and documents that do not fit the schema, name no patient and are not recorded.
+    Malformed requests, and documents that do not fit the schema, name no patient and are not recorded. What is not
+    executed because it is no trusted document was not even looked at, and is.
     """
     too_costly = isinstance(error, Invalidities) and error.too_costly
-    if too_costly or isinstance(error, Invalid) or code_of(error) in UNASKED:
+    if too_costly or isinstance(error, Invalid | NotTrusted) or code_of(error) in UNASKED:
         why = Code.QUERY_TOO_COSTLY if too_costly else code_of(error)
         await log.unasked(why.value, actor, request, getattr(error, "ids", None))
 

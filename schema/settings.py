@@ -38,7 +38,8 @@ class Settings:
 
     `development` serves GraphiQL. `open_introspection` lets every authenticated caller ask for the schema, and be told
     what in a document does not fit it; else only those whom the policy grants `schema:read`. `graphql_get` accepts
-    queries by GET.
+    queries by GET. With `trusted_documents` none but registered documents are executed. `persisted_queries` lets every
+    caller have a text remembered under its SHA-256, as Apollo's clients ask for.
     `deadline` is in seconds and covers answering; a body must have come within `body_deadline` or that, whichever is
     shorter. `body` is in octets. `in_flight` is how many requests may be worked on at once before the next is refused
     as OVERLOADED, and four times as many may be sending their bodies; a single caller gets a quarter of either, and
@@ -49,6 +50,8 @@ class Settings:
     development: bool = False
     open_introspection: bool = False
     graphql_get: bool = False
+    trusted_documents: bool = False
+    persisted_queries: bool = False
     deadline: float = 10.0
     body_deadline: float = 5.0
     body: int = 102_400

@@ -12,6 +12,7 @@ from crm.services.consents import Consents
 from crm.services.contact import Contact
 from crm.services.contact_verification import ContactVerification
 from crm.services.delivery_reports import DeliveryReports
+from crm.services.documents import TrustedDocuments
 from crm.services.editing import Editor
 from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
@@ -53,6 +54,7 @@ class Services:
     delivery_reports: DeliveryReports
     needs: Needs
     messages: Messages
+    documents: TrustedDocuments
 
 
 def services(
@@ -66,13 +68,15 @@ def services(
     staff_names: bool = False,
     sender: Sender | None = None,
     contact: ContactRules | None = None,
+    documents_refresh: float = 10.0,
 ) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
     Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside. Without
     `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
     shown. With `staff_names` patients are told who looked at their record, and not only in which role. Without `sender`
-    no one-time codes are sent. `contact` are the rules of contact decisions, by default the safe ones.
+    no one-time codes are sent. `contact` are the rules of contact decisions, by default the safe ones. Trusted
+    documents are remembered for `documents_refresh` seconds.
     """
     profiles = Profiles(store, region=region)
     log = AccessLog(store)
@@ -99,4 +103,5 @@ def services(
         DeliveryReports(store),
         Needs(store, profiles, editor),
         Messages(store, profiles, editor, contact, region=region),
+        TrustedDocuments(store.database, store.clock, refresh=documents_refresh),
     )

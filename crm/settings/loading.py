@@ -18,6 +18,7 @@ from auth.issuers import UnsafeIssuer
 from crm.domain.transport import Tls
 from crm.errors import Unsafe
 from crm.settings.codes import CodeSender
+from crm.settings.documents import DocumentsAllowed
 from crm.settings.variables import PREFIX, Environment, KeyProvider, LogLevel, Settings
 
 __all__ = ["load"]
@@ -75,6 +76,8 @@ def _refuse_incomplete(settings: Settings) -> None:
             raise Unsafe("HEED_VAULT_ADDR is empty: HEED_KEY_PROVIDER=vault needs the address of the vault")
         if bool(settings.vault_token.get_secret_value()) == (settings.vault_token_file is not None):
             raise Unsafe("HEED_KEY_PROVIDER=vault needs either HEED_VAULT_TOKEN_FILE or HEED_VAULT_TOKEN, and not both")
+    if settings.persisted_queries and settings.documents is DocumentsAllowed.TRUSTED:
+        raise Unsafe("HEED_PERSISTED_QUERIES is true and HEED_DOCUMENTS is trusted: only one of them can hold")
     if settings.code_sender is CodeSender.SMTP:
         for name in ("smtp_host", "smtp_from"):
             if not getattr(settings, name):
@@ -93,6 +96,8 @@ def _refuse_unsafe(settings: Settings) -> None:
             raise Unsafe(f"{name}.jwks_url is not https: whoever sits on the network could replace the keys")
     if settings.log_level is LogLevel.DEBUG:
         raise Unsafe("HEED_LOG_LEVEL is debug: libraries may then log what they handle; use info or less in production")
+    if settings.persisted_queries:
+        raise Unsafe("HEED_PERSISTED_QUERIES is true: it is for development; register documents instead")
     if settings.code_sender is CodeSender.LOG:
         raise Unsafe("HEED_CODE_SENDER is log: whoever reads the log could verify contact points; use smtp or none")
     open_mail = settings.code_sender is CodeSender.SMTP and settings.smtp_tls is Tls.NONE

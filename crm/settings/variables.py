@@ -18,6 +18,7 @@ from crm.crypto.provider import USES
 from crm.domain.circumstances import BULK, office_hours
 from crm.settings.codes import CodeSettings
 from crm.settings.contact import ContactSettings
+from crm.settings.documents import DocumentSettings
 from crm.settings.witnesses import Witness
 
 __all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown"]
@@ -63,7 +64,7 @@ def _root_key(use: str) -> Any:
     return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
-class Settings(CodeSettings, ContactSettings):
+class Settings(CodeSettings, ContactSettings, DocumentSettings):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(
@@ -173,10 +174,7 @@ class Settings(CodeSettings, ContactSettings):
         "(`KEY_UNAVAILABLE`). A rotation waits a quarter longer than this for a replica that has gone silent.",
     )
     wrap_days: int = Field(
-        default=30,
-        ge=1,
-        le=3_650,
-        description="Days after which the keys that wrap patients' keys are due for rotation.",
+        default=30, ge=1, le=3_650, description="Days after which the keys that wrap patients' keys are due."
     )
     index_days: int = Field(default=365, ge=1, le=3_650, description="Days after which the index key is due.")
     root_days: int = Field(

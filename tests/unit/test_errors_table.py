@@ -14,14 +14,15 @@ CONTRACT = [
     "UNAUTHENTICATED", "FORBIDDEN", "FORBIDDEN_FIELD", "PURPOSE_REQUIRED", "PURPOSE_NOT_PERMITTED", "NOT_FOUND",
     "VERSION_REQUIRED", "VERSION_CONFLICT", "VALIDATION_FAILED", "BATCH_TOO_LARGE", "QUERY_TOO_COSTLY",
     "RATE_LIMITED", "RESTRICTED_RECORD", "BREAK_GLASS_REQUIRED", "ERASED", "LEGAL_HOLD", "AUDIT_UNAVAILABLE",
-    "KEY_UNAVAILABLE", "OVERLOADED", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "INTERNAL_SERVER_ERROR",
+    "KEY_UNAVAILABLE", "OVERLOADED", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED",
+    "PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED", "INTERNAL_SERVER_ERROR",
 ]  # fmt: skip
 
 SECRET = "canary-7f3a"
 
 
 def test_the_codes_are_those_of_the_contract() -> None:
-    """No more and no fewer, and LEGAL_HOLD of our own; each has a message and a description."""
+    """No more and no fewer, with LEGAL_HOLD of our own and two of Apollo's; each has a message and a description."""
     assert [code.value for code in Code] == CONTRACT
     assert set(MESSAGES) == set(DESCRIPTIONS) == set(Code)
 

@@ -215,6 +215,7 @@ def test_safe_in_production() -> None:
             id="plain http",
         ),
         pytest.param({"log_level": "debug"}, "HEED_LOG_LEVEL is debug", id="debug"),
+        pytest.param({"persisted_queries": True}, "HEED_PERSISTED_QUERIES is true", id="texts of anybody"),
         pytest.param({"code_sender": "log"}, "HEED_CODE_SENDER is log", id="codes in the log"),
         pytest.param(MAIL | {"smtp_tls": "none"}, "HEED_SMTP_TLS is none", id="codes in clear"),
         pytest.param({"key_provider": "env"}, "HEED_KEY_PROVIDER is env", id="keys in the environment"),
@@ -251,6 +252,13 @@ def test_unsafe_in_production(given: dict[str, object], said: str) -> None:
     load(**SAFE | given | {"env": "development"})
     with pytest.raises(Unsafe, match=f"^{said}"):
         load(**SAFE | given)
+
+
+def test_trusted_documents_and_texts_of_anybody_exclude_each_other() -> None:
+    """A process that executes only trusted documents does not remember what callers send."""
+    with pytest.raises(Unsafe, match="^HEED_PERSISTED_QUERIES is true and"):
+        load(documents="trusted", persisted_queries=True)
+    assert load(documents="trusted").documents == "trusted"
 
 
 @pytest.mark.parametrize(
