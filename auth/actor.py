@@ -34,3 +34,7 @@ class Actor:
     family_name: str | None = field(default=None, repr=False)
     postal_code: str | None = field(default=None, repr=False)
     street_address: str | None = field(default=None, repr=False)
+
+    def __hash__(self) -> int:
+        """Of what names the token: equal actors have it alike, and the rest would cost more than it tells apart."""
+        return hash((self.issuer, self.subject, self.token_id))

@@ -25,11 +25,13 @@ __all__ = [
     "Group",
     "MatrixRow",
     "ReadGrant",
+    "Ruling",
     "WriteGrant",
     "decide",
     "decide_read",
     "decide_write",
     "matrix",
+    "ruling",
     "scope",
     "withheld_when_restricted",
 ]
@@ -264,7 +266,7 @@ def decide(actor: Actor, action: Action) -> str:
 
     Raises PurposeRequired, PurposeNotPermitted (no grant of the actor's roles has that purpose) or Forbidden.
     """
-    return _ruling(actor, action).rule
+    return ruling(actor, action).rule
 
 
 def decide_read(actor: Actor, groups: Mapping[str, Group], action: Action = Action.READ) -> ReadGrant:
@@ -273,15 +275,7 @@ def decide_read(actor: Actor, groups: Mapping[str, Group], action: Action = Acti
     Paths of filters and sort keys count as read: ask for them too, and treat a masked one as no answer.
     Raises what `decide` raises, and ForbiddenField with every path that is neither clear nor masked.
     """
-    ruling = _ruling(actor, action)
-    clear = frozenset(path for path, group in groups.items() if group in ruling.read)
-    told = ruling.read | (ruling.masked - _USED_UNSEEN)
-    if len(clear) == len(groups):
-        return ReadGrant(ruling.rule, clear, frozenset(), told, ruling.needs_grant)
-    masked = frozenset(path for path, group in groups.items() if group in ruling.masked)
-    if refused := groups.keys() - clear - masked:
-        raise ForbiddenField(refused)
-    return ReadGrant(ruling.rule, clear, masked, told, ruling.needs_grant)
+    return ruling(actor, action).reading(groups)
 
 
 def decide_write(actor: Actor, groups: Mapping[str, Group], action: Action) -> WriteGrant:
@@ -289,10 +283,10 @@ def decide_write(actor: Actor, groups: Mapping[str, Group], action: Action) -> W
 
     Raises what `decide` raises, and ForbiddenField with every path that may not be changed.
     """
-    ruling = _ruling(actor, action)
-    if refused := [path for path, group in groups.items() if group not in ruling.write]:
+    found = ruling(actor, action)
+    if refused := [path for path, group in groups.items() if group not in found.write]:
         raise ForbiddenField(refused)
-    return WriteGrant(ruling.rule)
+    return WriteGrant(found.rule)
 
 
 def scope(actor: Actor) -> str | None:
@@ -314,7 +308,7 @@ def withheld_when_restricted(actor: Actor) -> frozenset[Group]:
     return frozenset()
 
 
-class _Ruling(NamedTuple):
+class Ruling(NamedTuple):
     """The union of all rows that let one set of roles do one action for one purpose."""
 
     rule: str
@@ -323,8 +317,17 @@ class _Ruling(NamedTuple):
     write: frozenset[Group]
     needs_grant: bool
 
+    def reading(self, groups: Mapping[str, Group]) -> ReadGrant:
+        """What these rows give of the asked paths: see `decide_read`. Follows from the ruling and the paths alone."""
+        clear = frozenset(path for path, group in groups.items() if group in self.read)
+        masked = frozenset(path for path, group in groups.items() if group in self.masked)
+        if refused := groups.keys() - clear - masked:
+            raise ForbiddenField(refused)
+        return ReadGrant(self.rule, clear, masked, self.read | (self.masked - _USED_UNSEEN), self.needs_grant)
 
-def _ruling(actor: Actor, action: Action) -> _Ruling:
+
+def ruling(actor: Actor, action: Action) -> Ruling:
+    """All that the policy says of `actor` doing `action`. Raises what `decide` raises."""
     scope(actor)
     if actor.purpose is None:
         raise PurposeRequired
@@ -332,14 +335,14 @@ def _ruling(actor: Actor, action: Action) -> _Ruling:
 
 
 @lru_cache(maxsize=1024)
-def _combine(roles: frozenset[Role], purpose: Purpose, action: Action) -> _Ruling:
+def _combine(roles: frozenset[Role], purpose: Purpose, action: Action) -> Ruling:
     rows = _rows(roles, purpose)
     if not rows:
         raise PurposeNotPermitted
     return _union(rows, purpose, action)
 
 
-def _union(rows: Sequence[Grant], purpose: Purpose, action: Action) -> _Ruling:
+def _union(rows: Sequence[Grant], purpose: Purpose, action: Action) -> Ruling:
     """Several roles add up: clear beats masked. Only rows that hold the action itself lend it their fields.
 
     A condition of one row holds for all that they give together.
@@ -351,7 +354,7 @@ def _union(rows: Sequence[Grant], purpose: Purpose, action: Action) -> _Ruling:
     read = frozenset[Group]().union(*(grant.read for grant in granting))
     masked = frozenset[Group]().union(*(grant.masked for grant in granting)) - read
     write = frozenset[Group]().union(*(grant.write for grant in granting))
-    return _Ruling(rule, read, masked, write, any(grant.needs_grant for grant in granting))
+    return Ruling(rule, read, masked, write, any(grant.needs_grant for grant in granting))
 
 
 def _rows(roles: frozenset[Role], purpose: Purpose) -> list[Grant]:

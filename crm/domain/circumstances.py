@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -35,9 +36,15 @@ class Hours:
 
     def cover(self, micros: int) -> bool:
         """Whether a time, in microseconds since 1970, lies within them."""
-        there = datetime.fromtimestamp(micros // 1_000_000, UTC).astimezone(self.zone)
-        minute = there.hour * 60 + there.minute
-        return any(start <= minute < end for start, end in self.spans[there.weekday()])
+        return _covered(self, micros // 1_000_000)
+
+
+@lru_cache(maxsize=64)
+def _covered(hours: Hours, second: int) -> bool:
+    """Kept, because many ask within a second."""
+    there = datetime.fromtimestamp(second, UTC).astimezone(hours.zone)
+    minute = there.hour * 60 + there.minute
+    return any(start <= minute < end for start, end in hours.spans[there.weekday()])
 
 
 def office_hours(text: str, zone: str) -> Hours:
@@ -122,17 +129,17 @@ class Onlooker:
         `values` has what is known of `fields`, by catalogue name; more than those are not looked at.
         """
         sensitivity = values.get("sensitivity") or ()
-        decided = {
-            "self_access": patient_id == self.caller.own_record,
-            "same_surname": bool(self._families) and self._shares_name(values.get("names") or ()),
-            "same_address": self._home is not None and self._shares_home(values.get("addresses") or (), on),
-            "vip": Sensitivity.CELEBRITY in sensitivity,
-            "coworker": Sensitivity.EMPLOYEE in sensitivity,
-            "no_relationship": self.caller.treats and self._is_no_carer(values),
-            "minor": _is_minor(values.get("birth_date"), on),
-            "deceased": _has_died(values),
-        }
-        return frozenset(name for name, yes in decided.items() if yes)
+        decided = (
+            ("self_access", patient_id == self.caller.own_record),
+            ("same_surname", bool(self._families) and self._shares_name(values.get("names") or ())),
+            ("same_address", self._home is not None and self._shares_home(values.get("addresses") or (), on)),
+            ("vip", Sensitivity.CELEBRITY in sensitivity),
+            ("coworker", Sensitivity.EMPLOYEE in sensitivity),
+            ("no_relationship", self.caller.treats and self._is_no_carer(values)),
+            ("minor", _is_minor(values.get("birth_date"), on)),
+            ("deceased", _has_died(values)),
+        )
+        return frozenset([name for name, yes in decided if yes])
 
     def _shares_name(self, names: Sequence[Mapping[str, Any]]) -> bool:
         """Whether one of the record's names, of today or before, has a family name in common, or a part of one.

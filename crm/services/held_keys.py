@@ -1,7 +1,7 @@
 """Whether this process was given the keys of what somebody asks for. Opens nothing, and decides nothing about roles."""
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from crm.catalogue import BY_PATH, INDEXES, KeyClass
 from crm.crypto.keyset import KeySet
@@ -19,8 +19,14 @@ def require(keys: KeySet, paths: Iterable[str]) -> None:
     Asked before any row is read, and so about every record alike: nobody shall take the absence of a key for the
     absence of a value, nor learn from the difference which patients have one.
     """
-    if missing := [path for path in paths if not _needed(path) <= keys.held]:
+    if missing := _missing(frozenset(paths), keys.held):
         raise KeyUnavailable("this process was not given the class", missing)
+
+
+@lru_cache(maxsize=1024)
+def _missing(paths: frozenset[str], held: frozenset[KeyClass]) -> tuple[str, ...]:
+    """Kept, because the same questions come again; it follows from the catalogue alone."""
+    return tuple(sorted(path for path in paths if not _needed(path) <= held))
 
 
 def require_to_change(keys: KeySet, paths: Iterable[str]) -> None:

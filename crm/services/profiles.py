@@ -3,14 +3,15 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from auth import policy
 from auth.actor import Actor
 from auth.errors import ForbiddenField
-from auth.policy import Action, Group, ReadGrant
+from auth.policy import Action, Group, ReadGrant, Ruling
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME, BY_PATH
 from crm.errors import BatchTooLarge, BreakGlassRequired, Erased, Invalid, NotFound
@@ -25,6 +26,7 @@ from crm.store.view import View
 Profile = dict[str, Any]
 
 MAX_BATCH = 1_000
+_NOTHING: frozenset[Group] = frozenset()
 _POSITION = re.compile(r"[0-9a-f-]{1,36}", re.ASCII)
 """A patient's id or a number of the log: nothing else stands in a cursor."""
 
@@ -83,9 +85,24 @@ def view(grant: ReadGrant, actor: Actor, *, restricted: bool, broken: str | None
     """
     if grant.needs_grant and broken is None:
         raise BreakGlassRequired
-    hidden = policy.withheld_when_restricted(actor) if restricted else frozenset()
+    seen = _seen(grant, policy.withheld_when_restricted(actor) if restricted else _NOTHING)
+    return seen if broken is None else replace(seen, broken=broken)
+
+
+@lru_cache(maxsize=1024)
+def _seen(grant: ReadGrant, hidden: frozenset[Group]) -> View:
+    """Kept, because the same questions come again; it follows from the grant alone."""
     withheld = frozenset(path for path in grant.clear | grant.masked if BY_PATH[path].group in hidden)
-    return View(grant.clear - withheld, grant.masked - grant.clear - withheld, withheld, grant.groups - hidden, broken)
+    return View(grant.clear - withheld, grant.masked - grant.clear - withheld, withheld, grant.groups - hidden)
+
+
+@lru_cache(maxsize=1024)
+def _reading(ruling: Ruling, asked: frozenset[str]) -> ReadGrant:
+    """Kept, because the same questions come again: the policy is asked for the ruling each time, and this follows.
+
+    Raises `ForbiddenField`.
+    """
+    return ruling.reading(groups(asked))
 
 
 class Profiles:
@@ -109,7 +126,7 @@ class Profiles:
         Raises `PurposeRequired`, `PurposeNotPermitted`, `Forbidden` or `ForbiddenField`, then `KeyUnavailable`.
         """
         async with self._store.recording(request.context(actor), act or _ACTS[action], ids):
-            grant = policy.decide_read(actor, groups(asked), action)
+            grant = _reading(policy.ruling(actor, action), asked)
             require(self._store.keys, asked)
             return grant
 
@@ -260,5 +277,6 @@ def visible(actor: Actor, ids: Sequence[str]) -> list[str]:
     return list(ids) if own is None else [patient_id for patient_id in ids if patient_id == own]
 
 
+@lru_cache(maxsize=1024)
 def _names(paths: frozenset[str]) -> frozenset[str]:
     return frozenset(BY_PATH[path].name for path in paths)

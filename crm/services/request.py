@@ -1,6 +1,8 @@
 """One call of a use case: its request id, its operation, and the context that follows from the actor."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from auth.actor import Actor
 from auth.policy import POLICY_VERSION
@@ -22,16 +24,30 @@ class Request:
 
     def context(self, actor: Actor, *rules: str) -> Context:
         """The context of a unit of work on behalf of `actor`, allowed by `rules` of the policy."""
-        who = Who(
-            iss=actor.issuer,
-            sub=actor.subject,
-            roles=tuple(sorted(role.value for role in actor.roles)),
-            org=actor.org,
-            client=actor.client_id or "",
-            jti=actor.token_id,
-        )
-        purpose = actor.purpose.value if actor.purpose else None
-        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, _single(rules), _person(actor))
+        who, purpose, person = _standing(actor)
+        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, _single(rules), person)
+
+
+class _Standing(NamedTuple):
+    """What every event of an actor says of them, why they ask, and who they are as a private person."""
+
+    who: Who
+    purpose: str | None
+    person: Caller | None
+
+
+@lru_cache(maxsize=1024)
+def _standing(actor: Actor) -> _Standing:
+    """Kept, because the same actors ask again; it follows from the actor alone, and permits nothing."""
+    who = Who(
+        iss=actor.issuer,
+        sub=actor.subject,
+        roles=tuple(sorted(role.value for role in actor.roles)),
+        org=actor.org,
+        client=actor.client_id or "",
+        jti=actor.token_id,
+    )
+    return _Standing(who, actor.purpose.value if actor.purpose else None, _person(actor))
 
 
 def _person(actor: Actor) -> Caller | None:
@@ -48,6 +64,7 @@ def _person(actor: Actor) -> Caller | None:
     )
 
 
+@lru_cache(maxsize=1024)
 def _single(rules: tuple[str, ...]) -> tuple[str, ...]:
     """The rules one by one: several roles of a token decide together, as `a/PURPOSE+b/PURPOSE`."""
     return tuple(sorted({part for rule in rules for part in rule.split("+")}))

@@ -1,9 +1,10 @@
 """What the events of a unit of work will say, gathered while it touches records: one note for each patient."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from uuid_utils import uuid7
 
@@ -18,6 +19,7 @@ from crm.store.watching import Watcher
 __all__ = ["Note", "Notebook"]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Final[frozenset[str]] = frozenset()
 _QUESTIONS = frozenset({Act.READ, Act.QUERY, Act.DECIDE})
 """Acts whose events of one unit share an id; imports and exports have the id of their request."""
 
@@ -38,9 +40,9 @@ class Note:
     record: Record
     act: Act
     circumstances: tuple[str, ...] = ()
-    returned: set[str] = field(default_factory=set)
-    masked: set[str] = field(default_factory=set)
-    changed: set[str] = field(default_factory=set)
+    returned: frozenset[str] = _NOTHING
+    masked: frozenset[str] = _NOTHING
+    changed: frozenset[str] = _NOTHING
     out: Outcome = Outcome.OK
     why: str = ""
     broken: str | None = None
@@ -51,11 +53,16 @@ class Note:
 
     def erased(self, name: str) -> Erased:
         """What is answered in place of a field that was erased; then its paths are not among those returned."""
-        paths = set(BY_NAME[name].paths)
+        paths = frozenset(BY_NAME[name].paths)
         self.returned -= paths
         self.masked -= paths
         self.out, self.why = Outcome.PARTIAL, "ERASED"
         return Erased()
+
+    def show(self, paths: frozenset[str], masked: frozenset[str]) -> None:
+        """Notes that `paths` are answered, and that `masked` are masked or withheld."""
+        self.returned = self.returned | paths if self.returned else paths
+        self.masked = self.masked | masked if self.masked else masked
 
     def facts(self) -> dict[str, Any]:
         """The members of the event that are about the patient."""
@@ -64,9 +71,9 @@ class Note:
             "out": self.out,
             "why": self.why,
             "pat": self.record.audit_subject,
-            "fld": tuple(sorted(self.returned)),
-            "msk": tuple(sorted(self.masked)),
-            "chg": tuple(sorted({path for name in self.changed for path in (BY_NAME[name].paths or (name,))})),
+            "fld": _in_order(self.returned),
+            "msk": _in_order(self.masked),
+            "chg": _changed(self.changed) if self.changed else (),
             "obj": self.record.version,
             "flg": self._flags(),
             "ref": self.broken or self.about,
@@ -80,6 +87,16 @@ class Note:
             known = tuple(flag for flag in known if flag in _OF_THE_CALLER)
         flags = ("restricted",) if self.record.restricted else ()
         return (*known, *flags, "break_glass") if self.broken else (*known, *flags)
+
+
+@lru_cache(maxsize=1024)
+def _in_order(paths: frozenset[str]) -> tuple[str, ...]:
+    """Kept, because the same questions come again."""
+    return tuple(sorted(paths))
+
+
+def _changed(names: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted({path for name in names for path in (BY_NAME[name].paths or (name,))}))
 
 
 class Notebook:

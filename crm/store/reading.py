@@ -4,9 +4,10 @@ Plaintext exists only as the result of `open` and of `judge`, and the same call 
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from crm.audit.event import Act, Event, Outcome, rfc3339
+from crm.audit.event import Act, Event, Outcome
 from crm.catalogue import BY_NAME, BY_PATH, Index
 from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Watch
@@ -57,6 +58,29 @@ class Judged(Protocol):
 J = TypeVar("J", bound=Judged)
 
 
+class _Shown(NamedTuple):
+    """Catalogue names that a view opens, and those of them masked; the paths it answers, and those not in clear."""
+
+    names: frozenset[str]
+    masked: frozenset[str]
+    told: frozenset[str]
+    hidden: frozenset[str]
+
+
+@lru_cache(maxsize=1024)
+def _shown(clear: frozenset[str], masked: frozenset[str], withheld: frozenset[str]) -> _Shown:
+    """Kept, because the same views come again."""
+    covered = frozenset(BY_PATH[path].name for path in masked)
+    names = covered.union(BY_PATH[path].name for path in clear)
+    return _Shown(names, covered, clear | masked, masked | withheld)
+
+
+@lru_cache(maxsize=1024)
+def _joined(names: frozenset[str], more: frozenset[str]) -> frozenset[str]:
+    """Both; kept, because a set that is known is looked up at less cost than a new one."""
+    return names | more
+
+
 class Unit:
     """A reading unit: loads sealed records and opens what it is told to."""
 
@@ -65,7 +89,6 @@ class Unit:
     ) -> None:
         self.context = context
         self.now = now
-        self._today = rfc3339(now)[:10]
         self._fetch = fetch
         self._keys = keys
         self._renew = renew
@@ -76,11 +99,11 @@ class Unit:
     @property
     def today(self) -> str:
         """The day in UTC, YYYY-MM-DD, on which periods are judged."""
-        return self._today
+        return self._watcher.today
 
     async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
         """Sealed records by id, with the classes that `names` and the flags need; unknown ids are absent."""
-        needed = self._watcher.fields.union(names)
+        needed = _joined(frozenset(names), self._watcher.fields)
         return await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
 
     async def ids(self, after: str, first: int) -> list[str]:
@@ -116,19 +139,18 @@ class Unit:
         """
         if record.status == "erased":
             raise Erased
-        masked = frozenset(BY_PATH[path].name for path in view.masked)
-        names = masked.union(BY_PATH[path].name for path in view.clear)
+        names, masked, told, hidden = _shown(view.clear, view.masked, view.withheld)
         beside = self._watcher.beside(record, names)
-        values = opening.reveal(self._keys, record, names | beside, self.today)
-        note = self._notebook.of(record, values, names | beside)
-        for name in beside & values.keys():
-            del values[name]
-        for name in masked & values.keys():
+        opened = _joined(names, beside)
+        values = opening.reveal(self._keys, record, opened, self.today)
+        note = self._notebook.of(record, values, opened)
+        for name in beside:
+            values.pop(name, None)
+        for name in masked & values.keys() if masked else ():
             values[name] = BY_NAME[name].mask(values[name])
         if "provenance" in values:
             values["provenance"] = [entry for entry in values["provenance"] if entry["group"] in view.groups]
-        note.returned |= view.clear | view.masked
-        note.masked |= view.masked | view.withheld
+        note.show(told, hidden)
         note.broken = note.broken or view.broken
         for name in opening.erased(record, names):
             values[name] = note.erased(name)
@@ -148,10 +170,10 @@ class Unit:
         """
         if beside := self._watcher.beside(record, names):
             names |= beside
-        values = opening.reveal(self._keys, record, names, self._today)
+        values = opening.reveal(self._keys, record, names, self.today)
         note = self._notebook.of(record, values, names)
         judged = decide(values)
-        note.returned, note.masked = set(judged.disclosed), set(judged.masked)
+        note.returned, note.masked = judged.disclosed, judged.masked
         note.out, note.why = Outcome.DENIED if judged.refused else Outcome.OK, judged.why
         note.broken, note.about, note.found = broken, judged.id, judged.flags
         return judged

@@ -9,15 +9,16 @@ It decides nothing: services ask the policy and pass in which fields are clear, 
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
 from uuid_utils import uuid7
 
-from crm.audit.event import Act, Event, Outcome
+from crm.audit.event import Act, Outcome
 from crm.audit.writer import LogWriter
 from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
@@ -87,7 +88,7 @@ class WritingUnit(Unit):
         """
         note = self._notebook.of(record)
         if known := await break_glass.known(self._fetch, self.context, grant):
-            note.why, note.broken, note.returned = AGAIN, known.id, {"text"}
+            note.why, note.broken, note.returned = AGAIN, known.id, frozenset({"text"})
             return known
         note.why, note.broken, note.count = grant.reason, grant.id, (grant.expires_at - grant.requested_at) // MINUTE
         note.sealed = await self._seal(record.id, Detail(grant.id, Act.BREAKGLASS), words)
@@ -117,7 +118,7 @@ class WritingUnit(Unit):
             self._connection, self._keys, self.context.org, record.id, point, code, self.now
         )
         note = self._notebook.of(record)
-        note.about, note.why, note.returned = about, "CODE_SENT", {"contactPoints"}
+        note.about, note.why, note.returned = about, "CODE_SENT", frozenset({"contactPoints"})
 
     async def try_code(self, record: Record, point: Mapping[str, Any], code: str) -> bool | None:
         """See `contact_codes.tried`: nothing may be raised in this unit afterwards, or the try would not be counted."""
@@ -215,7 +216,7 @@ class WritingUnit(Unit):
         changed = changing.apply(self._keys, self.writes, record, values, source)
         note = self._notebook.of(record)
         note.act = act
-        note.changed |= set(changed)
+        note.changed |= frozenset(changed)
         return changed
 
 
@@ -242,15 +243,14 @@ class Store:
         self._renew = renew
         self._watch = watch
 
-    @asynccontextmanager
-    async def reading(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[Unit]:
+    def reading(
+        self, context: Context, act: Act, subjects: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager[Unit, bool | None]:
         """A unit that only reads. On leaving, its events are durable; `subjects` are the ids that a refusal names."""
         fetch = partial(self.database.fetch, context.org)
-        unit = Unit(fetch, self.keys, self._renew, context, act, self.clock(), self._watch)
-        async with self.recording(context, act, subjects):
-            yield unit
-            events = unit.events()
-        await self._append(context.org, events)
+        return _Reading(
+            self, Unit(fetch, self.keys, self._renew, context, act, self.clock(), self._watch), act, subjects
+        )
 
     @asynccontextmanager
     async def writing(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[WritingUnit]:
@@ -263,21 +263,14 @@ class Store:
             await stage_rows(connection, context.org, entries)
         await self.log.sequence(context.org, entries)
 
-    @asynccontextmanager
-    async def recording(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[None]:
+    def recording(
+        self, context: Context, act: Act, subjects: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager[None, bool | None]:
         """Records whatever is raised inside as a refusal or a failure of `act`, and lets it go on.
 
         Raises AuditUnavailable before anything is looked at where the log takes no events now.
         """
-        self._ask_log(context.org)
-        try:
-            yield
-        except AuditUnavailable:
-            raise
-        except Exception as failure:
-            denied, fields = isinstance(failure, DENIALS), getattr(failure, "paths", ())
-            await self.refuse(context, act, subjects, why=reason(failure), denied=denied, fields=fields)
-            raise
+        return _Recording(self, context, act, subjects)
 
     async def refuse(
         self,
@@ -294,16 +287,67 @@ class Store:
         `fields` are the paths that were refused. Pseudonyms are looked up after the refusal was decided, and for known
         and unknown ids alike, so that neither the answer nor its time tells them apart.
         """
-        self._ask_log(context.org)
+        self.ask_log(context.org)
         facts = {"act": act, "out": Outcome.DENIED if denied else Outcome.ERROR, "why": why, "fld": tuple(fields)}
         facts["flg"] = self._watch.always(context.caller, self.clock())
         fetch = partial(self.database.fetch, context.org)
-        await self._append(context.org, await refusals(fetch, context, subjects, facts))
+        await self.log.append(context.org, await refusals(fetch, context, subjects, facts))
 
-    def _ask_log(self, org: str) -> None:
+    def ask_log(self, org: str) -> None:
+        """Raises AuditUnavailable where the log of `org` takes no events now."""
         if not self.log.accepting(org):
             raise AuditUnavailable
 
-    async def _append(self, org: str, events: Sequence[Event]) -> None:
-        if events:
-            await self.log.append(org, events)
+
+class _Recording:
+    """See `Store.recording`. A class, because a generator costs three times as much to enter and to leave."""
+
+    __slots__ = ("_act", "_context", "_store", "_subjects")
+
+    def __init__(self, store: Store, context: Context, act: Act, subjects: Sequence[str]) -> None:
+        self._store = store
+        self._context = context
+        self._act = act
+        self._subjects = subjects
+
+    async def __aenter__(self) -> None:
+        self._store.ask_log(self._context.org)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if isinstance(failure, Exception):
+            await self._record(failure)
+
+    async def _record(self, failure: Exception) -> None:
+        """Records a refusal, or a failure of the service; but not that nothing can be recorded."""
+        if not isinstance(failure, AuditUnavailable):
+            denied, fields = isinstance(failure, DENIALS), getattr(failure, "paths", ())
+            await self._store.refuse(
+                self._context, self._act, self._subjects, why=reason(failure), denied=denied, fields=fields
+            )
+
+
+class _Reading:
+    """See `Store.reading`."""
+
+    __slots__ = ("_recording", "_store", "_unit")
+
+    def __init__(self, store: Store, unit: Unit, act: Act, subjects: Sequence[str]) -> None:
+        self._store = store
+        self._unit = unit
+        self._recording = _Recording(store, unit.context, act, subjects)
+
+    async def __aenter__(self) -> Unit:
+        self._store.ask_log(self._unit.context.org)
+        return self._unit
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if failure is not None:
+            await self._recording.__aexit__(kind, failure, at)
+            return
+        async with self._recording:
+            events = self._unit.events()
+        await self._store.log.append(self._unit.context.org, events)

@@ -27,12 +27,10 @@ class Watcher:
         self._keys = keys
         self._bulk = watch.bulk
         self._onlooker = None if caller is None else _onlooker(caller)
-        self._today = rfc3339(now)[:10]
+        self.today = rfc3339(now)[:10]
         self.always = watch.always(caller, now)
-        self.fields = _NOTHING
+        self.fields = _NOTHING if self._onlooker is None else _held(self._onlooker.fields, keys.held)
         """What has to be loaded of a record, by catalogue name."""
-        if self._onlooker is not None:
-            self.fields = frozenset(name for name in self._onlooker.fields if BY_NAME[name].key_class in keys.held)
 
     def beside(self, record: Record, names: frozenset[str]) -> frozenset[str]:
         """Those of `fields` that can be opened at once with `names`, because their classes are opened anyway."""
@@ -49,7 +47,7 @@ class Watcher:
             for key_class, names in _by_class(left):
                 if key_class in record.rows and key_class not in lost:
                     values |= self._opened(record, names)
-        return (*self.always, *self._onlooker.flags(record.id, values, self._today))
+        return (*self.always, *self._onlooker.flags(record.id, values, self.today))
 
     def crowd(self, patients: int) -> tuple[str, ...]:
         """The flags of a unit that touched so many patients."""
@@ -58,7 +56,7 @@ class Watcher:
     def _opened(self, record: Record, names: frozenset[str]) -> dict[str, Any]:
         """The values of fields that nobody asked for; nothing of a class that does not open: `verify` finds those."""
         try:
-            return opening.reveal(self._keys, record, names, self._today)
+            return opening.reveal(self._keys, record, names, self.today)
         except (CrmError, ValueError):
             return {}
 
@@ -67,6 +65,12 @@ class Watcher:
 def _onlooker(caller: Caller) -> Onlooker:
     """Kept, because the same people ask again: to fold their names anew each time would cost more than to compare."""
     return Onlooker(caller)
+
+
+@lru_cache(maxsize=1024)
+def _held(names: frozenset[str], held: frozenset[KeyClass]) -> frozenset[str]:
+    """Those of the fields whose class this process was given."""
+    return frozenset(name for name in names if BY_NAME[name].key_class in held)
 
 
 @lru_cache(maxsize=1024)
