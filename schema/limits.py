@@ -26,7 +26,7 @@ from graphql.language import ListValueNode, ObjectValueNode
 from schema.errors import Code, Refused
 from schema.settings import Limits
 
-__all__ = ["check", "parse_within"]
+__all__ = ["Size", "check", "parse_within"]
 
 INTROSPECTION = frozenset({"__schema", "__type"})
 """Root fields below which the depth budget of introspection holds. That lists do not nest there, which would multiply
@@ -72,8 +72,19 @@ class _Tally:
                 self.introspection_depth = max(self.introspection_depth, depth + other.introspection_depth)
 
 
-def check(document: DocumentNode, limits: Limits) -> None:
-    """Pass, or raise Refused: QUERY_TOO_COSTLY; GRAPHQL_VALIDATION_FAILED for a cycle; VALIDATION_FAILED for NUL."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many fields one operation selects, through fragments, and how many levels of them."""
+
+    fields: int
+    depth: int
+
+
+def check(document: DocumentNode, limits: Limits) -> list[Size]:
+    """The sizes of the operations in their order.
+
+    Raises Refused: QUERY_TOO_COSTLY; GRAPHQL_VALIDATION_FAILED for a cycle; VALIDATION_FAILED for NUL.
+    """
     operations: list[_Tally] = []
     fragments: dict[str, _Tally] = {}
     for definition in document.definitions:
@@ -99,6 +110,7 @@ def check(document: DocumentNode, limits: Limits) -> None:
     for tally in operations:
         _include(tally, fragments, limits)
     _compare_document(operations, limits)
+    return [Size(tally.fields, max(tally.depth, tally.introspection_depth)) for tally in operations]
 
 
 def _anywhere(limits: Limits) -> Limits:
