@@ -18,7 +18,6 @@ from schema.enums import enum_type
 from schema.inputs import plain
 from schema.parts import Address, needed, words
 from schema.scalars import DateTime, LanguageTag
-from schema.selection import selected
 
 __all__ = ["ContactQueries"]
 
@@ -240,7 +239,8 @@ def _inquiry(
     what_if: Sequence[Any] | None = None,
 ) -> Inquiry:
     """What is asked; of the answer, only what the client selects counts as shown."""
-    asked = selected(info, "ContactDecision") | selected(info, "ContactExplanation")
+    here: Context = info.context
+    asked = here.selected(info, "ContactDecision") | here.selected(info, "ContactExplanation")
     return Inquiry(
         CommunicationPurpose(plain(purpose)),
         sender,

@@ -37,9 +37,9 @@ MAX_MESSAGE = 200
 OPERATION_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """A validated document."""
+    """A validated document; one is equal to itself alone."""
 
     tree: DocumentNode = field(repr=False)
     operations: Mapping[str | None, OperationDefinitionNode] = field(repr=False)

@@ -21,7 +21,6 @@ from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.guarded import GuardedMutations
 from schema.messages import MessageMutations
 from schema.needs import NeedsMutations
-from schema.selection import selected
 
 __all__ = ["Mutation"]
 
@@ -169,7 +168,7 @@ class Mutation(
             said["grant_id"],
             Verdict(said["verdict"]),
             said.get("note"),
-            selected(info, "BreakGlassGrant"),
+            here.selected(info, "BreakGlassGrant"),
         )
 
 

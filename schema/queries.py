@@ -24,7 +24,6 @@ from schema.needs import NeedsQueries
 from schema.pages import PatientConnection, as_connection, page_size
 from schema.questions import OfficersQuestions
 from schema.scalars import DateTime
-from schema.selection import selected
 from schema.types import Patient, PatientResult
 
 __all__ = ["Query"]
@@ -207,6 +206,6 @@ class Query(
     ) -> Mapping[str, Any]:
         """One page of grants."""
         here: Context = info.context
-        size, asked = page_size(first, here.limits), selected(info, "BreakGlassGrant")
+        size, asked = page_size(first, here.limits), here.selected(info, "BreakGlassGrant")
         page = await here.services.break_glass.grants(here.actor, here.request, bool(reviewed), size, after, asked)
         return as_connection(page)

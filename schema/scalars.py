@@ -3,9 +3,20 @@
 from typing import Any
 
 import graphene
-from graphql import GraphQLError, IntValueNode, StringValueNode, Undefined, ValueNode
+from graphql import (
+    GraphQLBoolean,
+    GraphQLError,
+    GraphQLID,
+    GraphQLString,
+    IntValueNode,
+    StringValueNode,
+    Undefined,
+    ValueNode,
+)
 
-__all__ = ["ClockTime", "DateTime", "LanguageTag", "LogIndex", "PartialDate", "PartialDateTime", "TimeZone"]
+__all__ = [
+    "ClockTime", "DateTime", "LanguageTag", "LogIndex", "PartialDate", "PartialDateTime", "TimeZone", "taken_as_is",
+]  # fmt: skip
 
 
 class _Text(graphene.Scalar):
@@ -74,3 +85,15 @@ class TimeZone(_Text):
 
 class LanguageTag(_Text):
     """A language as a BCP 47 (RFC 5646) tag with registered subtags, such as `es-MX`, `zh-Hant` or `bfi`."""
+
+
+def taken_as_is(kind: Any) -> type | None:
+    """The class of which a type takes in, and writes out, every value as it is; None where values are looked at."""
+    if kind in (GraphQLString, GraphQLID):
+        return str
+    if kind is GraphQLBoolean:
+        return bool
+    own: Any = getattr(kind, "graphene_type", None)
+    if not (isinstance(own, type) and issubclass(own, _Text)):
+        return None
+    return str if (own.serialize, own.parse_value) == (_Text.serialize, _Text.parse_value) else None

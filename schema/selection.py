@@ -12,7 +12,6 @@ from graphql import (
     GraphQLIncludeDirective,
     GraphQLNamedType,
     GraphQLObjectType,
-    GraphQLResolveInfo,
     GraphQLSchema,
     GraphQLSkipDirective,
     InlineFragmentNode,
@@ -63,27 +62,29 @@ class _Walk:
     def fields(
         self, selection_set: SelectionSetNode, parent: GraphQLNamedType | None
     ) -> Iterator[tuple[GraphQLNamedType | None, FieldNode]]:
-        """Every field that is selected, with the type it is selected on; fragments followed, each once."""
+        """Every field that is selected, with the type it is selected on, in the order of CollectFields (6.3.2)."""
         seen: set[str] = set()
-        stack: list[tuple[SelectionSetNode, GraphQLNamedType | None]] = [(selection_set, parent)]
+        stack: list[tuple[Iterator[Any], GraphQLNamedType | None]] = [(iter(selection_set.selections), parent)]
         while stack:
-            current, on = stack.pop()
-            nested: list[tuple[SelectionSetNode, GraphQLNamedType | None]] = []
-            for node in current.selections:
+            selections, on = stack[-1]
+            for node in selections:
                 if not self.included(node):
                     continue
                 if isinstance(node, FieldNode):
                     yield on, node
                 elif isinstance(node, InlineFragmentNode):
                     condition: NamedTypeNode | None = node.type_condition
-                    nested.append(
-                        (node.selection_set, on if condition is None else self.schema.get_type(condition.name.value))
-                    )
+                    inside = on if condition is None else self.schema.get_type(condition.name.value)
+                    stack.append((iter(node.selection_set.selections), inside))
+                    break
                 elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
                     seen.add(node.name.value)
                     fragment = self.fragments[node.name.value]
-                    nested.append((fragment.selection_set, self.schema.get_type(fragment.type_condition.name.value)))
-            stack.extend(reversed(nested))
+                    inside = self.schema.get_type(fragment.type_condition.name.value)
+                    stack.append((iter(fragment.selection_set.selections), inside))
+                    break
+            else:
+                stack.pop()
 
 
 def fields_of(
@@ -124,11 +125,18 @@ def asked(
     return frozenset(paths)
 
 
-def selected(info: GraphQLResolveInfo, kind: str) -> frozenset[str]:
-    """The fields of the type `kind` that the root field being resolved selects, wherever in its answer."""
-    walk = _Walk(info.schema, info.fragments, info.variable_values)
+def selected(
+    schema: GraphQLSchema,
+    nodes: Sequence[FieldNode],
+    returns: GraphQLNamedType,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: Mapping[str, Any],
+    kind: str,
+) -> frozenset[str]:
+    """The fields of the type `kind` that the field `nodes` select, wherever in their answer."""
+    walk = _Walk(schema, fragments, variables)
     names: set[str] = set()
-    stack = [(node.selection_set, get_named_type(info.return_type)) for node in info.field_nodes if node.selection_set]
+    stack = [(node.selection_set, returns) for node in nodes if node.selection_set]
     while stack:
         selection_set, parent = stack.pop()
         for on, node in walk.fields(selection_set, parent):

@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
-from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse, validate
+from graphql import DocumentNode, FragmentDefinitionNode, OperationDefinitionNode, parse, validate
 
 from crm.catalogue import BY_PATH
 from crm.errors import BatchTooLarge
+from schema.documents import Document
 from schema.errors import Code, Refused
-from schema.plan import _RULES, make_plan
+from schema.plan import RULES
+from schema.prepared import Operations
 from schema.sdl import build_schema
 from schema.selection import SPLIT
 from schema.settings import Limits
@@ -21,9 +23,17 @@ def plan(text: str, variables: dict[str, Any] | None = None, limits: Limits | No
     """The plan of the one operation in a valid document."""
     document = parse(text)
     assert validate(SCHEMA, document) == []
-    operation = next(each for each in document.definitions if isinstance(each, OperationDefinitionNode))
-    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
-    return make_plan(SCHEMA, operation, fragments, variables or {}, limits or Limits())
+    return planned(document, variables or {}, limits or Limits())
+
+
+def planned(tree: DocumentNode, variables: dict[str, Any], limits: Limits) -> Any:
+    """The plan of the one operation in a document."""
+    operation = next(each for each in tree.definitions if isinstance(each, OperationDefinitionNode))
+    fragments = {each.name.value: each for each in tree.definitions if isinstance(each, FragmentDefinitionNode)}
+    operations = Operations(SCHEMA, RULES, count=1)
+    found = operations.get(Document(tree, {None: operation}, fragments, ""), None)
+    coerced = found.coerced(variables)
+    return operations.prepared(found, coerced).plan(coerced, limits)
 
 
 def asked(text: str, variables: dict[str, Any] | None = None) -> set[str]:
@@ -44,7 +54,7 @@ def test_every_root_field_has_a_rule() -> None:
     """A root field that nobody planned would be executed without being admitted."""
     assert SCHEMA.query_type is not None
     assert SCHEMA.mutation_type is not None
-    assert set(_RULES) == {*SCHEMA.query_type.fields, *SCHEMA.mutation_type.fields}
+    assert set(RULES) == {*SCHEMA.query_type.fields, *SCHEMA.mutation_type.fields}
 
 
 @pytest.mark.parametrize(
@@ -146,11 +156,8 @@ def test_variables_that_do_not_fit_are_named_by_path(declared: str, variables: d
     """The refusal says where, never what."""
     use = "patients(ids: $w) { __typename }" if "[ID!]" in declared else "accessEvents(filter: $w) { __typename }"
     text = f"query ({declared}) {{ patient(id: $v) {{ id }} {use if '$w' in declared else ''} }}"
-    document = parse(text)
-    operation = document.definitions[0]
-    assert isinstance(operation, OperationDefinitionNode)
     with pytest.raises(Refused) as refusal:
-        make_plan(SCHEMA, operation, {}, variables, Limits())
+        planned(parse(text), variables, Limits())
     assert refusal.value.code is Code.VALIDATION_FAILED
     assert refusal.value.field == path
     assert "secret" not in f"{refusal.value.text}".lower()
