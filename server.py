@@ -295,11 +295,16 @@ def replay_erasures(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    federation: Annotated[
+        bool, typer.Option("--federation", help="As a router composes it: a subgraph's SDL.")
+    ] = False,
+) -> None:
     """Print the GraphQL schema."""
-    from schema.sdl import print_sdl
+    from schema.federation import subgraph_sdl
+    from schema.sdl import build_schema, print_sdl
 
-    print(print_sdl(), end="")
+    print(subgraph_sdl(build_schema()) if federation else print_sdl(), end="")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import pytest
 from graphql import build_schema as parse_schema
 from graphql import is_enum_type, is_input_object_type, is_object_type
 
+from schema.federation import FIELDS, clients_schema
 from schema.sdl import build_schema, print_sdl
 
 FILE = Path(__file__).resolve().parents[2] / "schema" / "schema.graphql"
@@ -84,8 +85,9 @@ def test_everything_is_described() -> None:
 
 
 def test_names_follow_the_contract() -> None:
-    """Fields are camelCase, enum values UPPER_CASE, and the roots are those that were promised."""
-    schema = build_schema()
+    """Fields are camelCase, enum values UPPER_CASE, and the roots are those promised, and those of routers."""
+    assert {*FIELDS} == set(build_schema().query_type.fields) - QUERIES  # type: ignore[union-attr]
+    schema = clients_schema(build_schema())
     for name, kind in schema.type_map.items():
         if name.startswith("__"):
             continue

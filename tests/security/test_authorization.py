@@ -362,6 +362,8 @@ HIDING_PLACES: dict[str, str] = {
     "not skipped": "query Q($id: ID!, $no: Boolean = false) { patient(id: $id) { religion @skip(if: $no) } }",
     "merged selections": "query Q($id: ID!) { patient(id: $id) { displayName } patient(id: $id) { religion } }",
     "union branch": "query Q($id: ID!) { patients(ids: [$id]) { ... on Patient { displayName religion } } }",
+    "router's batch": """query Q($id: ID!) { patient(id: $id) { id }
+        _entities(representations: [{__typename: "Patient", id: "x"}]) { ... on Patient { religion } } }""",
     "second root field": """query Q($id: ID!) {
         viewer { org } a: patient(id: $id) { id } b: patient(id: $id) { religion } }""",
     "second root of another kind": """query Q($id: ID!) { patient(id: $id) { displayName }

@@ -93,10 +93,17 @@ ROOTS: dict[str, Root] = {
     "unmetNeeds": Root(Role.CLINICIAN, '(from: "2001")', Trace.FOUND, patients=2),
     "waitingMessages": Root(Role.CLINICIAN, "", Trace.FOUND, patients=2),
     "breakGlassGrants": Root(Role.PRIVACY_OFFICER, "", Trace.LOG),
+    "_service": Root(Role.OPERATOR, "", Trace.NOTHING),
+    "_entities": Root(
+        Role.CLINICIAN,
+        '(representations: [{{__typename: "Patient", id: "{zoe}"}}, {{__typename: "Patient", id: "{yan}"}}])',
+        Trace.PATIENTS,
+        patients=2,
+    ),
 }
 
 _LIKE_ANOTHER = {"patientByIdentifier", "patients", "searchPatients", "me", "overdueReviews", "unmetNeeds",
-                 "waitingMessages", "contactDecisions", "explainContact"}  # fmt: skip
+                 "waitingMessages", "contactDecisions", "explainContact", "_entities"}  # fmt: skip
 """Roots that answer the type of `patient` or of `contactDecision`, whose every leaf is asked for alone there."""
 
 
@@ -222,7 +229,7 @@ async def test_every_field_of_every_type(served: Client, people: People, shared_
                 assert alone == ([known.patients] if known.trace is Trace.FOUND else []), selection
 
 
-@pytest.mark.parametrize("root", [root for root in ROOTS if root != "viewer"])
+@pytest.mark.parametrize("root", [root for root in ROOTS if root not in {"viewer", "_service"}])
 async def test_every_root_records_a_denial(served: Client, people: People, root: str) -> None:
     """An operator may ask none of them: nothing is answered, and the attempt is on record as denied."""
     selection = next(selection for name, selection, _ in _questions() if name == root)
