@@ -30,7 +30,6 @@ from crm.store import record as records
 from crm.store.log import LogSink, signer_of
 from crm.store.unit import Store
 from schema.execution import Engine
-from schema.plan import make_plan
 from schema.sdl import build_schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,9 +102,7 @@ def _steps(
 ) -> dict[str, Ask]:
     store, actor, request = house.services.store, inside.actor, Request("bench", "Bench")
     document = inside.engine.documents.get(QUERIES[read])
-    plan = partial(make_plan, build_schema(), document.operation(None), document.fragments)
-    limits = transport(house.settings).limits
-    paths = next(iter(plan(asked[0], limits).roots.values())).asked
+    paths = inside.engine.operations.prepared(inside.engine.operations.get(document, None), {}).roots[0].asked
     names = frozenset(BY_PATH[path].name for path in paths)
     fetch = partial(house.database.fetch, ORG)
 
