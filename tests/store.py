@@ -19,6 +19,14 @@ ADD = prepare(insert(patient))
 ONE = prepare(select(_P.id, _P.version, _P.audit_subject).where(_MINE, _P.id == bindparam("id")))
 ALL = prepare(select(_P.id).where(_MINE).order_by(_P.id))
 SOME = prepare(select(_P.id).where(_MINE, any_of(_P.id, "ids")).order_by(_P.id))
+LOOK_UP = prepare(
+    select(_P.id, _P.version, _P.audit_subject).where(_MINE, _P.id == bindparam("id")),
+    many=prepare(select(_P.id, _P.version, _P.audit_subject).where(_MINE, any_of(_P.id, "ids"))),
+)
+OTHER_LOOK_UP = prepare(
+    select(_P.id, _P.version).where(_MINE, _P.id == bindparam("id")),
+    many=prepare(select(_P.id, _P.version).where(_MINE, any_of(_P.id, "ids"))),
+)
 RAISE = prepare(
     update(patient)
     .where(_MINE, _P.id == bindparam("key"), _P.version == bindparam("expected"))

@@ -13,6 +13,7 @@ from crm.errors import CrmError, StoreUnavailable, Unsafe
 from crm.store import tables
 from crm.store.database import NO_ORG, Dialect, Row, bind
 from crm.store.lanes import Lane, connection
+from crm.store.sharing import Sharing
 from crm.store.statements import Statement
 from crm.store.work import Grow, Step, Work
 
@@ -50,6 +51,7 @@ class PostgresDatabase:
         self._slots = asyncio.Semaphore(pool_size)
         self._busy = 0
         self._idle: list[Lane] = []
+        self._sharing = Sharing(self._fetch)
         self._open = False
         self._checked = False
 
@@ -70,13 +72,19 @@ class PostgresDatabase:
     async def close(self) -> None:
         """See `Database.close`."""
         self._open = False
+        await self._sharing.close()
         idle, self._idle = self._idle, []
         for lane in idle:
             await lane.close(self._wait)
 
     async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Row]:
-        """See `Database.fetch`."""
+        """See `Database.fetch`. Look-ups that wait at the same time share a statement."""
         bind(org, params)
+        if statement.many is not None:
+            return await self._sharing.look_up(org, statement, params["id"])
+        return await self._fetch(org, statement, params)
+
+    async def _fetch(self, org: str, statement: Statement, params: dict[str, Any]) -> Sequence[Row]:
         lane = await self._acquire(org)
         try:
             return await lane.fetch(statement, params)
@@ -121,7 +129,7 @@ class PostgresDatabase:
 
     async def grow(self, org: str, grow: Grow, /) -> Sequence[Row]:
         """See `Database.grow`: one round trip, in a transaction that the server begins and ends by itself."""
-        return await self.fetch(org, grow.growth.together, **_arrays(grow))
+        return await self._fetch(org, grow.growth.together, bind(org, _arrays(grow)))
 
     async def _acquire(self, org: str) -> Lane:
         if not self._open:

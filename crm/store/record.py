@@ -114,8 +114,9 @@ def _select(classes: frozenset[KeyClass], single: bool) -> Statement:
     """One statement for one or many patients: the clear row and the sealed rows of just these classes."""
     who = patient.c.id == bindparam("id") if single else any_of(patient.c.id, "ids")
     here = and_(patient.c.org == bindparam("org"), who)
+    many = _select(classes, single=False) if single else None
     if not classes:
-        return prepare(select(*_CLEAR).where(here))
+        return prepare(select(*_CLEAR).where(here), many=many)
     row = and_(
         sealed_row.c.org == patient.c.org,
         sealed_row.c.patient_id == patient.c.id,
@@ -129,7 +130,7 @@ def _select(classes: frozenset[KeyClass], single: bool) -> Statement:
     )
     joined = patient.outerjoin(sealed_row, row).outerjoin(patient_key, key)
     plain = select(*_CLEAR, *_SEALED).select_from(joined).where(here)
-    return prepare(plain, postgresql=_select_by_loops(sorted(classes)).where(here))
+    return prepare(plain, postgresql=_select_by_loops(sorted(classes)).where(here), many=many)
 
 
 def _select_by_loops(classes: Sequence[KeyClass]) -> Select[Any]:

@@ -57,13 +57,17 @@ def _json_list(values: list[Any]) -> str:
 
 
 class Statement:
-    """A statement of the program, written once with SQLAlchemy, compiled when an engine first needs it."""
+    """A statement of the program, written once with SQLAlchemy, compiled when an engine first needs it.
 
-    __slots__ = ("_element", "_on_postgresql", "postgresql_form", "sqlite_form")
+    `many` is the same look-up for a list, where there is one: an engine may answer several who wait by it.
+    """
 
-    def __init__(self, element: ClauseElement, on_postgresql: ClauseElement) -> None:
+    __slots__ = ("_element", "_on_postgresql", "many", "postgresql_form", "sqlite_form")
+
+    def __init__(self, element: ClauseElement, on_postgresql: ClauseElement, many: "Statement | None" = None) -> None:
         self._element = element
         self._on_postgresql = on_postgresql
+        self.many = many
         self.sqlite_form: Form | None = None
         self.postgresql_form: Form | None = None
 
@@ -82,14 +86,17 @@ class Statement:
         return form
 
 
-def prepare(statement: ClauseElement, *, postgresql: ClauseElement | None = None) -> Statement:
+def prepare(
+    statement: ClauseElement, *, postgresql: ClauseElement | None = None, many: Statement | None = None
+) -> Statement:
     """Make a statement of the program; call it at import, never with a value of a request inside.
 
     Every `bindparam("name")` becomes a required parameter; `insert(table)` without values takes every column.
-    `postgresql` is the same statement for PostgreSQL where that has to be put differently.
+    `postgresql` is the same statement for PostgreSQL where that has to be put differently. `many` makes it a look-up:
+    by the parameter `id`, which comes back as the first column, or by `ids` with the same columns for a list.
     RuntimeError when it touches a table of organisations without a parameter `org`: on SQLite that is the wall.
     """
-    prepared = Statement(statement, statement if postgresql is None else postgresql)
+    prepared = Statement(statement, statement if postgresql is None else postgresql, many)
     touched = {part for part in visitors.iterate(statement) if isinstance(part, Table)}
     if isinstance(target := getattr(statement, "table", None), Table):
         touched.add(target)
@@ -97,6 +104,8 @@ def prepare(statement: ClauseElement, *, postgresql: ClauseElement | None = None
         raise RuntimeError(f"a statement on {sorted(table.name for table in touched)} has no parameter org")
     if postgresql is not None and set(prepared.postgresql().names) != set(prepared.sqlite().names):
         raise RuntimeError("the two forms of a statement have different parameters")
+    if many is not None and (set(prepared.sqlite().names), set(many.sqlite().names)) != ({"org", "id"}, {"org", "ids"}):
+        raise RuntimeError("a look-up takes org and id, and for many org and ids, and nothing else")
     return prepared
 
 
