@@ -15,6 +15,7 @@ import typer
 from auth.purposes import Purpose
 from auth.roles import Role
 from commands.audit_commands import audit_app
+from commands.document_commands import documents_app
 from commands.durations import seconds
 from commands.key_commands import keys_app
 from commands.running import agreed, run
@@ -29,6 +30,7 @@ export_app = typer.Typer(help="Give patients out.", **_PLAIN)
 policy_app = typer.Typer(help="Who may do what.", **_PLAIN)
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
+app.add_typer(documents_app, name="documents")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(policy_app, name="policy")
