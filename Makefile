@@ -1,6 +1,6 @@
 # Everything a newcomer types. Needs only make and Python 3.11 or newer; `make lock` alone needs uv.
 .DEFAULT_GOAL := help
-.PHONY: help setup node reference demo serve test drills check lint format types generate bench lock clean
+.PHONY: help setup node reference demo serve test drills check lint format types generate bench peers contest lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -9,6 +9,7 @@ READY := .venv/.ready
 # More than two cores have: many tests wait for a clock or for another process.
 WORKERS ?= 3
 NPM ?= $(shell command -v npm)
+PEERS := bench/peers
 NODE_SET := tests/conformance/node
 NODE_READY := $(NODE_SET)/node_modules/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -71,6 +72,18 @@ generate: setup ## write schema/schema.graphql and the generated pages of docs/ 
 	@$(BIN)/python server.py schema > schema/schema.graphql.new && mv schema/schema.graphql.new schema/schema.graphql
 	@$(BIN)/python server.py docs
 	@$(BIN)/python -m tests.attacks > docs/attacks.md.new && mv docs/attacks.md.new docs/attacks.md
+
+peers: $(PEERS)/.ready ## what the benchmark compares with: PostGraphile, strawberry and ariadne (500 MB; needs npm)
+
+$(PEERS)/.ready: $(PEERS)/package-lock.json $(PEERS)/requirements.txt
+	@cd $(PEERS) && npm ci --no-fund --no-audit --loglevel=error
+	@test -x $(PEERS)/$(BIN)/python || $(PYTHON) -m venv $(PEERS)/.venv
+	@$(PEERS)/$(BIN)/python -m pip --disable-pip-version-check install -qq --require-hashes --only-binary :all: \
+		--requirement $(PEERS)/requirements.txt
+	@touch $@
+
+contest: setup peers ## Heed beside its peers, over 100,000 patients on PostgreSQL (ARGS="--data FOLDER" keeps the databases)
+	@$(BIN)/python -m bench.contest $(ARGS)
 
 bench: setup ## the tables of medians and ratios to the bare work; ARGS=keys rotates keys under load
 	@$(BIN)/python -m bench $(ARGS)

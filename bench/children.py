@@ -45,11 +45,20 @@ def settings(url: str, folder: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def heed(url: str, folder: Path, **more: str) -> Iterator[Child]:
-    """Heed as `server.py serve` runs it, on the migrated database at `url`."""
+def heed(url: str, folder: Path, *, tree: Path = ROOT, **more: str) -> Iterator[Child]:
+    """Heed as `server.py serve` runs it, on the migrated database at `url`; of this checkout, or of another one."""
     given = settings(url, folder, **more)
     port = _free_port()
-    with _running([sys.executable, "-c", _SERVE], port, {**given, "HEED_PORT": str(port)}) as child:
+    with _running([sys.executable, "-c", _SERVE], port, {**given, "HEED_PORT": str(port)}, tree=tree) as child:
+        yield child
+
+
+@contextmanager
+def peer(command: list[str], url: str) -> Iterator[Child]:
+    """Another stack over the plain tables at `url`, which takes that and a port as its last arguments."""
+    port = _free_port()
+    production = {"NODE_ENV": "production", "GRAPHILE_ENV": "production"}
+    with _running([*command, url, str(port)], port, production, path="/graphql") as child:
         yield child
 
 
@@ -74,10 +83,12 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _running(command: list[str], port: int, given: Mapping[str, str]) -> Iterator[Child]:
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(given), stdout=subprocess.DEVNULL)
+def _running(
+    command: list[str], port: int, given: Mapping[str, str], path: str = "/readyz", tree: Path = ROOT
+) -> Iterator[Child]:
+    process = subprocess.Popen(command, cwd=tree, env=environment(given), stdout=subprocess.DEVNULL)
     try:
-        _wait(process, port)
+        _wait(process, f"http://127.0.0.1:{port}{path}")
         yield Child(process.pid, port)
     finally:
         process.terminate()
@@ -88,14 +99,18 @@ def _running(command: list[str], port: int, given: Mapping[str, str]) -> Iterato
             process.wait()
 
 
-def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
+def _wait(process: "subprocess.Popen[bytes]", address: str) -> None:
     end = time.monotonic() + _START
     while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"a server ended with status {process.returncode} before it was ready")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+            with urllib.request.urlopen(address, timeout=1):
                 return
+        except urllib.error.HTTPError as error:
+            if error.code < 500:  # a GraphQL endpoint is there, and was asked nothing
+                return
+            time.sleep(0.05)
         except (OSError, urllib.error.URLError):
             time.sleep(0.05)
     raise RuntimeError("a server did not become ready")
