@@ -96,6 +96,7 @@ class FakeServices:
     refusals: list[tuple[str, str, str | None]] = field(default_factory=list)
     before: Callable[[], Awaitable[None]] | None = None
     known: Mapping[str, dict[str, Any]] = field(default_factory=lambda: {"ann": ANN})
+    registered: dict[str, str] = field(default_factory=dict)
 
     @property
     def profiles(self) -> Any:
@@ -106,6 +107,15 @@ class FakeServices:
     def changes(self) -> Any:
         """The use cases of writing."""
         return self
+
+    @property
+    def documents(self) -> Any:
+        """The trusted documents."""
+        return self
+
+    async def text(self, sha256: str) -> str | None:
+        """The document registered under this digest."""
+        return self.registered.get(sha256)
 
     @property
     def holds(self) -> Any:
