@@ -5,6 +5,7 @@ Stores nothing.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from crm.catalogue import CLASSES, Field, KeyClass
 from crm.crypto import detail, envelope, seal
@@ -16,8 +17,8 @@ from crm.errors import Tampered
 ENTITY = "patient"
 """The logical name of what all cells belong to; frozen, since stored cells are bound to it."""
 
-_PROVENANCE = lp("provenance")
-_RECORD = lp("record")
+_PROVENANCE = seal.before_clear(lp("provenance"))
+_RECORD = seal.before_clear(lp("record"))
 _VERSIONS = 1 << 63
 
 
@@ -28,16 +29,18 @@ class DataKey(Secret):
     Nonces are drawn inside for each message. The row of a cell is its class: a patient has one sealed row per class.
     """
 
-    __slots__ = ("_cipher", "_frames", "_org", "_owner", "_patient", "dek_no", "key_class")
+    __slots__ = ("_cipher", "_frames", "_org", "_owner", "_patient", "_where", "dek_no", "key_class")
 
     def __init__(self, cipher: Aead, org: str, patient: bytes, key_class: KeyClass, dek_no: int) -> None:
+        shelf = _shelf(org, key_class, dek_no)
         self.key_class = key_class
         self.dek_no = dek_no
         self._cipher = cipher
         self._org = org
         self._patient = patient
-        self._owner = envelope.owner(patient, key_class)
-        self._frames = _frames(org, key_class, dek_no)
+        self._owner = owner = envelope.owner(patient, key_class)
+        self._where = shelf.entity + owner
+        self._frames = shelf.frames
 
     def seal(self, field: Field, plaintext: bytes) -> bytes:
         """A new envelope for that field. Raises RuntimeError when the field belongs to another class."""
@@ -51,9 +54,10 @@ class DataKey(Secret):
 
         Raises Tampered for anything but the envelope sealed here, RuntimeError when the field belongs to another class.
         """
-        framed = self._frames.get(field.name)
-        if framed is None:
-            raise self._foreign(field)
+        try:
+            framed = self._frames[field.name]
+        except KeyError:
+            raise self._foreign(field) from None
         return envelope.open_cell(self._cipher, framed, self._owner, sealed)
 
     def seal_row(self, version: int, cells: Mapping[int, bytes], provenance: bytes, *, record: bytes = b"") -> bytes:
@@ -87,18 +91,28 @@ class DataKey(Secret):
 
     def _covered(self, version: int, cells: Mapping[int, bytes], provenance: bytes, record: bytes) -> bytes:
         """The cells by number, then the clear columns: a field that only a newer program knows is covered as well."""
-        columns = [_numbered(number) + cells[number][-TAG:] for number in sorted(cells)]
-        columns += (seal.clear(_PROVENANCE, provenance), seal.clear(_RECORD, record))
-        return seal.message(lp(self._org) + lp(ENTITY) + self._owner, version, columns)
+        columns: list[bytes] = []
+        for number in sorted(cells):
+            columns += (_numbered(number), cells[number][-TAG:])
+        columns += (_PROVENANCE, len(provenance).to_bytes(4), provenance, _RECORD, len(record).to_bytes(4), record)
+        return seal.message(self._where, version, columns)
+
+
+class _Shelf(NamedTuple):
+    """What all patients of an organisation share in one class: how their rows begin, and the frames by field."""
+
+    entity: bytes
+    frames: Mapping[str, envelope.Frame]
 
 
 @lru_cache(maxsize=1024)
-def _frames(org: str, key_class: KeyClass, dek_no: int) -> dict[str, envelope.Frame]:
-    """The frames of the class's fields by name; remembered, since they hold no secret and nothing of a patient."""
-    return {
+def _shelf(org: str, key_class: KeyClass, dek_no: int) -> _Shelf:
+    """Remembered, since it holds no secret and nothing of a patient."""
+    frames = {
         field.name: envelope.frame(Alg.GCM, field.codec, dek_no, org, ENTITY, field.name)
         for field in CLASSES[key_class]
     }
+    return _Shelf(lp(org) + lp(ENTITY), frames)
 
 
 @lru_cache(maxsize=1024)

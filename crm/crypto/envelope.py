@@ -48,7 +48,7 @@ def pad(plaintext: bytes, block: int) -> bytes:
 def unpad(padded: bytes) -> bytes:
     """The plaintext before its padding, whatever block it was written with. Raises Tampered without a marker."""
     marked = padded.rstrip(b"\0")
-    if marked[-1:] != b"\x80":
+    if not marked or marked[-1] != 0x80:
         raise Tampered("padding")
     return marked[:-1]
 
@@ -68,6 +68,7 @@ def open_cell(cipher: Aead, framed: Frame, owned: bytes, envelope: object) -> by
     if not isinstance(envelope, bytes) or len(envelope) < SHORTEST or envelope[:7] != header:
         raise Tampered("cell")
     try:
-        return unpad(cipher.decrypt(envelope[7:19], envelope[19:], start + owned))
+        padded = cipher.decrypt(envelope[7:19], envelope[19:], start + owned)
     except InvalidTag:
         raise Tampered("cell") from None
+    return unpad(padded)

@@ -34,7 +34,12 @@ def before_tag(name: bytes) -> bytes:
 
 def clear(name: bytes, octets: bytes) -> bytes:
     """A column that holds clear octets."""
-    return name + b"\2" + len(octets).to_bytes(4) + octets
+    return before_clear(name) + len(octets).to_bytes(4) + octets
+
+
+def before_clear(name: bytes) -> bytes:
+    """The start of such a column, before the length u32 and the octets."""
+    return name + b"\2"
 
 
 def place(tenant: str, entity: str, patient: bytes, row: str) -> bytes:
@@ -43,8 +48,8 @@ def place(tenant: str, entity: str, patient: bytes, row: str) -> bytes:
 
 
 def message(where: bytes, version: int, columns: Iterable[bytes]) -> bytes:
-    """What the seal covers."""
-    return b"SEAL1" + where + version.to_bytes(8) + b"".join(columns)
+    """What the seal covers; `columns` are whole ones or their pieces, in order."""
+    return b"".join((b"SEAL1", where, version.to_bytes(8), *columns))
 
 
 def seal_row(cipher: Aead, covered: bytes) -> bytes:
