@@ -57,7 +57,7 @@ class Databases:
     @cached_property
     def postgres(self) -> Postgres:
         """The PostgreSQL server of this run (of this worker, when several run)."""
-        return self._cleaning.enter_context(running())
+        return self._cleaning.enter_context(running(in_memory=True))
 
     def create(self, engine: str, *, migrated: bool = True) -> str:
         """The URL of a new database on `engine` (`sqlite` or `postgresql`), with the newest tables or with none."""
