@@ -8,6 +8,7 @@ from typing import Any
 import graphene
 from graphene.utils.str_converters import to_snake_case
 
+from auth.policy import Action
 from crm.domain.codes import Channel, CommunicationPurpose
 from crm.domain.decision import Outcome, Reason, explained
 from crm.domain.decision.explanation import REASONS
@@ -15,6 +16,7 @@ from crm.services.contact import Inquiry
 from schema import contact_enums, enums
 from schema.context import Context
 from schema.enums import enum_type
+from schema.erasures import allowed_to
 from schema.inputs import plain
 from schema.parts import Address, needed, words
 from schema.scalars import DateTime, LanguageTag
@@ -182,7 +184,7 @@ class ContactQueries:
     contact_decision = graphene.Field(
         ContactDecision,
         **_question(patient_id=graphene.ID(required=True, description="The record's id.")),
-        description=f"May this patient be contacted now, how, and why (not)? {_WHO_NOT}",
+        description=f"May this patient be contacted now, how, and why (not)? {_WHO_NOT} {allowed_to(Action.DECIDE)}",
     )
     contact_decisions = graphene.Field(
         graphene.List(ContactDecision),
@@ -195,7 +197,7 @@ class ContactQueries:
             )
         ),
         description="The same for many patients, in the order of `patientIds`. An element is null, beside an error "
-        f"with its place, where you need a break-glass grant for that record. {_WHO_NOT}",
+        f"with its place, where you need a break-glass grant for that record. {_WHO_NOT} {allowed_to(Action.DECIDE)}",
     )
     explain_contact = graphene.Field(
         ContactExplanation,
@@ -204,7 +206,8 @@ class ContactQueries:
             graphene.List(graphene.NonNull(SupposedConsent)),
             description="Consents to suppose, at most 20: then the decision is simulated.",
         ),
-        description=f"The same decision for staff, as sentences; for whoever may read consents. {_WHO_NOT}",
+        description=f"The same decision for staff, as sentences. {_WHO_NOT} {allowed_to(Action.DECIDE)} "
+        "Of them, whoever may read `consents`.",
     )
 
     @staticmethod

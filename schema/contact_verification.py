@@ -4,13 +4,13 @@ from typing import Any
 
 import graphene
 
-from auth.policy import Action
+from auth.policy import Action, Group
 from crm.domain.codes import UndeliverableReason
 from schema import enums
 from schema.changing import VERSIONED, change, mutation, target
 from schema.context import Context, Profile
 from schema.erasures import allowed_to
-from schema.inputs import Target, plain
+from schema.inputs import Target, plain, written_by
 from schema.scalars import DateTime
 
 __all__ = ["ContactVerificationMutations"]
@@ -75,17 +75,23 @@ class ContactVerificationMutations:
     start_contact_verification = mutation(
         ContactCode,
         StartContactVerificationInput,
-        "Sends a one-time code to a contact point, by which a code that was sent to it before ends. VALIDATION_FAILED "
-        "with the rule `no_sender` (nothing here sends to it), `not_in_use`, `texts_not_permitted`, "
-        "`confidential_communication` (the person asked to be reached elsewhere; they can send a code themselves) or "
-        "`undeliverable`; RATE_LIMITED after three codes to one contact point, or ten of one person, in an hour; "
-        "OVERLOADED where it cannot be sent now.",
+        written_by(
+            "Sends a one-time code to a contact point, by which a code that was sent to it before ends. "
+            "VALIDATION_FAILED with the rule `no_sender` (nothing here sends to it), `not_in_use`, "
+            "`texts_not_permitted`, `confidential_communication` (the person asked to be reached elsewhere; they can "
+            "send a code themselves) or `undeliverable`; RATE_LIMITED after three codes to one contact point, or ten "
+            "of one person, in an hour; OVERLOADED where it cannot be sent now.",
+            Group.CONTACT,
+        ),
     )
     confirm_contact_verification = change(
         ConfirmContactVerificationInput,
-        "Verifies a contact point by the code that was sent to it. VALIDATION_FAILED with the rule `wrong_code`, or "
-        "`no_code`: none was sent in the last ten minutes, or it was tried five times. A code sent to a value that was "
-        f"edited since is wrong. {VERSIONED}",
+        written_by(
+            "Verifies a contact point by the code that was sent to it. VALIDATION_FAILED with the rule `wrong_code`, "
+            "or `no_code`: none was sent in the last ten minutes, or it was tried five times. A code sent to a value "
+            f"that was edited since is wrong. {VERSIONED}",
+            Group.CONTACT,
+        ),
     )
     attest_contact_point = change(
         AttestContactPointInput,

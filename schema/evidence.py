@@ -166,8 +166,8 @@ class EvidenceQuestions:
         OwnAccessEventConnection,
         first=graphene.Int(description="How many at most: 1 to 100, 25 if omitted."),
         after=graphene.String(description="The cursor after which to go on; from the first if omitted."),
-        description="Who looked at your own record, newest first; for patients. The look is recorded, and will be seen "
-        "the next time.",
+        description="Who looked at your own record, newest first. The look is recorded, and will be seen the next "
+        f"time. {allowed_to(Action.SELF_AUDIT)}",
     )
 
     @staticmethod

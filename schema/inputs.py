@@ -74,7 +74,7 @@ class HumanNameInput(graphene.InputObjectType):
     period = PeriodInput(description="When the name is or was in use.")
 
 
-class IdentifierTypeInput(graphene.InputObjectType):
+class IdentifierKindInput(graphene.InputObjectType):
     """What kind of identifier it is."""
 
     system = _text("The code system, a URI; usually HL7 v2-0203.")
@@ -88,7 +88,7 @@ class IdentifierInput(graphene.InputObjectType):
     system = _text("The namespace, a URI, up to 200 characters.")
     value = _text("The identifier itself, up to 200 characters.", required=True)
     use = enums.IdentifierUse(description="What the identifier is used for.")
-    type = IdentifierTypeInput(description="What kind of identifier it is.")
+    type = IdentifierKindInput(description="What kind of identifier it is.")
     period = PeriodInput(description="When the identifier is or was valid.")
     assigner = _text("The organisation that gave the identifier, in words.")
 

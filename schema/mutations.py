@@ -5,7 +5,7 @@ from typing import Any
 
 import graphene
 
-from auth.policy import Action
+from auth.policy import Action, Group
 from crm.catalogue import KeyClass
 from crm.domain.break_glass import UNREVIEWED, BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
@@ -35,15 +35,26 @@ class Mutation(
 ):
     """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""
 
-    register_patient = change(inputs.RegisterPatientInput, "Makes a new record, version 1.")
-    update_preferences = change(inputs.UpdatePreferencesInput, f"Changes preferences and needs. {VERSIONED}")
-    update_identity = change(inputs.UpdateIdentityInput, f"Changes who the person is. {VERSIONED}")
-    add_contact_point = change(inputs.AddContactPointInput, f"Adds a contact point, unverified. {VERSIONED}")
+    register_patient = change(
+        inputs.RegisterPatientInput, f"Makes a new record, version 1. {allowed_to(Action.REGISTER)}"
+    )
+    update_preferences = change(
+        inputs.UpdatePreferencesInput, f"Changes preferences and needs. {VERSIONED} {allowed_to(Action.UPDATE)}"
+    )
+    update_identity = change(
+        inputs.UpdateIdentityInput, f"Changes who the person is. {VERSIONED} {allowed_to(Action.UPDATE)}"
+    )
+    add_contact_point = change(
+        inputs.AddContactPointInput,
+        inputs.written_by(f"Adds a contact point, unverified. {VERSIONED}", Group.CONTACT),
+    )
     update_contact_point = change(
-        inputs.UpdateContactPointInput, f"Changes a contact point; a new value has to be verified anew. {VERSIONED}"
+        inputs.UpdateContactPointInput,
+        inputs.written_by(f"Changes a contact point; a new value has to be verified anew. {VERSIONED}", Group.CONTACT),
     )
     retire_contact_point = change(
-        inputs.RetireContactPointInput, f"Ends the use of a contact point, which stays in the record. {VERSIONED}"
+        inputs.RetireContactPointInput,
+        inputs.written_by(f"Ends the use of a contact point, which stays in the record. {VERSIONED}", Group.CONTACT),
     )
     erase_patient = mutation(
         ErasureReceipt,

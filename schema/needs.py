@@ -5,11 +5,11 @@ from typing import Any
 
 import graphene
 
-from auth.policy import Action
+from auth.policy import Action, Group
 from schema.changing import VERSIONED, change, target
 from schema.context import Context, Profile
 from schema.erasures import allowed_to
-from schema.inputs import Target
+from schema.inputs import Target, written_by
 from schema.pages import PageInfo, PatientConnection, as_connection, page_size
 from schema.scalars import DateTime, PartialDate, PartialDateTime
 from schema.types import Patient
@@ -105,11 +105,14 @@ class NeedsMutations:
 
     review_need = change(
         ReviewNeedInput,
-        f"Says that an access need was looked at now, and when to look again. {VERSIONED}",
+        written_by(f"Says that an access need was looked at now, and when to look again. {VERSIONED}", Group.ACCESS),
     )
     record_need_outcome = change(
         RecordNeedOutcomeInput,
-        f"Says whether an access need was met now; one that was not is found by `unmetNeeds`. {VERSIONED}",
+        written_by(
+            f"Says whether an access need was met now; one that was not is found by `unmetNeeds`. {VERSIONED}",
+            Group.ACCESS,
+        ),
     )
 
     @staticmethod

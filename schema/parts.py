@@ -58,7 +58,7 @@ class HumanName(graphene.ObjectType):
     period = graphene.Field(Period, description="When the name is or was in use.")
 
 
-class IdentifierType(graphene.ObjectType):
+class IdentifierKind(graphene.ObjectType):
     """What kind of identifier it is."""
 
     system = words("The code system, a URI; usually HL7 v2-0203.")
@@ -72,7 +72,7 @@ class Identifier(graphene.ObjectType):
     system = words("The namespace, a URI.")
     value = needed(graphene.String, "The identifier itself.")
     use = graphene.Field(enums.IdentifierUse, description="What the identifier is used for.")
-    type = graphene.Field(IdentifierType, description="What kind of identifier it is.")
+    type = graphene.Field(IdentifierKind, description="What kind of identifier it is.")
     period = graphene.Field(Period, description="When the identifier is or was valid.")
     assigner = words("The organisation that gave the identifier, in words.")
 

@@ -61,17 +61,21 @@ class Query(
 ):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""
 
-    viewer = graphene.Field(Viewer, required=True, description="The caller. Touches no patient.")
+    viewer = graphene.Field(
+        Viewer, required=True, description="The caller; for everybody with a token. Touches no patient."
+    )
     patient = graphene.Field(
         Patient,
         id=graphene.ID(required=True, description="The record's id."),
-        description="One patient. NOT_FOUND for an unknown id and for a record that you may not know of.",
+        description="One patient. NOT_FOUND for an unknown id and for a record that you may not know of. "
+        + allowed_to(Action.READ),
     )
     patient_by_identifier = graphene.Field(
         Patient,
         system=graphene.String(required=True, description="The identifier's namespace, a URI."),
         value=graphene.String(required=True, description="The identifier itself."),
-        description="The patient who carries a business identifier. NOT_FOUND where there is none.",
+        description="The patient who carries a business identifier. NOT_FOUND where there is none. "
+        + allowed_to(Action.SEARCH),
     )
     patients = graphene.List(
         graphene.NonNull(PatientResult),
@@ -81,22 +85,24 @@ class Query(
             required=True,
             description="At most 1,000 ids. Give them as a variable: a document has at most 1,000 tokens.",
         ),
-        description="Many patients in the order of `ids`; each is answered or refused on its own.",
+        description="Many patients in the order of `ids`; each is answered or refused on its own. "
+        + allowed_to(Action.READ),
     )
     search_patients = graphene.Field(
         PatientConnection,
         by=PatientSearch(required=True, description="What to look for."),
         first=_first(_FIRST),
         after=_AFTER,
-        description="Patients who match exactly: no prefixes, wildcards or totals. What is looked for counts as read.",
+        description="Patients who match exactly: no prefixes, wildcards or totals. What is looked for counts as read. "
+        + allowed_to(Action.SEARCH),
     )
-    me = graphene.Field(Patient, description="The caller's own record; for patients.")
+    me = graphene.Field(Patient, description=f"The caller's own record. {allowed_to(Action.SELF_READ)}")
     access_events = graphene.Field(
         AccessEventConnection,
         filter=AccessEventFilter(description="Which events; all of the organisation's if omitted."),
         first=_first(_FIRST),
         after=_AFTER,
-        description="The access log, newest entry first; for compliance and privacy officers. Reading it is recorded.",
+        description=f"The access log, newest entry first. Reading it is recorded. {allowed_to(Action.AUDIT_READ)}",
     )
     erasure_receipts = graphene.List(
         graphene.NonNull(ErasureReceipt),

@@ -1,5 +1,6 @@
 """The schema in git is the schema that is served, and everything in it is described."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 from graphql import build_schema as parse_schema
 from graphql import is_enum_type, is_input_object_type, is_object_type
 
+from schema.erasures import allowed_to
 from schema.federation import FIELDS, clients_schema
+from schema.plan import RULES
 from schema.sdl import build_schema, print_sdl
 
 FILE = Path(__file__).resolve().parents[2] / "schema" / "schema.graphql"
@@ -125,3 +128,16 @@ def test_who_may_read_a_field_is_said_where_it_stands() -> None:
     patient: Any = build_schema().type_map["Patient"]
     silent = [name for name, field in patient.fields.items() if "Readable by: " not in (field.description or "")]
     assert silent == ["id", "version"]
+
+
+def test_who_may_ask_is_said_of_every_root() -> None:
+    """By the action that the root is admitted under, or by the group of fields that it changes."""
+    schema = build_schema()
+    silent = {
+        name
+        for root in (schema.query_type, schema.mutation_type)
+        for name, field in (root.fields if root else {}).items()
+        if (action := RULES[name].action) is None
+        or not (allowed_to(action) in (said := field.description or "") or re.search(r"Writable by: \w+", said))
+    }
+    assert silent - FIELDS == {"viewer"}

@@ -1,0 +1,36 @@
+"""The rules of graphql-eslint, on the SDL in git and on the documents that the clients of the tests send."""
+
+from pathlib import Path
+from typing import Any
+
+from schema.sdl import build_schema
+from tests import node
+
+ROOT = Path(__file__).resolve().parents[2]
+SDL = "schema/schema.graphql"
+DOCUMENTS = "tests/conformance/node/documents/*.graphql"
+
+
+async def test_the_recommended_and_the_relay_rules() -> None:
+    """Nothing is found by any of the rules, and no type is excused that has an id for everybody."""
+    found = await node.run("lint.mjs", ROOT, SDL, DOCUMENTS)
+    assert found["problems"] == []
+    assert len(found["files"]) > 1
+    rules = {rule.removeprefix("@graphql-eslint/") for rule in found["rules"]}
+    assert rules >= {"require-description", "require-deprecation-reason", "strict-id-in-types", "relay-page-info"}
+    types: dict[str, Any] = build_schema().type_map
+    identified = {
+        name for name in found["withoutId"] if str(getattr(types[name].fields.get("id"), "type", "")) == "ID!"
+    }
+    assert identified == set()
+
+
+async def test_the_rules_find_what_is_wrong(tmp_path: Path) -> None:
+    """A copy of the SDL with a field that nobody describes and a deprecation without a reason does not pass."""
+    (tmp_path / "schema").mkdir()
+    sdl = (ROOT / SDL).read_text("utf-8")
+    bad = "\n\ntype Clinic {\n  id: ID!\n  old: String @deprecated\n}\n\nextend type Query {\n  clinic: Clinic\n}\n"
+    (tmp_path / SDL).write_text(sdl + bad, "utf-8")
+    found = await node.run("lint.mjs", tmp_path, SDL)
+    broken = {problem.split()[1].removeprefix("@graphql-eslint/") for problem in found["problems"]}
+    assert broken == {"require-description", "require-deprecation-reason"}
