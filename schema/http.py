@@ -4,10 +4,12 @@ The rules are those of the GraphQL-over-HTTP specification; where it leaves a ch
 """
 
 import asyncio
+import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -33,6 +35,23 @@ OPERATION = "http"
 """How the access log names an attempt that never became an operation."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADERS: Mapping[bytes, str] = {
+    name.encode(): name
+    for name in (
+        "accept",
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "x-purpose-of-use",
+        "x-request-id",
+    )
+}
+"""Headers of a request that mean something here."""
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+_ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""Nothing of an answer may be kept anywhere on its way."""
 _ENCODE = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -47,20 +66,24 @@ class Reply:
     code: str = "none"
 
     async def send(self, send: Send, request_id: str) -> None:
-        """Writes the response. Nothing of it may be kept anywhere on its way."""
-        headers = {
-            "content-type": self.content_type,
-            "content-length": str(len(self.body)),
-            "cache-control": "no-store",
-            "x-content-type-options": "nosniff",
-            "x-request-id": request_id,
-            **self.headers,
-        }
-        if not self.body:
-            del headers["content-type"]
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        """Writes the response."""
+        raw = [
+            (b"content-length", b"%d" % len(self.body)),
+            *_ALWAYS,
+            (b"x-request-id", request_id.encode("ascii")),
+        ]
+        if self.body:
+            raw.append((b"content-type", _latin(self.content_type)))
+        if self.headers:
+            raw += [(_latin(name), _latin(value)) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": raw})
         await send({"type": "http.response.body", "body": self.body})
+
+
+@cache
+def _latin(text: str) -> bytes:
+    """A header's name or value that we wrote; there are few different ones."""
+    return text.encode("latin-1")
 
 
 class _Turned(Exception):
@@ -73,23 +96,30 @@ class _Turned(Exception):
         self.headers = headers or {}
 
 
-@dataclass(frozen=True, slots=True)
 class _Incoming:
-    """A request's head."""
+    """A request's head, of which only the headers in `_HEADERS` are read."""
 
-    method: str
-    headers: Mapping[str, Sequence[str]]
-    query: bytes = field(repr=False)
+    __slots__ = ("headers", "method", "query")
+
+    def __init__(self, scope: Scope) -> None:
+        self.method: str = scope["method"]
+        self.query: bytes = scope.get("query_string", b"")
+        self.headers: dict[str, Sequence[str]] = {}
+        for octets, value in scope["headers"]:
+            name = _HEADERS.get(octets) or _HEADERS.get(octets.lower())
+            if name is not None:
+                text = value.decode("latin-1")
+                self.headers[name] = (*self.headers[name], text) if name in self.headers else (text,)
 
     def one(self, name: str) -> str | None:
         """A header's value, several of them joined as RFC 9110 has it."""
         values = self.headers.get(name)
-        return ", ".join(values) if values else None
+        return None if values is None else values[0] if len(values) == 1 else ", ".join(values)
 
     def request_id(self) -> str:
         """X-Request-Id if it is fit to be repeated, else a new one."""
         given = self.one("x-request-id")
-        return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        return given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 class GraphQLEndpoint:
@@ -105,18 +135,22 @@ class GraphQLEndpoint:
         self._metrics = metrics
         self._readers = Places(4 * settings.in_flight)
         self._places = Places(settings.in_flight)
+        self._patience = min(settings.deadline, settings.body_deadline)
         self._methods = ("POST", "OPTIONS", *(("GET", "HEAD") if settings.graphql_get or settings.development else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever happens, the caller gets a typed answer without a value in it."""
-        incoming = _read_head(scope)
+        incoming = _Incoming(scope)
         request_id = incoming.request_id()
-        with self._metrics.timed():
+        begun = self._metrics.begun()
+        try:
             reply = await self._reply(incoming, request_id, receive)
             self._metrics.answered(reply.status, reply.code)
             if incoming.method == "HEAD":
                 reply = Reply(reply.status, b"", reply.content_type, reply.headers, reply.code)
             await reply.send(send, request_id)
+        finally:
+            self._metrics.ended(begun)
 
     async def _reply(self, incoming: _Incoming, request_id: str, receive: Receive) -> Reply:
         wanted = media.JSON
@@ -126,9 +160,7 @@ class GraphQLEndpoint:
             if self._wants_page(incoming):
                 return Reply(200, graphiql.page(), f"{media.HTML}; charset=utf-8", graphiql.HEADERS)
             wanted = self._negotiate(incoming)
-            async with asyncio.timeout(self._settings.deadline):
-                actor = await self._authenticate(incoming, request_id)
-            return _written(await self._answer(actor, incoming, request_id, receive), wanted)
+            return _written(await self._answer(incoming, request_id, receive), wanted)
         except _Turned as turned:
             return refusal(turned.error, status=turned.status, wanted=wanted, headers=turned.headers)
         except MutationByGet:
@@ -142,18 +174,31 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
             return refusal(error, wanted=wanted)
 
-    async def _answer(self, actor: Actor, incoming: _Incoming, request_id: str, receive: Receive) -> Answer:
-        """The engine's answer. Who is still sending has no place among those who are answered."""
+    async def _answer(self, incoming: _Incoming, request_id: str, receive: Receive) -> Answer:
+        """The engine's answer, after the whole request has come; one timer serves both in turn."""
+        actor: Actor | None = None
+        parameters: Parameters | None = None
+        try:
+            async with asyncio.timeout(self._patience) as time:
+                actor = await self._authenticate(incoming, request_id)
+                parameters = await self._received(actor, incoming, request_id, receive)
+                with self._places.taken(actor):
+                    time.reschedule(asyncio.get_running_loop().time() + self._settings.deadline)
+                    return await self._engine.answer(actor, request_id, parameters, reading=incoming.method != "POST")
+        except TimeoutError:
+            if actor is None or parameters is not None:
+                raise
+            raise _Turned(408, Overloaded(), {"connection": "close"}) from None
+
+    async def _received(self, actor: Actor, incoming: _Incoming, request_id: str, receive: Receive) -> Parameters:
+        """What was sent. Who is still sending has no place among those who are answered."""
         try:
             with self._readers.taken(actor):
-                parameters = await self._parameters(incoming, receive)
+                return await self._parameters(incoming, receive)
         except _Turned as turned:
             request = Request(request_id, OPERATION)
             await record_unasked(self._services.access_log, actor, request, turned.error)
             raise
-        with self._places.taken(actor):
-            async with asyncio.timeout(self._settings.deadline):
-                return await self._engine.answer(actor, request_id, parameters, reading=incoming.method != "POST")
 
     def _wants_page(self, incoming: _Incoming) -> bool:
         """Whether a browser asks for the page to try queries with, which only development serves."""
@@ -194,11 +239,7 @@ class GraphQLEndpoint:
         if (incoming.one("content-encoding") or "identity").lower() != "identity":
             text = "Send the body without a content encoding."
             raise _Turned(415, Refused(Code.VALIDATION_FAILED, text, field="content-encoding"))
-        try:
-            async with asyncio.timeout(min(self._settings.deadline, self._settings.body_deadline)):
-                body = await self._body(incoming, receive)
-        except TimeoutError:
-            raise _Turned(408, Overloaded(), {"connection": "close"}) from None
+        body = await self._body(incoming, receive)
         try:
             return parameters_of_json(read_json(body, depth))
         except Refused as error:
@@ -227,13 +268,6 @@ def _too_large() -> _Turned:
     return _Turned(413, error, {"connection": "close"})
 
 
-def _read_head(scope: Scope) -> _Incoming:
-    headers: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return _Incoming(scope["method"], headers, scope.get("query_string", b""))
-
-
 def refusal(
     error: Exception, *, status: int | None = None, wanted: str = media.JSON, headers: Mapping[str, str] | None = None
 ) -> Reply:
@@ -249,9 +283,9 @@ def _written(answer: Answer, wanted: str, status: int | None = None, headers: Ma
         answer = Answer([problem_of(error)])
         body = orjson.dumps(answer.as_json(), option=_ENCODE)
     first = answer.problems[0] if answer.problems else None
-    extra = dict(headers or {})
+    extra = headers or _NONE
     if first is not None and not answer.executed:
-        extra |= _headers_of(first)
+        extra = {**extra, **_headers_of(first)}
     return Reply(
         status or _status_of(answer, wanted),
         body,

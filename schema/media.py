@@ -42,6 +42,11 @@ def accepted(header: str | None, offered: tuple[str, ...] = (JSON, GRAPHQL_RESPO
         return offered[0]
     if len(header) > MAX_LENGTH or header.count(",") >= MAX_ENTRIES:
         return None
+    return _best(header, offered)
+
+
+@lru_cache(maxsize=256)
+def _best(header: str, offered: tuple[str, ...]) -> str | None:
     ranges = _ranges(header)
     weights = {media: _quality(media, ranges) for media in offered}
     best: tuple[float, int] | None = None

@@ -4,11 +4,13 @@ Never a person's name, id or text: what is named are logs and witnesses.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import accumulate
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from crm.services.publishing import LogState
@@ -24,6 +26,9 @@ Reviews = Callable[[], Queue]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
+_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Seconds up to which each bucket of the histogram reaches; one more holds the rest."""
+
 
 class Metrics:
     """The numbers of one application, in a registry of its own; those of the logs are asked for when they are read."""
@@ -33,35 +38,50 @@ class Metrics:
         self._registry.register(_Outside(logs))
         if reviews is not None:
             self._registry.register(_Reviews(reviews))
-        self._requests = Counter(
-            "heed_http_requests", "GraphQL requests answered.", ["status", "code"], registry=self._registry
-        )
-        self._seconds = Histogram(
-            "heed_http_request_seconds",
-            "Seconds from a request's headers to its answer.",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            registry=self._registry,
-        )
-        self._in_flight = Gauge("heed_http_in_flight", "GraphQL requests being answered.", registry=self._registry)
+        self._requests = _Requests()
+        self._registry.register(self._requests)
 
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Counts one request as in flight, and its seconds when it is done."""
-        started = time.perf_counter()
-        self._in_flight.inc()
-        try:
-            yield
-        finally:
-            self._in_flight.dec()
-            self._seconds.observe(time.perf_counter() - started)
+    def begun(self) -> float:
+        """Counts one request as in flight; gives its beginning for `ended`."""
+        self._requests.in_flight += 1
+        return time.perf_counter()
+
+    def ended(self, begun: float) -> None:
+        """Counts the seconds of a request, which is in flight no more."""
+        seconds = time.perf_counter() - begun
+        self._requests.in_flight -= 1
+        self._requests.seconds += seconds
+        self._requests.buckets[bisect_left(_BOUNDS, seconds)] += 1
 
     def answered(self, status: int, code: str) -> None:
         """Counts an answer; `code` is the first error code in it, or `none`."""
-        self._requests.labels(str(status), code).inc()
+        self._requests.answers[status, code] += 1
 
     def page(self) -> bytes:
         """The text exposition of all numbers."""
         return generate_latest(self._registry)
+
+
+class _Requests(Collector):
+    """The numbers of the requests: plain ones, since one thread counts them all and a lock costs more than counting."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.answers: Counter[tuple[int, str]] = Counter()
+        self.seconds = 0.0
+        self.buckets = [0] * (len(_BOUNDS) + 1)
+
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        answers = CounterMetricFamily("heed_http_requests", "GraphQL requests answered.", labels=["status", "code"])
+        for (status, code), count in sorted(self.answers.items()):
+            answers.add_metric([str(status), code], count)
+        names = (*(str(float(bound)) for bound in _BOUNDS), "+Inf")
+        seconds = HistogramMetricFamily("heed_http_request_seconds", "Seconds from a request's headers to its answer.")
+        seconds.add_metric([], list(zip(names, accumulate(self.buckets), strict=True)), self.seconds)
+        in_flight = GaugeMetricFamily("heed_http_in_flight", "GraphQL requests being answered.")
+        in_flight.add_metric([], self.in_flight)
+        return [answers, seconds, in_flight]
 
 
 class _Outside(Collector):
