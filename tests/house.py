@@ -175,6 +175,7 @@ async def house(
     watch: Watch = Watch(),  # noqa: B008 - frozen
     sender: Sender | None = None,
     contact: ContactRules | None = None,
+    documents_refresh: float = 10.0,
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.
 
@@ -182,6 +183,7 @@ async def house(
     writes past what stands in front of the database. `renew` looks for new keys. `deadline` (in seconds) and `queue`
     (in events) are the log's. `watch` says what is remarkable of staff; by default no hour is. `sender` brings one-time
     codes to people. `contact` are the rules of contact decisions, by default the safe ones.
+    Trusted documents are remembered for `documents_refresh` seconds.
     """
     real = connect(url, durable=False)
     await real.open()
@@ -191,7 +193,14 @@ async def house(
         store = Store(database(real), keys(key_set(folder)), log, now, renew, watch)
         # Tests ask faster than honest callers do, and look for the event of each attempt.
         opened = replace(
-            services(store, region="GB", verifier_key=verifier_key, sender=sender, contact=contact),
+            services(
+                store,
+                region="GB",
+                verifier_key=verifier_key,
+                sender=sender,
+                contact=contact,
+                documents_refresh=documents_refresh,
+            ),
             access_log=AccessLog(store, each_second=1_000_000),
         )
         yield House(real, opened, log)
