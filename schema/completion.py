@@ -23,8 +23,9 @@ from graphql import (
 from graphql.execution.execute import CollectedErrors
 from graphql.pyutils import Path
 
+from schema.compiled import is_awaitable
 from schema.context import Context
-from schema.prepared import Prepared, Root, is_awaitable
+from schema.prepared import Prepared, Root
 
 __all__ = ["Outcomes", "complete", "resolve"]
 
@@ -52,7 +53,7 @@ async def resolve(prepared: Prepared, context: Context) -> Outcomes:
 
 
 async def _outcome(prepared: Prepared, root: Root, context: Context) -> Any:
-    info = prepared.info(root, context, dict(context.plan.variables))
+    info = prepared.info(root, context, context.plan.variables)
     resolver: Any = root.definition.resolve or default_field_resolver
     try:
         found = resolver(None, info, **context.plan.roots[root.key].arguments)
@@ -69,7 +70,7 @@ async def complete(prepared: Prepared, context: Context, outcomes: Outcomes) -> 
         outcomes,
         context,
         prepared.operation.definition,
-        dict(context.plan.variables),
+        context.plan.variables,
         default_field_resolver,
         default_type_resolver,
         default_field_resolver,

@@ -46,6 +46,11 @@ class Document:
     fragments: Mapping[str, FragmentDefinitionNode] = field(repr=False)
     digest: str
 
+    @property
+    def size(self) -> int:
+        """How many characters its text has."""
+        return self.tree.loc.end if self.tree.loc else 0
+
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation to execute (GraphQL specification, GetOperation). Raises Refused."""
         if name is None and len(self.operations) == 1:

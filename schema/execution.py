@@ -87,7 +87,7 @@ class Engine:
             refused=settings.refused_documents,
         )
         self.source = Source(self.documents, services.documents, settings)
-        self.operations = Operations(schema, rules, count=settings.documents)
+        self.operations = Operations(schema, rules, count=settings.documents, size=settings.documents_size)
 
     async def answer(self, actor: Actor, request_id: str, parameters: Parameters, *, reading: bool = False) -> Answer:
         """The response to one request; whatever goes wrong is told in it. `reading` (GET) raises MutationByGet."""
@@ -168,6 +168,9 @@ class Engine:
 
     async def complete(self, execution: "Execution", outcomes: Outcomes) -> Answer:
         """The response made of what the root fields came to."""
+        data = execution.prepared.respond(outcomes, execution.context, execution.context.plan.variables)
+        if data is not None:
+            return Answer((), data, executed=True)
         result = await complete(execution.prepared, execution.context, outcomes)
         problems = [problem_of(error) for error in _worth_telling(result.errors or [])]
         for problem in problems:

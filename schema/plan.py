@@ -58,7 +58,7 @@ class Plan:
     """Root fields by response key, and the coerced variables."""
 
     roots: Mapping[str, RootField]
-    variables: Mapping[str, Any] = field(repr=False)
+    variables: dict[str, Any] = field(repr=False)
 
     @property
     def records(self) -> int:

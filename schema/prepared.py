@@ -5,7 +5,6 @@ of the document, the operation's name and the values of those variables that dec
 nothing else: neither on other variables, nor on who asks, so the policy is put to the question anew each time.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +26,11 @@ from graphql import (
 from graphql.pyutils import Path
 
 from schema import selection
+from schema.compiled import Completion, Uncompilable, is_awaitable
 from schema.documents import Document
 from schema.errors import Code, Refused
 from schema.plan import Plan, RootField, Rule, planned
+from schema.recent import Recent
 from schema.settings import Limits
 from schema.variables import Variables, arguments_of
 
@@ -109,6 +110,8 @@ class Prepared:
             key: RootField(name, frozenset(), None, (), 0) for key, name in names.items() if name.startswith("__")
         }
         self._selected: dict[tuple[str, str], frozenset[str]] = {}
+        self._completion: Completion | None = None
+        self.tried = False
 
     def _root(self, key: str, rules: Mapping[str, Rule]) -> Root:
         nodes = self.fields[key]
@@ -151,6 +154,22 @@ class Prepared:
             is_awaitable,
         )
 
+    def compile(self) -> int:
+        """Has responses made by a compiled function from now on, where there can be one; the size of its source."""
+        self.tried = True
+        definition = self.operation.definition
+        try:
+            self._completion = Completion(
+                self.schema, definition, self.fragments, self.conditions, self.type, self.fields
+            )
+        except Uncompilable:
+            return 0
+        return self._completion.size
+
+    def respond(self, outcomes: Mapping[str, Any], context: Any, variables: dict[str, Any]) -> dict[str, Any] | None:
+        """The `data` of a complete response without an error, or None where graphql-core has to make the response."""
+        return None if self._completion is None else self._completion.respond(outcomes, context, variables)
+
     def selected(self, key: str, kind: str) -> frozenset[str]:
         """The fields of the type `kind` that a root field selects, wherever in its answer."""
         found = self._selected.get((key, kind))
@@ -162,11 +181,6 @@ class Prepared:
         return found
 
 
-def is_awaitable(value: Any) -> bool:
-    """Whether a resolver answered a coroutine; the resolvers here make nothing else that is awaitable."""
-    return hasattr(value, "__await__")
-
-
 def _root_type(schema: GraphQLSchema, kind: OperationType) -> GraphQLObjectType:
     found = schema.get_root_type(kind)
     if found is None:
@@ -175,39 +189,39 @@ def _root_type(schema: GraphQLSchema, kind: OperationType) -> GraphQLObjectType:
 
 
 class Operations:
-    """What was made ready, the least recently used forgotten first: at most `count` operations under conditions."""
+    """What was made ready, the least recently used forgotten first.
 
-    def __init__(self, schema: GraphQLSchema, rules: Mapping[str, Rule], *, count: int) -> None:
+    At most `count` operations are kept, and as many under conditions; and of either at most `size` characters of
+    documents and of compiled source. An operation is compiled when it is seen for the second time under the same
+    conditions, so that one that never comes again costs nothing of that.
+    """
+
+    def __init__(self, schema: GraphQLSchema, rules: Mapping[str, Rule], *, count: int, size: int) -> None:
         self._schema = schema
         self._rules = rules
-        self._count = count
-        self._operations: OrderedDict[tuple[Document, str | None], Operation] = OrderedDict()
-        self._kept: OrderedDict[tuple[Operation, Conditions], Prepared] = OrderedDict()
+        self._operations = Recent[tuple[Document, str | None], Operation](count, size)
+        self._prepared = Recent[tuple[Operation, Conditions], Prepared](count, size)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._prepared)
 
     def get(self, document: Document, name: str | None) -> Operation:
         """The operation of that name. Raises Refused."""
         key = (document, name)
         operation = self._operations.get(key)
         if operation is None:
-            operation = self._operations[key] = Operation(self._schema, document, name)
-            if len(self._operations) > self._count:
-                self._operations.popitem(last=False)
-        else:
-            self._operations.move_to_end(key)
+            operation = Operation(self._schema, document, name)
+            self._operations.put(key, operation, document.size)
         return operation
 
     def prepared(self, operation: Operation, variables: Mapping[str, Any]) -> Prepared:
         """The operation under the conditions that these coerced variables make. Raises Refused for one that is null."""
         conditions = operation.conditions(variables)
         key = (operation, tuple(conditions.items()))
-        prepared = self._kept.get(key)
+        prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._kept[key] = Prepared(self._schema, operation, conditions, self._rules)
-            if len(self._kept) > self._count:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
+            prepared = Prepared(self._schema, operation, conditions, self._rules)
+            self._prepared.put(key, prepared, operation.document.size)
+        elif not prepared.tried:
+            self._prepared.put(key, prepared, operation.document.size + prepared.compile())
         return prepared
