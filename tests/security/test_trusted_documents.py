@@ -1,0 +1,158 @@
+"""Only trusted documents are executed where that is set; being on the list gives nobody a right."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from graphql import get_introspection_query
+from sqlalchemy import bindparam, update
+
+from auth.roles import Role
+from crm.services.documents import digest
+from crm.store.database import NO_ORG
+from crm.store.statements import prepare
+from crm.store.tables import trusted_document
+from schema.execution import Engine, Parameters
+from schema.sdl import build_schema
+from schema.settings import Limits, Settings
+from tests.client import Client, client
+from tests.conftest import Databases
+from tests.house import OTHER_ORG, actor
+from tests.trusting import CARD, in_apollos_way, named, posted, registered, told, watched
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+STRICT = Settings(trusted_documents=True, open_introspection=True, graphql_get=True)
+PATIENT = "query Anything($id: ID!) { patient(id: $id) { displayName } }"
+CHANGE = """mutation Change($id: ID!) {
+  updatePreferences(input: {patientId: $id, expectedVersion: 1, preferredName: "Else"}) { id }
+}"""
+_FORGE = prepare(
+    update(trusted_document).where(trusted_document.c.sha256 == bindparam("digest")).values(text=bindparam("another"))
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def it(
+    shared_engine: str, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Client]:
+    """A client of a service that executes trusted documents alone, with introspection and GET as open as can be."""
+    url = databases.create(shared_engine)
+    async with client(url, tmp_path_factory.mktemp("trusted"), STRICT, documents_refresh=0) as one:
+        yield one
+    databases.drop(url)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def patient(it: Client) -> str:
+    """Sam's id."""
+    return str((await it.house.register())["id"])
+
+
+def texts() -> list[Any]:
+    """Texts that are on no list, by what they are."""
+    return [
+        pytest.param({"query": PATIENT}, Role.FRONT_DESK, id="query"),
+        pytest.param({"query": CHANGE}, Role.FRONT_DESK, id="mutation"),
+        pytest.param({"query": "{ __typename }"}, Role.FRONT_DESK, id="smallest"),
+        pytest.param({"query": get_introspection_query()}, Role.OPERATOR, id="introspection"),
+        pytest.param({"query": "{ _service { sdl } }"}, Role.OPERATOR, id="subgraph"),
+        pytest.param({"query": CARD + " "}, Role.FRONT_DESK, id="one space more"),
+        pytest.param({"query": "{ nonsense"}, Role.FRONT_DESK, id="malformed"),
+        pytest.param({"query": ""}, Role.FRONT_DESK, id="empty"),
+        pytest.param({"query": PATIENT, "documentId": digest(PATIENT)}, Role.FRONT_DESK, id="with its name"),
+        pytest.param(in_apollos_way(PATIENT, sent=True), Role.FRONT_DESK, id="Apollo's way"),
+    ]
+
+
+@pytest.mark.parametrize(("body", "role"), texts())
+async def test_no_other_text_is_executed(it: Client, patient: str, body: dict[str, Any], role: Role) -> None:
+    """Refused as FORBIDDEN before it is parsed, with no data, nothing changed, and one event that names nobody."""
+    await registered(it, CARD)
+    answer, events = await watched(it, body | {"variables": {"id": patient}}, role)
+    assert told(answer) == ["FORBIDDEN"]
+    assert answer.json().keys() == {"errors"}
+    [event] = events
+    assert (event["out"], event["why"], event["op"]) == ("denied", "FORBIDDEN", f"sha256:{digest(body['query'])}")
+    assert "pat" not in event
+    card = (await posted(it, named(CARD, id=patient))).json()
+    assert card == {"data": {"patient": {"id": patient, "displayName": "Sam"}}}
+
+
+async def test_an_unknown_name_is_recorded(it: Client) -> None:
+    """Whoever tries names is seen: a name off the list is a refusal like another."""
+    for body in (named("{ unheard }"), in_apollos_way("{ unheard }")):
+        answer, [event] = await watched(it, body)
+        assert told(answer) == ["PERSISTED_QUERY_NOT_FOUND"]
+        assert answer.json().keys() == {"errors"}
+        assert (event["out"], event["why"]) == ("denied", "PERSISTED_QUERY_NOT_FOUND")
+        assert event["op"] == f"sha256:{digest('{ unheard }')}"
+
+
+async def test_no_text_is_remembered(it: Client) -> None:
+    """What Apollo's clients send does not get onto the list."""
+    for _ in range(2):
+        assert told(await posted(it, in_apollos_way(PATIENT, sent=True))) == ["FORBIDDEN"]
+        assert told(await posted(it, in_apollos_way(PATIENT))) == ["PERSISTED_QUERY_NOT_FOUND"]
+
+
+async def test_get_is_no_way_around(it: Client, patient: str) -> None:
+    """A text in an address is refused like one in a body."""
+    headers = {"authorization": f"Bearer {it.token(Role.FRONT_DESK)}", "accept": "application/json"}
+    answer = await it.http.get(
+        "/graphql", params={"query": f'{{ patient(id: "{patient}") {{ id }} }}'}, headers=headers
+    )
+    assert told(answer) == ["FORBIDDEN"]
+    assert "data" not in answer.json()
+
+
+async def test_a_text_on_the_list_is_the_document(it: Client, patient: str) -> None:
+    """Whoever sends the very text asks nothing else than its name does."""
+    await registered(it, CARD)
+    answer = await posted(it, {"query": CARD, "variables": {"id": patient}})
+    assert answer.json() == {"data": {"patient": {"id": patient, "displayName": "Sam"}}}
+
+
+async def test_being_on_the_list_gives_no_right(it: Client, patient: str) -> None:
+    """As nobody, wrong role, right role elsewhere, right role: the policy decides, and what it says is recorded."""
+    secret = "query Faith($id: ID!) { patient(id: $id) { religion } }"
+    await registered(it, secret)
+    asked = named(secret, id=patient)
+    nobody = await posted(it, asked, None)
+    assert (nobody.status_code, told(nobody)) == (401, ["UNAUTHENTICATED"])
+    wrong, [event] = await watched(it, asked, Role.MESSAGING)
+    assert (told(wrong), "data" in wrong.json()) == (["FORBIDDEN_FIELD"], False)
+    assert (event["out"], event["op"], event["fld"]) == ("denied", "Faith", ["religion"])
+    elsewhere = await posted(it, asked, Role.CLINICIAN, org=OTHER_ORG)
+    assert (told(elsewhere), "Quaker" in elsewhere.text) == (["NOT_FOUND"], False)
+    right, [event] = await watched(it, asked, Role.CLINICIAN)
+    assert right.json() == {"data": {"patient": {"religion": "Quaker"}}}
+    assert (event["out"], event["op"], event["fld"]) == ("ok", "Faith", ["religion"])
+
+
+async def test_a_text_that_was_exchanged_is_not_executed(it: Client, patient: str) -> None:
+    """Whoever writes another text into the row of a document gains nothing: its digest is not that of its name."""
+    text = CARD.replace("Card", "Exchanged")
+    await registered(it, text)
+    async with it.house.database.transaction(NO_ORG) as connection:
+        assert await connection.execute(_FORGE, digest=digest(text), another=PATIENT) == 1
+    answer, events = await watched(it, named(text, id=patient))
+    assert told(answer) == ["INTERNAL_SERVER_ERROR"]
+    assert answer.json().keys() == {"errors"}
+    assert "Sam" not in answer.text
+    assert events == []
+
+
+async def test_limits_hold_for_what_was_registered(it: Client, patient: str) -> None:
+    """A document that was registered under wider limits is refused where they are narrower now."""
+    await registered(it, CARD)
+    narrow = Settings(trusted_documents=True, limits=replace(Limits(), depth=1))
+    engine = Engine(build_schema(), it.house.services, narrow)
+    asked = Parameters("", None, {"id": patient}, digest(CARD))
+    answer = await engine.answer(actor(Role.FRONT_DESK), "narrow", asked)
+    assert [problem.code for problem in answer.problems] == ["QUERY_TOO_COSTLY"]
+    assert not answer.executed
+    [event] = await it.house.leaves(request="narrow")
+    assert (event["out"], event["why"]) == ("denied", "QUERY_TOO_COSTLY")
