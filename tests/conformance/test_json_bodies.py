@@ -147,7 +147,7 @@ ODD = {
 
 
 async def test_no_second_reading() -> None:
-    """Neither octets that are no UTF-8, nor names that come twice, nor numbers that are none are taken for a request."""
+    """Neither octets that are no UTF-8, nor names that come twice, nor numbers that are none make a request."""
     async with speaking() as speaker:
         answers = {what: await answer(speaker, body) for what, body in ODD.items()}
     assert answers == dict.fromkeys(ODD, (400, "GRAPHQL_PARSE_FAILED"))
