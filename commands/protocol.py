@@ -48,8 +48,8 @@ class BoundedHttp(HttpToolsProtocol):
             super().data_received(piece)
             if self._spent > self.octets or len(self.pipeline) > self.pipelined:
                 self._end(431)
-            if self.transport.is_closing():
-                return
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return  # or it speaks WebSocket now, and a client sends nothing before it was told so
 
     def on_headers_complete(self) -> None:
         """A whole head: now the application waits for the body."""
@@ -71,7 +71,7 @@ class BoundedHttp(HttpToolsProtocol):
         """What comes now is the next head. Behind an early answer nothing else waits for that one, so this goes on."""
         self._in_head = True
         self._spent = 0
-        if not self.cycle.response_complete:
+        if bool(self.cycle) and not self.cycle.response_complete:  # a handshake of a WebSocket has no cycle
             self._wait_no_more()
         super().on_message_complete()
 

@@ -17,6 +17,7 @@ from auth.tokens import TokenVerifier
 from commands import logs
 from commands.house import House, house, verifier
 from commands.protocol import BoundedHttp
+from commands.sockets import BoundedWebSocket
 from crm.catalogue import KeyClass
 from crm.crypto.keyset import KeySet
 from crm.errors import Unsafe
@@ -106,7 +107,9 @@ async def _serve(settings: Settings, bound: socket.socket, opened: Opened, stops
         try:
             application = _application(settings, it, tokens)
             collect_seldom()
-            await _Server(_config(application), stops, lambda: opened(address_of(bound))).serve([bound])
+            config = _config(application, settings.request_bytes)
+            server = _Server(config, stops, lambda: opened(address_of(bound)), application.state.streams.stop)
+            await server.serve([bound])
         finally:
             refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -157,11 +160,14 @@ def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starle
     )
 
 
-def _config(application: Starlette) -> uvicorn.Config:
+def _config(application: Starlette, message_octets: int = 102_400) -> uvicorn.Config:
+    """`message_octets` bounds a WebSocket message before anything looks at it."""
     return uvicorn.Config(
         application,
         http=BoundedHttp,
-        ws="none",
+        ws=BoundedWebSocket,
+        ws_max_size=2 * message_octets,  # what is a little too large is the application's to refuse and to record
+        ws_per_message_deflate=False,  # lengths would tell of secrets, and every socket would cost a window
         lifespan="off",
         log_config=None,
         access_log=False,  # addresses and query strings are the audit log's business, which keeps no values
@@ -174,10 +180,22 @@ def _config(application: Starlette) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """A server that stops on the given signals and does not raise them again, so that the process ends in order."""
 
-    def __init__(self, config: uvicorn.Config, stops: tuple[int, ...], opened: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        stops: tuple[int, ...],
+        opened: Callable[[], None],
+        stopping: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._stops = stops
         self._opened = opened
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets connections that last end in their own way first."""
+        self._stopping()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -5,21 +5,26 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
+from graphql import GraphQLSchema
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crm.domain.gateways import Gateway
 from schema import graphiql
+from schema.callers import Callers
 from schema.context import Services, Verifier
 from schema.execution import Engine
 from schema.hooks import MessageHook
 from schema.http import GraphQLEndpoint
 from schema.metrics import CONTENT_TYPE, Logs, Metrics
+from schema.places import Places
 from schema.sdl import build_schema
 from schema.settings import Settings
+from schema.streams import Streams
+from schema.websocket import WebSocketEndpoint
 
 __all__ = ["Lifespan", "Readiness", "create_app"]
 
@@ -40,14 +45,17 @@ def create_app(
     lifespan: Lifespan | None = None,
     logs: Logs = lambda: (),
     gateways: Sequence[Gateway] = (),
+    schema: GraphQLSchema | None = None,
 ) -> Starlette:
     """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text).
 
-    And `/hooks/messages/{gateway}` for the gateways that bring messages of patients.
+    And `/hooks/messages/{gateway}` for the gateways that bring messages of patients. `state.streams` are the lasting
+    connections, to be told to `stop` before the server does. `schema` is the product's own unless another is given.
     """
     metrics = Metrics(logs, lambda: services.break_glass.waiting)
-    engine = Engine(build_schema(), services, settings)
-    endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics)
+    engine = Engine(schema or build_schema(), services, settings)
+    streams = Streams(engine, Callers(verifier, services), settings, metrics, Places(settings.in_flight))
+    endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics, streams)
 
     async def healthz(_: Request) -> Response:
         return _json(200, {"status": "alive"})
@@ -62,23 +70,18 @@ def create_app(
     async def numbers(_: Request) -> Response:
         return Response(metrics.page(), headers={**_HEADERS, "content-type": CONTENT_TYPE})
 
-    async def page_asset(request: Request) -> Response:
-        found = graphiql.asset(request.path_params["name"])
-        if found is None:
-            return _json(404, {"status": "not found"})
-        kind, content = found
-        return Response(content, headers={**_HEADERS, **graphiql.HEADERS, "content-type": f"{kind}; charset=utf-8"})
-
     routes = [
         Route("/graphql", endpoint),
+        WebSocketRoute("/graphql", WebSocketEndpoint(streams, services, settings)),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", numbers),
         Route("/hooks/messages/{gateway}", MessageHook(services, gateways, settings).take, methods=["POST"]),
     ]
     if settings.development:
-        routes.append(Route("/graphiql/{name}", page_asset))
+        routes.append(Route("/graphiql/{name}", _page_asset))
     app = _Application(endpoint, routes=routes, exception_handlers={404: _unknown, 405: _unknown}, lifespan=lifespan)
+    app.state.streams = streams
     app.router.redirect_slashes = False  # a redirect would repeat the caller's Host header
     return app
 
@@ -95,6 +98,14 @@ class _Application(Starlette):
             await self._endpoint(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+async def _page_asset(request: Request) -> Response:
+    found = graphiql.asset(request.path_params["name"])
+    if found is None:
+        return _json(404, {"status": "not found"})
+    kind, content = found
+    return Response(content, headers={**_HEADERS, **graphiql.HEADERS, "content-type": f"{kind}; charset=utf-8"})
 
 
 async def _unknown(_: Request, error: Any) -> Response:

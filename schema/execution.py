@@ -209,7 +209,7 @@ class MutationByGet(Exception):
 
 
 class SubscriptionAsked(Exception):
-    """A subscription has many answers, which `Engine.subscribe` gives; a transport of one answer refuses it."""
+    """A subscription has many answers, which `schema.subscriptions` gives; a transport of one answer refuses it."""
 
 
 def _worth_telling(errors: Sequence[GraphQLError]) -> Sequence[GraphQLError]:

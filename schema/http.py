@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from auth.actor import Actor
 from crm.errors import Overloaded
 from crm.services.request import Request
-from schema import graphiql, media
+from schema import graphiql, media, sse
 from schema.body import parameters_of_json, parameters_of_query, read_json
 from schema.callers import Callers
 from schema.context import Services, Verifier
@@ -28,6 +28,8 @@ from schema.execution import Answer, Engine, MutationByGet, Parameters, Subscrip
 from schema.metrics import Metrics
 from schema.places import Places
 from schema.settings import Settings
+from schema.sse import EventStream
+from schema.streams import Caller, Streams
 
 __all__ = ["GraphQLEndpoint", "Reply", "refusal"]
 
@@ -49,6 +51,9 @@ _HEADERS: Mapping[bytes, str] = {
 }
 """Headers of a request that mean something here."""
 
+_BY_GET = (media.JSON, media.GRAPHQL_RESPONSE)
+_BY_POST = (*_BY_GET, media.EVENT_STREAM)
+_SAID_IN_EVENTS = frozenset({200, 400, 403})
 _NONE: Mapping[str, str] = MappingProxyType({})
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 """Nothing of an answer may be kept anywhere on its way."""
@@ -126,7 +131,13 @@ class GraphQLEndpoint:
     """The ASGI application of `/graphql`."""
 
     def __init__(
-        self, engine: Engine, services: Services, verifier: Verifier, settings: Settings, metrics: Metrics
+        self,
+        engine: Engine,
+        services: Services,
+        verifier: Verifier,
+        settings: Settings,
+        metrics: Metrics,
+        streams: Streams,
     ) -> None:
         self._engine = engine
         self._services = services
@@ -134,7 +145,8 @@ class GraphQLEndpoint:
         self._settings = settings
         self._metrics = metrics
         self._readers = Places(4 * settings.in_flight)
-        self._places = Places(settings.in_flight)
+        self._places = streams.at_work
+        self._streams = streams
         self._patience = min(settings.deadline, settings.body_deadline)
         self._methods = ("POST", "OPTIONS", *(("GET", "HEAD") if settings.graphql_get or settings.development else ()))
 
@@ -146,21 +158,29 @@ class GraphQLEndpoint:
         try:
             reply = await self._reply(incoming, request_id, receive)
             self._metrics.answered(reply.status, reply.code)
-            if incoming.method == "HEAD":
-                reply = Reply(reply.status, b"", reply.content_type, reply.headers, reply.code)
-            await reply.send(send, request_id)
+            if isinstance(reply, Reply):
+                if incoming.method == "HEAD":
+                    reply = Reply(reply.status, b"", reply.content_type, reply.headers, reply.code)
+                await reply.send(send, request_id)
         finally:
             self._metrics.ended(begun)
+        if isinstance(reply, EventStream):
+            await reply.send(receive, send)
 
-    async def _reply(self, incoming: _Incoming, request_id: str, receive: Receive) -> Reply:
+    async def _reply(self, incoming: _Incoming, request_id: str, receive: Receive) -> Reply | EventStream:
         wanted = media.JSON
         try:
             if incoming.method == "OPTIONS":
                 return Reply(204, headers={"allow": ", ".join(self._methods)})
             if self._wants_page(incoming):
                 return Reply(200, graphiql.page(), f"{media.HTML}; charset=utf-8", graphiql.HEADERS)
-            wanted = self._negotiate(incoming)
-            return _written(await self._answer(incoming, request_id, receive), wanted)
+            chosen = self._negotiate(incoming)
+            events = chosen == media.EVENT_STREAM
+            wanted = media.GRAPHQL_RESPONSE if events else chosen
+            answer = await self._answer(incoming, request_id, receive, events=events)
+            if isinstance(answer, EventStream):
+                return answer
+            return _as_events(answer) if events else _written(answer, wanted)
         except _Turned as turned:
             return refusal(turned.error, status=turned.status, wanted=wanted, headers=turned.headers)
         except MutationByGet:
@@ -174,8 +194,13 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
             return refusal(error, wanted=wanted)
 
-    async def _answer(self, incoming: _Incoming, request_id: str, receive: Receive) -> Answer:
-        """The engine's answer, after the whole request has come; one timer serves both in turn."""
+    async def _answer(
+        self, incoming: _Incoming, request_id: str, receive: Receive, *, events: bool
+    ) -> Answer | EventStream:
+        """The engine's answer, after the whole request has come; one timer serves both in turn.
+
+        With `events` a subscription is answered too. Raises SubscriptionAsked for it without.
+        """
         actor: Actor | None = None
         parameters: Parameters | None = None
         try:
@@ -185,6 +210,11 @@ class GraphQLEndpoint:
                 with self._places.taken(actor):
                     time.reschedule(asyncio.get_running_loop().time() + self._settings.deadline)
                     return await self._engine.answer(actor, request_id, parameters, reading=incoming.method != "POST")
+        except SubscriptionAsked:
+            if not events or actor is None or parameters is None:
+                raise
+            caller = Caller(actor, incoming.one("authorization") or "", incoming.one("x-purpose-of-use"))
+            return EventStream(self._streams, self._settings, caller, Request(request_id, OPERATION), parameters)
         except TimeoutError:
             if actor is None or parameters is not None:
                 raise
@@ -212,9 +242,9 @@ class GraphQLEndpoint:
         if incoming.method != "POST" and not by_get:
             error = Refused(Code.VALIDATION_FAILED, "Send GraphQL requests by POST.")
             raise _Turned(405, error, {"allow": ", ".join(self._methods)})
-        wanted = media.accepted(incoming.one("accept"))
+        wanted = media.accepted(incoming.one("accept"), _BY_POST if incoming.method == "POST" else _BY_GET)
         if wanted is None:
-            text = f"Accept {media.GRAPHQL_RESPONSE} or {media.JSON}."
+            text = f"Accept {media.GRAPHQL_RESPONSE}, {media.JSON} or {media.EVENT_STREAM}."
             raise _Turned(406, Refused(Code.VALIDATION_FAILED, text, field="accept"))
         return wanted
 
@@ -293,6 +323,14 @@ def _written(answer: Answer, wanted: str, status: int | None = None, headers: Ma
         extra,
         first.code.value if first else "none",
     )
+
+
+def _as_events(answer: Answer) -> Reply:
+    """An answer as events (GraphQL over SSE); a refusal that is no word about the document keeps its status."""
+    if _status_of(answer, media.GRAPHQL_RESPONSE) not in _SAID_IN_EVENTS:
+        return _written(answer, media.GRAPHQL_RESPONSE)
+    code = answer.problems[0].code.value if answer.problems else "none"
+    return Reply(200, sse.events(answer), f"{media.EVENT_STREAM}; charset=utf-8", sse.HEADERS, code)
 
 
 def _headers_of(problem: Problem) -> dict[str, str]:

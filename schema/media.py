@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from email.message import Message
 from functools import lru_cache
 
-__all__ = ["GRAPHQL_RESPONSE", "HTML", "JSON", "accepted", "content_type_is_json"]
+__all__ = ["EVENT_STREAM", "GRAPHQL_RESPONSE", "HTML", "JSON", "accepted", "content_type_is_json"]
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 HTML = "text/html"
+EVENT_STREAM = "text/event-stream"
 
 MAX_LENGTH = 1_000
 """Characters of a header that are looked into; browsers send about 150."""

@@ -6,7 +6,8 @@ Never a person's name, id or text: what is named are logs and witnesses.
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -40,6 +41,8 @@ class Metrics:
             self._registry.register(_Reviews(reviews))
         self._requests = _Requests()
         self._registry.register(self._requests)
+        self._streams = _Streams()
+        self._registry.register(self._streams)
 
     def begun(self) -> float:
         """Counts one request as in flight; gives its beginning for `ended`."""
@@ -56,6 +59,19 @@ class Metrics:
     def answered(self, status: int, code: str) -> None:
         """Counts an answer; `code` is the first error code in it, or `none`."""
         self._requests.answers[status, code] += 1
+
+    @contextmanager
+    def streaming(self, transport: str) -> Iterator[None]:
+        """Counts a connection of `websocket` or `sse` as open."""
+        self._streams.open[transport] += 1
+        try:
+            yield
+        finally:
+            self._streams.open[transport] -= 1
+
+    def streamed(self, transport: str, code: str) -> None:
+        """Counts an answer over such a connection; `code` as for `answered`."""
+        self._streams.answers[transport, code] += 1
 
     def page(self) -> bytes:
         """The text exposition of all numbers."""
@@ -82,6 +98,25 @@ class _Requests(Collector):
         in_flight = GaugeMetricFamily("heed_http_in_flight", "GraphQL requests being answered.")
         in_flight.add_metric([], self.in_flight)
         return [answers, seconds, in_flight]
+
+
+class _Streams(Collector):
+    """The numbers of the connections that last."""
+
+    def __init__(self) -> None:
+        self.open: Counter[str] = Counter()
+        self.answers: Counter[tuple[str, str]] = Counter()
+
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        still = GaugeMetricFamily("heed_streams_open", "Connections that last.", labels=["transport"])
+        for transport, count in sorted(self.open.items()):
+            still.add_metric([transport], count)
+        text = "Answers over connections that last."
+        answers = CounterMetricFamily("heed_stream_answers", text, labels=["transport", "code"])
+        for (transport, code), count in sorted(self.answers.items()):
+            answers.add_metric([transport, code], count)
+        return [still, answers]
 
 
 class _Outside(Collector):

@@ -43,8 +43,11 @@ class Settings:
     `deadline` is in seconds and covers answering; a body must have come within `body_deadline` or that, whichever is
     shorter. `body` is in octets. `in_flight` is how many requests may be worked on at once before the next is refused
     as OVERLOADED, and four times as many may be sending their bodies; a single caller gets a quarter of either, and
-    then RATE_LIMITED. The cache of validated documents holds at most `documents` of them and `documents_size`
-    characters of text; of refused ones the problems of `refused_documents` are kept.
+    then RATE_LIMITED. `streams` is how many connections may last (WebSocket, event streams), a quarter of them for one
+    caller, and `stream_operations` how many operations one socket may have at a time. A socket says who it is within
+    `stream_init` seconds, the token behind a connection is looked at every `stream_check` seconds, and an event stream
+    shows that it lives every `stream_silence` seconds. The cache of validated documents holds at most `documents` of
+    them and `documents_size` characters of text; of refused ones the problems of `refused_documents` are kept.
     """
 
     development: bool = False
@@ -56,6 +59,11 @@ class Settings:
     body_deadline: float = 5.0
     body: int = 102_400
     in_flight: int = 256
+    streams: int = 1_000
+    stream_operations: int = 32
+    stream_init: float = 3.0
+    stream_check: float = 1.0
+    stream_silence: float = 12.0
     documents: int = 1_000
     documents_size: int = 4_000_000
     refused_documents: int = 250

@@ -1,0 +1,163 @@
+"""Sockets and event streams for tests: the application as it is really served, on loopback, and clients of raw frames."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import graphene
+import websockets
+from graphql import GraphQLSchema
+from starlette.applications import Starlette
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from commands import serving
+from schema.queries import Query
+from schema.types import Patient
+
+SUBPROTOCOL = Subprotocol("graphql-transport-ws")
+PATIENCE = 20.0
+"""Seconds after which something that should have come counts as never coming. Nothing is judged by it."""
+
+
+class Feed:
+    """Where a test's subscriptions get their events from: `tell` wakes every subscriber; None ends them."""
+
+    def __init__(self) -> None:
+        self.subscribers: set[asyncio.Queue[Any]] = set()
+        self.ended = 0
+
+    def tell(self, event: Any) -> None:
+        """An event for all who listen."""
+        for each in self.subscribers:
+            each.put_nowait(event)
+
+    async def events(self) -> AsyncIterator[Any]:
+        """What is told from now on. An exception that is told is raised."""
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        self.subscribers.add(queue)
+        try:
+            while (event := await queue.get()) is not None:
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+        finally:
+            self.subscribers.discard(queue)
+            self.ended += 1
+
+    async def listened(self, count: int = 1) -> None:
+        """Returns once so many listen."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.subscribers) != count:
+                await asyncio.sleep(0.01)
+
+
+def schema_with(feed: Feed) -> GraphQLSchema:
+    """The product's queries, and subscriptions to a feed: `patient` reads the record anew for each event."""
+
+    class Subscription(graphene.ObjectType):
+        """What is told as it happens."""
+
+        patient = graphene.Field(Patient, id=graphene.ID(required=True))
+        viewer = graphene.String()
+
+        @staticmethod
+        async def subscribe_patient(_: Any, info: Any, id: str) -> AsyncIterator[Any]:
+            asked = info.context
+            async for event in feed.events():
+                yield event
+                assert asked.actor
+
+        @staticmethod
+        async def resolve_patient(_: Any, info: Any, id: str) -> Any:
+            asked = info.context
+            return await asked.services.profiles.read(asked.actor, asked.request, id, asked.asked(info))
+
+        @staticmethod
+        def subscribe_viewer(_: Any, info: Any) -> AsyncIterator[Any]:
+            return feed.events()
+
+    built: GraphQLSchema = graphene.Schema(query=Query, subscription=Subscription).graphql_schema
+    return built
+
+
+@dataclass
+class Line:
+    """One socket, with short ways to what tests say and hear."""
+
+    socket: ClientConnection
+
+    async def say(self, **message: Any) -> None:
+        """Sends a message."""
+        await self.socket.send(json.dumps(message))
+
+    async def hear(self) -> dict[str, Any]:
+        """The next message."""
+        async with asyncio.timeout(PATIENCE):
+            heard: dict[str, Any] = json.loads(await self.socket.recv())
+            return heard
+
+    async def start(self, token: str | None = "front_desk", **payload: Any) -> "Line":
+        """Says who it is, and hears that it is let in."""
+        if token is not None:
+            payload["authorization"] = f"Bearer {token}"
+        await self.say(type="connection_init", payload=payload)
+        assert (await self.hear())["type"] == "connection_ack"
+        return self
+
+    async def ask(self, query: str, id: str = "1", **more: Any) -> None:
+        """Begins an operation."""
+        await self.say(id=id, type="subscribe", payload={"query": query, **more})
+
+    async def closed(self) -> tuple[int, str]:
+        """Code and reason of the close, whatever was said before it."""
+        async with asyncio.timeout(PATIENCE):
+            try:
+                while True:
+                    await self.socket.recv()
+            except websockets.ConnectionClosed:
+                return self.socket.close_code or 0, self.socket.close_reason or ""
+
+
+class Listening:
+    """A server of one application, as it is really served."""
+
+    def __init__(self, server: serving._Server, address: tuple[str, int]) -> None:
+        self.server = server
+        self.host = f"{address[0]}:{address[1]}"
+        self.http = f"http://{self.host}/graphql"
+        self.ws = f"ws://{self.host}/graphql"
+
+    @asynccontextmanager
+    async def line(self, subprotocol: str | None = SUBPROTOCOL, **more: Any) -> AsyncIterator[Line]:
+        """A socket, closed with the block."""
+        protocols = [Subprotocol(subprotocol)] if subprotocol else None
+        async with connect(self.ws, subprotocols=protocols, compression=None, **more) as opened:
+            yield Line(opened)
+
+    def stop(self) -> None:
+        """Tells the server to end, as a signal does."""
+        self.server.should_exit = True
+
+
+@asynccontextmanager
+async def listening(
+    app: Starlette, config: Callable[[Any], None] = lambda _: None, message_octets: int = 102_400
+) -> AsyncIterator[Listening]:
+    """The application on a free port of loopback, until the block ends."""
+    made = serving._config(app, message_octets)
+    config(made)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = serving._Server(made, (), lambda: None, app.state.streams.stop)
+        task = asyncio.create_task(server._serve([listener]))
+        try:
+            while not server.started:
+                await asyncio.sleep(0.01)
+            yield Listening(server, listener.getsockname())
+        finally:
+            server.should_exit = True
+            await task
