@@ -1,12 +1,22 @@
-"""An application that listens on a socket of its own in the test's process, for clients that speak real HTTP."""
+"""An application, or a whole service, that listens on a socket of its own in the test's process."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from auth.development import DevelopmentIssuer
+from auth.issuers import IssuerKeys
+from auth.roles import Role
+from auth.tokens import TokenVerifier
+from schema.app import create_app
+from schema.settings import Settings
+from tests.house import ORG, House, house
 
 
 @asynccontextmanager
@@ -20,3 +30,31 @@ async def listening(app: ASGIApp) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await serving
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """A whole service that listens: the `address` of its GraphQL endpoint, and the house behind it."""
+
+    address: str
+    house: House
+    issuer: DevelopmentIssuer
+
+    def token(self, role: Role, subject: str) -> str:
+        """A signed token of `role`."""
+        return self.issuer.sign(role, subject, org=ORG)
+
+
+@asynccontextmanager
+async def reachable(url: str, folder: Path, settings: Settings | None = None) -> AsyncIterator[Reachable]:
+    """A service on the migrated database at `url`, for clients that speak real HTTP."""
+    issuer = DevelopmentIssuer(folder)
+    verifier = TokenVerifier([IssuerKeys(issuer.issuer, development=True)])
+    async with house(url, folder) as it:
+
+        async def ready() -> dict[str, bool]:
+            return {"log": it.log.healthy}
+
+        app = create_app(it.services, verifier, settings or Settings(), ready)
+        async with listening(app) as address:
+            yield Reachable(f"{address}/graphql", it, issuer)
