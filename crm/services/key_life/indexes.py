@@ -20,7 +20,7 @@ from crm.store.record import classes_of
 
 __all__ = ["CLASSES", "rotate", "stored"]
 
-CLASSES: Final[frozenset[KeyClass]] = classes_of(name for index in INDEXES for name in index.fields)
+CLASSES: Final[frozenset[KeyClass]] = classes_of(frozenset(name for index in INDEXES for name in index.fields))
 """The classes that must be opened to compute index values."""
 
 _BATCH: Final = 100
