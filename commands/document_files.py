@@ -50,7 +50,7 @@ def _entries(path: Path, content: Any) -> Iterator[tuple[str, str]]:
         operations = content.get("operations")
         if content.get("version") != 1 or not isinstance(operations, list):
             raise Unsafe(f"{path} is not version 1 of Apollo's manifest")
-        pairs = [(each.get("id"), each.get("body")) for each in operations if isinstance(each, Mapping)]
+        pairs = [(each.get("id"), each.get("body")) if isinstance(each, dict) else (None, None) for each in operations]
     elif isinstance(content, Mapping):
         pairs = list(content.items())
     else:
