@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from commands import logs
 from commands.document_commands import documents_app
 from crm.errors import Unsafe
 from crm.services.documents import digest
@@ -22,6 +23,7 @@ def documents(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Runs one of the commands on a migrated database, in a folder with three files."""
     monkeypatch.setenv("HEED_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("HEED_DATABASE_URL", database_url)
+    monkeypatch.setattr(logs, "configure", lambda _: None)  # the process is the tests', and speaks as they want
     monkeypatch.chdir(tmp_path)
     (tmp_path / "card.graphql").write_text(CARD)
     (tmp_path / "two.json").write_text(json.dumps({digest(TWO): TWO, digest(CARD): CARD}))
