@@ -11,6 +11,9 @@ import { Client as UrqlClient, fetchExchange } from '@urql/core';
 import { parse, print, separateOperations } from 'graphql';
 import { NetworkError, createClient as createHttpClient } from 'graphql-http';
 import { ClientError, GraphQLClient } from 'graphql-request';
+import { createClient as createSseClient } from 'graphql-sse';
+import { createClient as createWsClient } from 'graphql-ws';
+import WebSocket from 'ws';
 
 const [address, patient, given] = process.argv.slice(2);
 const tokens = JSON.parse(given);
@@ -70,25 +73,51 @@ async function graphqlRequest(document, variables, sent) {
   }
 }
 
-// This client hands over the response where its status is not 2xx.
-const refused = async ({ response }) => ({ data: null, codes: codesOf((await response.json()).errors) });
+// The last three have one interface: an answer, or an error that carries the response or the end of the socket.
 
-async function graphqlHttp(document, variables, sent) {
-  const client = createHttpClient({ url: address, headers: sent });
-  return new Promise((resolve) => {
+const answerOf = (client, document, variables) =>
+  new Promise((resolve, reject) => {
     let answer;
     client.subscribe(
       { query: print(document), variables },
       {
         next: ({ data, errors }) => (answer = { data: data ?? null, codes: codesOf(errors) }),
-        error: (error) => resolve(error instanceof NetworkError ? refused(error) : Promise.reject(error)),
+        error: (error) => (Array.isArray(error) ? resolve({ data: null, codes: codesOf(error) }) : reject(error)),
         complete: () => resolve(answer),
       },
     );
   });
+
+const byResponse = (client) => async (document, variables, sent) => {
+  try {
+    return await answerOf(client(sent), document, variables);
+  } catch (error) {
+    if (!error.response) throw error;
+    return { data: null, codes: codesOf((await error.response.json()).errors) };
+  }
+};
+
+const graphqlHttp = byResponse((sent) => createHttpClient({ url: address, headers: sent }));
+const graphqlSse = byResponse((sent) => createSseClient({ url: address, headers: sent, retryAttempts: 0 }));
+
+async function graphqlWs(document, variables, sent) {
+  const client = createWsClient({
+    url: address.replace('http', 'ws'),
+    webSocketImpl: WebSocket,
+    connectionParams: sent,
+    retryAttempts: 0,
+  });
+  try {
+    return await answerOf(client, document, variables);
+  } catch (error) {
+    if (error.code !== 4403) throw error;
+    return { data: null, codes: [error.reason.replace('Forbidden: ', '')] };
+  } finally {
+    await client.dispose();
+  }
 }
 
-const clients = { apollo, apolloPersisted, urql, graphqlRequest, graphqlHttp };
+const clients = { apollo, apolloPersisted, urql, graphqlRequest, graphqlHttp, graphqlSse, graphqlWs };
 
 // --- the questions -------------------------------------------------------------------------------------------------------
 
