@@ -58,6 +58,8 @@ def transport(settings: Settings) -> Transport:
         deadline=settings.request_deadline,
         body=settings.request_bytes,
         in_flight=settings.request_concurrency,
+        streams=settings.streams,
+        stream_operations=settings.stream_operations,
         limits=replace(Limits(), **settings.limits()),
     )
 

@@ -12,9 +12,10 @@ from graphql import OperationType, default_field_resolver
 
 from auth.actor import Actor
 from crm.errors import Overloaded
+from schema.compiled import is_awaitable
 from schema.errors import Code, Refused, problem_of
 from schema.execution import Answer, Engine, Execution, Parameters
-from schema.prepared import Root, is_awaitable
+from schema.prepared import Root
 
 __all__ = ["subscribe"]
 

@@ -15,7 +15,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from auth.errors import AuthError
-from crm.errors import Overloaded
+from crm.errors import AuditUnavailable, Overloaded
 from crm.services.request import Request
 from schema.body import parameters_of_json, read_json
 from schema.context import Services
@@ -170,8 +170,8 @@ class _Socket:
             return await self._streams.recognise(tokens, purposes, Request(self._id, OPERATION))
         except AuthError as refused:
             raise _Closed(CloseCode.FORBIDDEN, f"Forbidden: {problem_of(refused).code.value}") from None
-        except Exception as error:  # noqa: BLE001 - the closed table decides what is told about it
-            raise _Closed(CloseCode.TRY_AGAIN_LATER, problem_of(error).code.value) from None
+        except (AuditUnavailable, Overloaded) as later:
+            raise _Closed(CloseCode.TRY_AGAIN_LATER, problem_of(later).code.value) from None
 
     async def _connected(self, caller: Caller) -> None:
         """Takes messages until the socket ends; the group ends with the first task that raises."""

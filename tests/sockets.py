@@ -1,4 +1,4 @@
-"""Sockets and event streams for tests: the application as it is really served, on loopback, and clients of raw frames."""
+"""Connections that last, for tests: the application as it is really served, on loopback, and sockets of raw frames."""
 
 import asyncio
 import json
@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from commands import serving
+from schema.mutations import Mutation
 from schema.queries import Query
 from schema.types import Patient
 
@@ -30,6 +31,7 @@ class Feed:
     def __init__(self) -> None:
         self.subscribers: set[asyncio.Queue[Any]] = set()
         self.ended = 0
+        self._changed = asyncio.Event()
 
     def tell(self, event: Any) -> None:
         """An event for all who listen."""
@@ -40,6 +42,7 @@ class Feed:
         """What is told from now on. An exception that is told is raised."""
         queue: asyncio.Queue[Any] = asyncio.Queue()
         self.subscribers.add(queue)
+        self._changed.set()
         try:
             while (event := await queue.get()) is not None:
                 if isinstance(event, Exception):
@@ -48,29 +51,37 @@ class Feed:
         finally:
             self.subscribers.discard(queue)
             self.ended += 1
+            self._changed.set()
 
     async def listened(self, count: int = 1) -> None:
         """Returns once so many listen."""
         async with asyncio.timeout(PATIENCE):
             while len(self.subscribers) != count:
-                await asyncio.sleep(0.01)
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def play(self, *events: Any) -> None:
+        """Tells each event as soon as somebody listens; behind a None, who listened has ended."""
+        for event in events:
+            await self.listened()
+            self.tell(event)
+            if event is None:
+                await self.listened(0)
 
 
 def schema_with(feed: Feed) -> GraphQLSchema:
-    """The product's queries, and subscriptions to a feed: `patient` reads the record anew for each event."""
+    """The product's schema, and subscriptions to a feed: `patient` reads the record anew for each event."""
 
-    class Subscription(graphene.ObjectType):
+    class Subscription(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
         """What is told as it happens."""
 
         patient = graphene.Field(Patient, id=graphene.ID(required=True))
         viewer = graphene.String()
+        """The event itself."""
 
         @staticmethod
-        async def subscribe_patient(_: Any, info: Any, id: str) -> AsyncIterator[Any]:
-            asked = info.context
-            async for event in feed.events():
-                yield event
-                assert asked.actor
+        def subscribe_patient(_: Any, info: Any, id: str) -> AsyncIterator[Any]:
+            return feed.events()
 
         @staticmethod
         async def resolve_patient(_: Any, info: Any, id: str) -> Any:
@@ -81,7 +92,8 @@ def schema_with(feed: Feed) -> GraphQLSchema:
         def subscribe_viewer(_: Any, info: Any) -> AsyncIterator[Any]:
             return feed.events()
 
-    built: GraphQLSchema = graphene.Schema(query=Query, subscription=Subscription).graphql_schema
+    schema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription)
+    built: GraphQLSchema = schema.graphql_schema
     return built
 
 
@@ -152,11 +164,11 @@ async def listening(
     made = serving._config(app, message_octets)
     config(made)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = serving._Server(made, (), lambda: None, app.state.streams.stop)
+        opened = asyncio.Event()
+        server = serving._Server(made, (), opened.set, app.state.streams.stop)
         task = asyncio.create_task(server._serve([listener]))
         try:
-            while not server.started:
-                await asyncio.sleep(0.01)
+            await opened.wait()
             yield Listening(server, listener.getsockname())
         finally:
             server.should_exit = True

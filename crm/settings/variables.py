@@ -19,6 +19,7 @@ from crm.domain.circumstances import BULK, office_hours
 from crm.settings.codes import CodeSettings
 from crm.settings.contact import ContactSettings
 from crm.settings.documents import DocumentSettings
+from crm.settings.streams import StreamSettings
 from crm.settings.witnesses import Witness
 
 __all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown"]
@@ -64,7 +65,7 @@ def _root_key(use: str) -> Any:
     return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
-class Settings(CodeSettings, ContactSettings, DocumentSettings):
+class Settings(CodeSettings, ContactSettings, DocumentSettings, StreamSettings):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(
