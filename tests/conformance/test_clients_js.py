@@ -73,7 +73,7 @@ async def asked(here: Reachable, patient_id: str) -> dict[str, Any]:
 
 
 async def test_clients_are_told_the_same_and_leave_the_same(databases: Databases, tmp_path: Path) -> None:
-    """Apollo Client, also with persisted queries, urql, graphql-request, -http, -sse and -ws; and what is in the log."""
+    """Apollo Client, also with persisted queries, urql, graphql-request, -http, -sse, -ws; and what is in the log."""
     async with reachable(databases.create("sqlite"), tmp_path, Settings(persisted_queries=True)) as here:
         sam = await here.house.register()
         told = await asked(here, sam["id"])

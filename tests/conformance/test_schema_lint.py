@@ -8,7 +8,7 @@ from tests import node
 
 ROOT = Path(__file__).resolve().parents[2]
 SDL = "schema/schema.graphql"
-DOCUMENTS = "tests/conformance/node/documents/*.graphql"
+DOCUMENTS = "tests/conformance/documents/*.graphql"
 
 
 async def test_the_recommended_and_the_relay_rules() -> None:

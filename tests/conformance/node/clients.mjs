@@ -2,7 +2,7 @@
 // in TOKENS (JSON). Prints what came back as JSON: {client: {question: {data, codes}}}.
 //
 // `data` is what the client handed to its caller, `codes` the error codes that its error carries. The documents are those
-// of ./documents; every client takes them in the form it likes best.
+// of ../documents; every client takes them in the form it likes best.
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { ApolloClient, ApolloLink, CombinedGraphQLErrors, HttpLink, InMemoryCache } from '@apollo/client/core';
@@ -18,7 +18,7 @@ import WebSocket from 'ws';
 const [address, patient, given] = process.argv.slice(2);
 const tokens = JSON.parse(given);
 
-const folder = new URL('./documents/', import.meta.url);
+const folder = new URL('../documents/', import.meta.url);
 const documents = separateOperations(
   parse(readdirSync(folder).map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n')),
 );

@@ -12,7 +12,7 @@ import { Source, buildClientSchema, buildSchema, getIntrospectionQuery, isScalar
 const [address, token, sdl, folder] = process.argv.slice(2);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const headers = { authorization: `Bearer ${token}` };
-const documents = readdirSync(here('documents')).map((name) => here(`documents/${name}`));
+const documents = readdirSync(here('../documents')).map((name) => here(`../documents/${name}`));
 
 // --- graphql-js and graphql-inspector: the endpoint says the same as the file, and both fit the documents -----------------
 
