@@ -1,9 +1,11 @@
 """Only trusted documents are executed where that is set; being on the list gives nobody a right."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from graphql import get_introspection_query
@@ -14,12 +16,15 @@ from crm.services.documents import digest
 from crm.store.database import NO_ORG
 from crm.store.statements import prepare
 from crm.store.tables import trusted_document
+from schema.app import create_app
 from schema.execution import Engine, Parameters
 from schema.sdl import build_schema
 from schema.settings import Limits, Settings
 from tests.client import Client, client
 from tests.conftest import Databases
 from tests.house import OTHER_ORG, actor
+from tests.sockets import Feed, Listening, listening, schema_with
+from tests.speaking import FakeServices, Tokens, ready
 from tests.trusting import CARD, in_apollos_way, named, posted, registered, told, watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -156,3 +161,49 @@ async def test_limits_hold_for_what_was_registered(it: Client, patient: str) -> 
     assert not answer.executed
     [event] = await it.house.leaves(request="narrow")
     assert (event["out"], event["why"]) == ("denied", "QUERY_TOO_COSTLY")
+
+
+# --- every transport -------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def spoken() -> AsyncIterator[tuple[FakeServices, Listening]]:
+    """A server with fake services that executes trusted documents alone, of which there is one, on real sockets."""
+    services = FakeServices(registered={digest(CARD): CARD})
+    feed = Feed()
+    app = create_app(services, Tokens(), Settings(trusted_documents=True), ready, schema=schema_with(feed))
+    async with listening(app) as server:
+        yield services, server
+
+
+OTHERS = ["{ __typename }", PATIENT, "subscription { viewer }", "{ __schema { types { name } } }", "{ nonsense"]
+
+
+async def test_a_socket_is_no_way_around() -> None:
+    """Over WebSocket as by POST: a text is refused and recorded, whatever it asks; a name on the list is answered."""
+    async with spoken() as (services, server), server.line() as line:
+        await line.start()
+        for number, text in enumerate(OTHERS):
+            await line.ask(text, id=str(number), variables={"id": "ann"})
+            heard = await line.hear()
+            assert (heard["type"], heard["id"]) == ("error", str(number))
+            assert [each["extensions"]["code"] for each in heard["payload"]] == ["FORBIDDEN"]
+        assert services.refusals == [("FORBIDDEN", f"sha256:{digest(text)}", "u-1, None ids") for text in OTHERS]
+        assert services.calls == []
+        await line.say(id="card", type="subscribe", payload=named(CARD, id="ann"))
+        heard = await line.hear()
+        assert heard["payload"]["data"] == {"patient": {"id": "ann", "displayName": "Ann"}}
+
+
+async def test_an_event_stream_is_no_way_around() -> None:
+    """The same over server-sent events."""
+    headers = {"authorization": "Bearer front_desk", "accept": "text/event-stream"}
+    async with spoken() as (services, server), httpx.AsyncClient(headers=headers) as http:
+        for text in OTHERS:
+            answer = await http.post(server.http, json={"query": text, "variables": {"id": "ann"}})
+            assert '"code":"FORBIDDEN"' in answer.text
+            assert '"data"' not in answer.text
+        assert services.refusals == [("FORBIDDEN", f"sha256:{digest(text)}", "u-1, None ids") for text in OTHERS]
+        assert services.calls == []
+        answer = await http.post(server.http, json=named(CARD, id="ann"))
+        assert '{"data":{"patient":{"id":"ann","displayName":"Ann"}}}' in answer.text
