@@ -54,6 +54,16 @@ def heed(url: str, folder: Path, *, tree: Path = ROOT, **more: str) -> Iterator[
 
 
 @contextmanager
+def unguarded(url: str, folder: Path) -> Iterator[Child]:
+    """Heed without token check, sealing and recording, on a database with clear boxes at `url`."""
+    port = _free_port()
+    # What was told outside of the log of which this is a copy has nothing to do with it.
+    given = {**settings(url, folder, checkpoint_journal=f"{folder}/clear.ndjson"), "HEED_PORT": str(port)}
+    with _running([sys.executable, "-m", "bench.unguarded"], port, given) as child:
+        yield child
+
+
+@contextmanager
 def peer(command: list[str], url: str) -> Iterator[Child]:
     """Another stack over the plain tables at `url`, which takes that and a port as its last arguments."""
     port = _free_port()

@@ -1,7 +1,7 @@
 """The contest: Heed with everything on beside what else one would pick, over the same people on one PostgreSQL.
 
-    python -m bench.contest [--data FOLDER] [--patients N] [--rounds N] [--seconds S] [--reads one,many]
-                            [--askers 1,16,64] [--stacks heed,bare,...]
+    python -m bench.contest [--data FOLDER] [--patients N] [--rounds N] [--seconds S]
+                            [--cases one:1,one:16,one:64,many:1,many:16] [--stacks heed,bare,...]
 
 The peers have to be there (`make peers`). Every stack first answers the same questions, and must answer the same. Then
 rounds are interleaved: within a round every stack gets a slice of each read and number of askers, in an order that
@@ -25,7 +25,7 @@ from typing import Any
 
 import orjson
 
-from bench import children, processor, stage
+from bench import children, processor, stage, unguarded
 from bench.generator import Burst, Generator, Spent
 from bench.load import post
 from bench.reads import authorization
@@ -33,7 +33,7 @@ from bench.stage import MANY, ONE, Stage
 
 PEERS = Path(__file__).resolve().parent / "peers"
 BATCH = 100
-VARIETY = 4_000
+VARIETY = 20_000
 CHECKED = 40
 """Questions of each read whose answers are compared before anything is timed."""
 
@@ -72,8 +72,11 @@ class Contestant:
         }
 
 
-Results = dict[tuple[str, int], list[dict[str, Burst]]]
-"""By read and number of askers: for each round what each contestant came to."""
+Case = tuple[str, int]
+"""A read, and how many ask at once."""
+
+Results = dict[Case, list[dict[str, Burst]]]
+"""For each round what each contestant came to."""
 
 
 def questions(ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -85,7 +88,8 @@ def questions(ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _requests(name: str, asked: dict[str, list[dict[str, Any]]], headers: str) -> dict[str, list[bytes]]:
+def requests(name: str, asked: dict[str, list[dict[str, Any]]], headers: str) -> dict[str, list[bytes]]:
+    """Whole requests for the questions, by read, as a stack has to be asked."""
     texts = _POSTGRAPHILE if name == "postgraphile" else _QUERIES
     told = {}
     for read, variables in asked.items():
@@ -99,9 +103,12 @@ def _requests(name: str, asked: dict[str, list[dict[str, Any]]], headers: str) -
 
 @contextmanager
 def contestants(
-    it: Stage, names: Sequence[str], asked: dict[str, list[dict[str, Any]]], trees: Mapping[str, Path]
+    it: Stage, names: Sequence[str], asked: dict[str, list[dict[str, Any]]], clear: str, trees: Mapping[str, Path]
 ) -> Iterator[list[Contestant]]:
-    """All of them, serving; `trees` are checkouts of Heed other than this one, by the name of the stack."""
+    """All of them, serving.
+
+    `clear` is the database of Heed without sealing, `trees` are checkouts other than this one, by name of the stack.
+    """
     commands = {
         "postgraphile": [_node(), str(PEERS / "postgraphile.mjs")],
         "bare": [_python(), str(PEERS / "sql_json.py")],
@@ -110,15 +117,17 @@ def contestants(
     }
     with ExitStack() as opened:
         found = []
+        token = f"Authorization: {authorization(it.folder)}\r\n"
         for name in names:
-            header = ""
             if name in commands:
                 child = opened.enter_context(children.peer(commands[name], it.plain))
+            elif name == "unguarded":
+                child = opened.enter_context(children.unguarded(clear, it.folder))
             else:
                 child = opened.enter_context(children.heed(it.heed, it.folder, tree=trees.get(name, children.ROOT)))
-                header = f"Authorization: {authorization(it.folder)}\r\n"
-            database = "plain" if name in commands else "heed"
-            found.append(Contestant(name, child.pid, child.port, _requests(name, asked, header), database))
+            header = "" if name in commands else token
+            database = "plain" if name in commands else "clear" if name == "unguarded" else "heed"
+            found.append(Contestant(name, child.pid, child.port, requests(name, asked, header), database))
         yield found
 
 
@@ -131,9 +140,9 @@ def _python() -> str:
     return str(PEERS / ".venv/bin/python")
 
 
-def check_equal(generator: Generator, all_of_them: Sequence[Contestant], reads: Sequence[str]) -> None:
+def check_equal(generator: Generator, all_of_them: Sequence[Contestant]) -> None:
     """Raises RuntimeError unless everybody answers the first questions of every read alike."""
-    for read in reads:
+    for read in TITLES:
         for number in range(CHECKED):
             told = {one.name: generator.one(one.port, one.requests[read][number]) for one in all_of_them}
             first, *others = told
@@ -146,18 +155,22 @@ def check_equal(generator: Generator, all_of_them: Sequence[Contestant], reads: 
 
 
 def compare(
-    generator: Generator, postmaster: int, them: Sequence[Contestant], reads: Sequence[str], askers: Sequence[int],
-    rounds: int, seconds: float,
-) -> Results:  # fmt: skip
+    generator: Generator,
+    postmaster: int,
+    them: Sequence[Contestant],
+    cases: Sequence[Case],
+    rounds: int,
+    seconds: float,
+) -> Results:
     """Everybody's slices, round by round, after a warm-up."""
-    results: Results = {(read, count): [] for read in reads for count in askers}
+    results: Results = {case: [] for case in cases}
     for one in them:
-        for read in reads:
-            generator.burst(one.port, one.requests[read], 16, 1.0, dict)
+        for read in TITLES:
+            generator.burst(one.port, one.requests[read], 8, 1.0, dict)
     for number in range(rounds):
         for case in results:
             read, count = case
-            turn = (number * 2 + askers.index(count)) % len(them)
+            turn = (number * 2 + cases.index(case)) % len(them)
             found = {}
             for one in [*them[turn:], *them[:turn]]:
                 used = partial(one.cpu, postmaster)
@@ -201,16 +214,18 @@ def ratio(found: Sequence[float]) -> str:
 
 async def run(folder: Path, given: argparse.Namespace) -> None:
     """Opens the stage, and holds the contest on it."""
-    names, reads = given.stacks.split(","), given.reads.split(",")
-    askers = [int(count) for count in given.askers.split(",")]
+    names = given.stacks.split(",")
+    cases = [(read, int(count)) for read, _, count in (case.partition(":") for case in given.cases.split(","))]
     async with stage.opened(folder, given.patients) as it:
-        asked = questions(it.ids)
+        asked, clear = questions(it.ids), ""
+        if "unguarded" in names:
+            clear = await unguarded.clear(it.heed, stage.prepare(it.heed, it.folder), it.ids)
         generator = Generator()
         try:
-            with contestants(it, names, asked, {"before": given.before}) as them:
-                check_equal(generator, them, reads)
+            with contestants(it, names, asked, clear, {"before": given.before}) as them:
+                check_equal(generator, them)
                 print(f"{len(them)} stacks answer {CHECKED} questions of each read alike", flush=True)
-                show(compare(generator, it.postmaster, them, reads, askers, given.rounds, given.seconds), names[0])
+                show(compare(generator, it.postmaster, them, cases, given.rounds, given.seconds), names[0])
         finally:
             generator.close()
 
@@ -222,8 +237,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--patients", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one slice")
-    parser.add_argument("--reads", default="one,many")
-    parser.add_argument("--askers", default="1,16,64")
+    parser.add_argument("--cases", default="one:1,one:16,one:64,many:1,many:16", help="reads and askers at once")
     parser.add_argument("--before", type=Path, help="another checkout of Heed, which is the stack `before`")
     parser.add_argument("--stacks", default="heed,bare,postgraphile,strawberry,ariadne")
     return parser

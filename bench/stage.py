@@ -35,6 +35,9 @@ MANY = """{ id version displayName preferredName pronouns interpreterNeeded time
 """The eight fields of the second."""
 
 _BATCH = 500
+_SHARED = "shared_buffers"
+_SERVER = {_SHARED: "4GB", "max_wal_size": "8GB"}
+"""What PostgreSQL's manual tells to set for a server of this size; everything else is as it comes, commits durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,11 @@ def _server(folder: Path) -> Iterator[tuple[str, int]]:
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = embedded.get_server(folder, cleanup_mode="stop")
+    if not (folder / "postgresql.auto.conf").read_text().count(_SHARED):
+        for name, value in _SERVER.items():
+            server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+        server.cleanup()  # they hold from the next start
+        server = embedded.get_server(folder, cleanup_mode="stop")
     try:
         pid = int((folder / "postmaster.pid").read_text().split()[0])
         yield server.get_uri(), pid
