@@ -36,6 +36,7 @@ __all__ = ["GraphQLEndpoint", "Reply", "refusal"]
 OPERATION = "http"
 """How the access log names an attempt that never became an operation."""
 
+_ASKS = re.compile(rb"(?:^|&)(?:query|documentId|extensions)=")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS: Mapping[bytes, str] = {
     name.encode(): name
@@ -232,7 +233,8 @@ class GraphQLEndpoint:
 
     def _wants_page(self, incoming: _Incoming) -> bool:
         """Whether a browser asks for the page to try queries with, which only development serves."""
-        if not self._settings.development or incoming.method not in {"GET", "HEAD"} or b"query=" in incoming.query:
+        asks = _ASKS.search(incoming.query) is not None
+        if not self._settings.development or incoming.method not in {"GET", "HEAD"} or asks:
             return False
         offered = (media.JSON, media.GRAPHQL_RESPONSE, media.HTML)
         return media.accepted(incoming.one("accept"), offered) == media.HTML

@@ -76,6 +76,17 @@ async def test_a_registered_document_is_executed_by_its_name(it: Client) -> None
     assert (answer.status_code, answer.json()) == (200, expected)
 
 
+async def test_a_browser_gets_the_answer_and_not_the_page() -> None:
+    """An address that names a document asks for its answer, also in development, where a browser is given GraphiQL."""
+    browser = {"accept": "text/html, */*;q=0.8", "authorization": "Bearer front_desk"}
+    async with speaking(Settings(development=True, graphql_get=True)) as speaker:
+        speaker.services.registered[digest("{ __typename }")] = "{ __typename }"
+        answer = await speaker.http.get("/graphql", params={"documentId": digest("{ __typename }")}, headers=browser)
+        page = await speaker.http.get("/graphql", headers=browser)
+    assert answer.json() == {"data": {"__typename": "Query"}}
+    assert page.headers["content-type"].startswith("text/html")
+
+
 async def test_a_mutation_that_is_named_is_not_made_by_get(it: Client) -> None:
     """GET is refused with 405, and the record stays as it is."""
     patient = await it.house.register()
