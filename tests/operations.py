@@ -85,7 +85,7 @@ class Operations:
         names = list(kind.fields)
         if depth > 5 or self._left < 0:  # only what needs no selection of its own
             names = [name for name in names if not _composite(kind.fields[name].type)] or ["__typename"]
-        name = self._dice.choice(names)
+        name = str(self._dice.choice(names))
         if name == "__typename":
             return name
         text = self._field(kind, name, depth)
@@ -110,7 +110,7 @@ class Operations:
             return "{ " + ", ".join(f"{name}: {self._literal(each)}" for name, each in needed.items()) + " }"
         if kind.name == "_Any":
             return '{ __typename: "Patient", id: "x" }'
-        return _INPUT.get(kind.name, '"x"')
+        return _INPUT.get(str(kind.name), '"x"')
 
 
 CONDITIONS = [
