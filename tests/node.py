@@ -6,20 +6,32 @@
 import asyncio
 import json
 import shutil
+import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 FOLDER = Path(__file__).parent / "conformance" / "node"
+OLDEST = (20, 19)
+"""Which Node.js the packages need, as their package.json says."""
+
+
+@cache
+def _version(program: str) -> tuple[int, ...]:
+    said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(int(number) for number in said.strip().removeprefix("v").split("."))
 
 
 def program() -> str:
-    """The Node.js that runs the scripts; skips the test where it or its packages are missing."""
+    """The Node.js that runs the scripts; skips the test where it or its packages are missing, or it is too old."""
     found = shutil.which("node")
     if found is None:
         pytest.skip("no Node.js here")
-    if not (FOLDER / "node_modules" / "graphql").is_dir():
+    if _version(found) < OLDEST:
+        pytest.skip(f"Node.js {'.'.join(map(str, OLDEST))} is the oldest that the npm packages run on")
+    if not (FOLDER / "node_modules" / ".package-lock.json").is_file():  # npm writes it when everything is there
         pytest.skip("the npm packages of tests/conformance/node are not installed: `make node` does it")
     return found
 
