@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from starlette.types import ASGIApp
 
 from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys
@@ -26,6 +27,7 @@ class Client:
     http: httpx.AsyncClient
     issuer: DevelopmentIssuer
     house: House
+    app: ASGIApp
 
     def token(
         self,
@@ -90,4 +92,4 @@ async def client(url: str, folder: Path, settings: Settings | None = None, **par
         app = create_app(it.services, verifier, settings or Settings(), ready)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://heed.test") as http:
-            yield Client(http, issuer, it)
+            yield Client(http, issuer, it, app)
