@@ -1,6 +1,6 @@
 # Everything a newcomer types. Needs only make and Python 3.11 or newer; `make lock` alone needs uv.
 .DEFAULT_GOAL := help
-.PHONY: help setup node reference demo serve test drills check lint format types generate bench peers contest lock clean
+.PHONY: help setup node reference demo serve test drills check lint format types generate bench peers lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -85,10 +85,7 @@ $(PEERS)/.ready: $(PEERS)/package-lock.json $(PEERS)/requirements.txt
 		--requirement $(PEERS)/requirements.txt
 	@touch $@
 
-contest: setup peers ## Heed beside its peers, over 100,000 patients on PostgreSQL (ARGS="--data FOLDER" keeps the databases)
-	@$(BIN)/python -m bench.contest $(ARGS)
-
-bench: setup ## the tables of medians and ratios to the bare work; ARGS=keys rotates keys under load
+bench: setup $(if $(NPM),peers) ## the tables: Heed beside its peers and beside bare work; ARGS=keys rotates keys under load
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: ## resolve the dependencies of pyproject.toml anew and pin them (needs uv; ARGS=--upgrade takes newer ones)

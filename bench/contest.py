@@ -1,7 +1,7 @@
 """The contest: Heed with everything on beside what else one would pick, over the same people on one PostgreSQL.
 
-    python -m bench.contest [--data FOLDER] [--patients N] [--rounds N] [--seconds S]
-                            [--cases one:1,one:16,one:64,many:1,many:16] [--stacks heed,bare,...]
+    python -m bench.contest [--data FOLDER] [--crowd N] [--rounds N] [--seconds S] [--before CHECKOUT]
+                            [--cases one:1,one:16,one:64,many:1,many:16] [--stacks heed,unguarded,bare,...]
 
 The peers have to be there (`make peers`). Every stack first answers the same questions, and must answer the same. Then
 rounds are interleaved: within a round every stack gets a slice of each read and number of askers, in an order that
@@ -39,7 +39,7 @@ CHECKED = 40
 
 TITLES = {"one": "patient by id", "many": f"{BATCH} patients by id"}
 
-_QUERIES = {
+QUERIES = {
     "one": f"query PatientCard($id: ID!) {{ patient(id: $id) {ONE} }}",
     "many": f"query PatientCards($ids: [ID!]!) {{ patients(ids: $ids) {{ ... on Patient {MANY} }} }}",
 }
@@ -90,7 +90,7 @@ def questions(ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 
 def requests(name: str, asked: dict[str, list[dict[str, Any]]], headers: str) -> dict[str, list[bytes]]:
     """Whole requests for the questions, by read, as a stack has to be asked."""
-    texts = _POSTGRAPHILE if name == "postgraphile" else _QUERIES
+    texts = _POSTGRAPHILE if name == "postgraphile" else QUERIES
     told = {}
     for read, variables in asked.items():
         query = texts[read].replace("id version", "id: rowId version", 1) if name == "postgraphile" else texts[read]
@@ -213,10 +213,12 @@ def ratio(found: Sequence[float]) -> str:
 
 
 async def run(folder: Path, given: argparse.Namespace) -> None:
-    """Opens the stage, and holds the contest on it."""
+    """Opens the stage, and holds the contest on it. Raises RuntimeError where the peers are not there."""
+    if not (PEERS / ".venv").exists():
+        raise RuntimeError("the peers are not there: run `make peers`")
     names = given.stacks.split(",")
     cases = [(read, int(count)) for read, _, count in (case.partition(":") for case in given.cases.split(","))]
-    async with stage.opened(folder, given.patients) as it:
+    async with stage.opened(folder, given.crowd) as it:
         asked, clear = questions(it.ids), ""
         if "unguarded" in names:
             clear = await unguarded.clear(it.heed, stage.prepare(it.heed, it.folder), it.ids)
@@ -230,24 +232,24 @@ async def run(folder: Path, given: argparse.Namespace) -> None:
             generator.close()
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The options of the contest."""
-    parser = argparse.ArgumentParser(prog="python -m bench.contest", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="a folder that keeps the filled databases")
-    parser.add_argument("--patients", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one slice")
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the contest."""
+    parser.add_argument("--data", type=Path, help="a folder that keeps the contest's filled databases")
+    parser.add_argument("--crowd", type=int, default=100_000, help="patients of the contest")
     parser.add_argument("--cases", default="one:1,one:16,one:64,many:1,many:16", help="reads and askers at once")
     parser.add_argument("--before", type=Path, help="another checkout of Heed, which is the stack `before`")
-    parser.add_argument("--stacks", default="heed,bare,postgraphile,strawberry,ariadne")
-    return parser
+    parser.add_argument("--stacks", default="heed,unguarded,bare,postgraphile,strawberry,ariadne")
 
 
 def main() -> None:
     """Measures and prints."""
-    given = arguments().parse_args()
+    parser = argparse.ArgumentParser(prog="python -m bench.contest", description=__doc__.splitlines()[0])
+    options(parser)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of one slice")
+    given = parser.parse_args()
     started = time.monotonic()
-    print(f"Python {platform.python_version()}, {os.cpu_count()} processors, {given.patients} patients", flush=True)
+    print(f"Python {platform.python_version()}, {os.cpu_count()} processors", flush=True)
     with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
         asyncio.run(run(given.data or Path(folder), given))
     print(f"{time.monotonic() - started:.0f} s in all, load average {os.getloadavg()[0]:.1f} at the end")

@@ -82,7 +82,7 @@ async def _resize(connection: "asyncpg.Connection[asyncpg.Record]", last: str, c
 
 async def run(folder: Path, given: argparse.Namespace) -> None:
     """Makes the databases, serves each, and asks them in turn."""
-    async with stage.opened(folder, given.patients) as it:
+    async with stage.opened(folder, given.crowd) as it:
         names = {size: await database(it, size) for size in map(int, given.sizes.split(","))}
         headers = f"Authorization: {authorization(it.folder)}\r\n"
         generator = Generator()
@@ -135,7 +135,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the contest's databases")
-    parser.add_argument("--patients", type=int, default=100_000, help="that it holds")
+    parser.add_argument("--crowd", type=int, default=100_000, help="that it holds")
     parser.add_argument("--sizes", default="1000,10000,100000,1000000", help="at most 16 times what the folder holds")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=2.0)

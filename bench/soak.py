@@ -1,6 +1,6 @@
 """An hour of load, and what memory the serving process takes meanwhile.
 
-    python -m bench.soak [--minutes N] [--rate N] [--patients N] [--data FOLDER]
+    python -m bench.soak [--minutes N] [--rate N] [--crowd N] [--data FOLDER]
 
 A steady mix over keep-alive connections: look-ups and lists by the same few documents, documents that nobody sent
 before, unknown patients, and what is no GraphQL at all. Each minute says what the process holds.
@@ -106,7 +106,7 @@ def show(held: Sequence[float]) -> None:
 
 async def run(folder: Path, given: argparse.Namespace) -> None:
     """Opens the stage and one server on it, and loads that."""
-    async with stage.opened(folder, given.patients) as it:
+    async with stage.opened(folder, given.crowd) as it:
         with children.heed(it.heed, it.folder) as child:
             headers = {
                 "Authorization": authorization(it.folder), "Content-Type": "application/json",
@@ -119,7 +119,7 @@ def main() -> None:
     """Loads and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="a folder that keeps the filled databases")
-    parser.add_argument("--patients", type=int, default=5_000)
+    parser.add_argument("--crowd", type=int, default=5_000)
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--rate", type=int, default=150, help="requests a second at most; 0 for as many as it takes")
     given = parser.parse_args()
