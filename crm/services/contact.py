@@ -4,6 +4,7 @@ Asks the policy first, then opens what a decision needs, and tells of it only wh
 (`contact_answers`). The decision itself is `crm.domain.decision`.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,7 +26,7 @@ from crm.services.contact_answers import Answer, Audience, Judgement, explained_
 from crm.services.contact_senders import sender_of
 from crm.services.held_keys import require
 from crm.services.log_questions import micros
-from crm.services.profiles import MAX_BATCH, groups, visible
+from crm.services.profiles import AT_A_STRETCH, MAX_BATCH, groups, visible
 from crm.services.request import Request
 from crm.store.record import Record, classes_of
 from crm.store.unit import Store, Unit
@@ -190,7 +191,9 @@ class Contact:
         broken = await unit.grants(records.values()) if asking.needs_grant else {}
         judged: dict[str, Judgement] = {}
         refused: dict[str, BreakGlassRequired | None] = {}
-        for each in ids:
+        for number, each in enumerate(ids, start=1):
+            if number % AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
             record = records.get(each)
             if record is None:
                 continue

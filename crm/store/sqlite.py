@@ -1,6 +1,7 @@
 """SQLite through the standard driver: one reader in the event loop, one writer on a thread of its own.
 
-Look-ups run in the loop because one costs less than a hop to a thread. The only door to sqlite3.
+Look-ups run in the loop because one costs less than a hop to a thread; a list of them is taken in parts, between which
+everybody else has a turn (`docs/decisions/0038`). The only door to sqlite3.
 """
 
 import asyncio
@@ -28,6 +29,9 @@ PRAGMAS: Final = {
     "trusted_schema": 0,
 }
 """What each connection runs under, and what SQLite must answer when asked for it afterwards."""
+
+PART: Final = 32
+"""Ids of a list that are looked up at a stretch: half a millisecond or so, for which nobody else has a turn."""
 
 _PATIENCE: Final = 500
 """Milliseconds that `scrub` waits for other processes to end their reads."""
@@ -149,19 +153,31 @@ class SQLiteDatabase:
 
     async def close(self) -> None:
         """See `Database.close`."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
         if self._thread is not None:
             if (writer := self._writer) is not None:
                 await self._run(writer.close)
             self._thread.shutdown()
-        if self._reader is not None:
-            self._reader.close()
-        self._reader = self._writer = self._thread = None
+        self._writer = self._thread = None
 
     async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[sqlite3.Row]:
-        """See `Database.fetch`. Runs in the loop."""
+        """See `Database.fetch`. Runs in the loop; the parts of a list may see different commits, one record never."""
+        bind(org, params)
+        if statement.by_ids and len(ids := params["ids"]) > PART:
+            found: list[sqlite3.Row] = []
+            for start in range(0, len(ids), PART):
+                if start:
+                    await asyncio.sleep(0)
+                found += self._read(statement, {"org": org, "ids": ids[start : start + PART]})
+            return found
+        return self._read(statement, params)
+
+    def _read(self, statement: Statement, params: dict[str, Any]) -> list[sqlite3.Row]:
         if self._reader is None:
             raise StoreUnavailable
-        return _fetch(self._reader, statement, bind(org, params))
+        return _fetch(self._reader, statement, params)
 
     async def probe(self) -> None:
         """See `Database.probe`."""

@@ -59,15 +59,17 @@ def _json_list(values: list[Any]) -> str:
 class Statement:
     """A statement of the program, written once with SQLAlchemy, compiled when an engine first needs it.
 
-    `many` is the same look-up for a list, where there is one: an engine may answer several who wait by it.
+    `many` is the same look-up for a list, where there is one: an engine may answer several who wait by it. Of that,
+    `by_ids` is true: the rows of a list are those of each of its ids, so that an engine may take a list in parts.
     """
 
-    __slots__ = ("_element", "_on_postgresql", "many", "postgresql_form", "sqlite_form")
+    __slots__ = ("_element", "_on_postgresql", "by_ids", "many", "postgresql_form", "sqlite_form")
 
     def __init__(self, element: ClauseElement, on_postgresql: ClauseElement, many: "Statement | None" = None) -> None:
         self._element = element
         self._on_postgresql = on_postgresql
         self.many = many
+        self.by_ids = False
         self.sqlite_form: Form | None = None
         self.postgresql_form: Form | None = None
 
@@ -106,6 +108,8 @@ def prepare(
         raise RuntimeError("the two forms of a statement have different parameters")
     if many is not None and (set(prepared.sqlite().names), set(many.sqlite().names)) != ({"org", "id"}, {"org", "ids"}):
         raise RuntimeError("a look-up takes org and id, and for many org and ids, and nothing else")
+    if many is not None:
+        many.by_ids = True
     return prepared
 
 

@@ -8,8 +8,9 @@
 It decides nothing: services ask the policy and pass in which fields are clear, masked or withheld.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -345,6 +346,10 @@ class _Reading:
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
     ) -> None:
+        if isinstance(failure, asyncio.CancelledError):
+            with suppress(AuditUnavailable):  # nobody gets an answer: what was opened for it is recorded all the same
+                await self._store.log.append(self._unit.context.org, self._unit.events())
+            return
         if failure is not None:
             await self._recording.__aexit__(kind, failure, at)
             return
