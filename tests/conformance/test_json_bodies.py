@@ -5,13 +5,16 @@ Whatever comes, the answer is typed: a body is refused with 400 (413 where it is
 
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from schema.settings import Settings
+from tests.sockets import listening
 from tests.speaking import Speaker, code, speaking
 
 VECTORS = Path(__file__).with_name("vectors") / "json_bodies.json"
@@ -101,6 +104,25 @@ async def test_each_file_in_an_address(name: str) -> None:
                 assert "code" in response.text or response.json()["data"], file
                 statuses[file[0]].add(response.status_code)
     assert statuses == {"y": {200, 400}, "n": {400}, "i": {200, 400}}
+
+
+async def test_each_file_as_a_message_and_inside_one() -> None:
+    """Over WebSocket the same strictness: a message that is none ends the connection, and those inside are as above."""
+    subscribe = b'{"id": "1", "type": "subscribe", "payload": %b}}'
+    through: set[str] = set()
+    async with speaking() as speaker, listening(speaker.app) as server:
+        for name, octets in FILES.items():
+            for message in (octets, subscribe % (PLACES["extensions"][:-1] % octets)):
+                async with server.line() as line:
+                    await line.start()
+                    with suppress(ConnectionClosed):  # the server may hang up on the first half of a large one
+                        await line.socket.send(message, text=True)
+                        assert (await line.hear())["payload"] == {"data": {"viewer": {"org": "north-clinic"}}}
+                        through.add(name)
+                        continue
+                    assert (await line.closed())[0] in {4400, 1007, 1009}, name
+        assert (await speaker.ask("{ viewer { org } }"))[0] == 200
+    assert through == {name for name in FILES if name.startswith("y_")} - REFUSED.keys() | AS_THEY_ARE
 
 
 WHOLE = json.dumps(
