@@ -1,5 +1,6 @@
 """The scalars that GraphQL does not have: texts with a stated form. They carry text; `crm.domain` checks the form."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import graphene
@@ -15,7 +16,8 @@ from graphql import (
 )
 
 __all__ = [
-    "ClockTime", "DateTime", "LanguageTag", "LogIndex", "PartialDate", "PartialDateTime", "TimeZone", "taken_as_is",
+    "SPECIFIED_BY", "ClockTime", "DateTime", "LanguageTag", "LogIndex", "PartialDate", "PartialDateTime", "TimeZone",
+    "taken_as_is",
 ]  # fmt: skip
 
 
@@ -85,6 +87,16 @@ class TimeZone(_Text):
 
 class LanguageTag(_Text):
     """A language as a BCP 47 (RFC 5646) tag with registered subtags, such as `es-MX`, `zh-Hant` or `bfi`."""
+
+
+SPECIFIED_BY: Mapping[str, str] = {
+    "DateTime": "https://www.rfc-editor.org/rfc/rfc3339",
+    "LanguageTag": "https://www.rfc-editor.org/info/bcp47",
+    "PartialDate": "https://hl7.org/fhir/R4/datatypes.html#date",
+    "PartialDateTime": "https://hl7.org/fhir/R4/datatypes.html#dateTime",
+    "TimeZone": "https://www.iana.org/time-zones",
+}
+"""Where the form of a scalar is written down, for those that are not ours; `@specifiedBy` in the SDL."""
 
 
 def taken_as_is(kind: Any) -> type | None:

@@ -4,12 +4,15 @@ The text is what clients read. What is there for routers only (`_service`, `_ent
 text is `schema.federation.subgraph_sdl`.
 """
 
+from typing import cast
+
 import graphene
-from graphql import GraphQLSchema, print_schema
+from graphql import GraphQLScalarType, GraphQLSchema, print_schema
 
 from schema.federation import clients_schema
 from schema.mutations import Mutation
 from schema.queries import Query
+from schema.scalars import SPECIFIED_BY
 
 __all__ = ["build_schema", "print_sdl"]
 
@@ -19,6 +22,8 @@ def build_schema() -> GraphQLSchema:
     schema: GraphQLSchema = graphene.Schema(query=Query, mutation=Mutation).graphql_schema
     if schema.query_type:
         schema.query_type.description = Query.__doc__
+    for name, url in SPECIFIED_BY.items():
+        cast(GraphQLScalarType, schema.type_map[name]).specified_by_url = url  # graphene has no word for it
     return schema
 
 
