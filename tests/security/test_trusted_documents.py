@@ -12,6 +12,7 @@ from graphql import get_introspection_query
 from sqlalchemy import bindparam, update
 
 from auth.roles import Role
+from crm.errors import AuditUnavailable, StoreUnavailable
 from crm.services.documents import digest
 from crm.store.database import NO_ORG
 from crm.store.statements import prepare
@@ -24,7 +25,7 @@ from tests.client import Client, client
 from tests.conftest import Databases
 from tests.house import OTHER_ORG, actor
 from tests.sockets import Feed, Listening, listening, schema_with
-from tests.speaking import FakeServices, Tokens, ready
+from tests.speaking import FakeServices, Tokens, ready, speaking
 from tests.trusting import CARD, in_apollos_way, named, posted, registered, told, watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -161,6 +162,34 @@ async def test_limits_hold_for_what_was_registered(it: Client, patient: str) -> 
     assert not answer.executed
     [event] = await it.house.leaves(request="narrow")
     assert (event["out"], event["why"]) == ("denied", "QUERY_TOO_COSTLY")
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_not_told() -> None:
+    """While the log takes no events, who sends another text learns that, and nothing of the list."""
+
+    async def full() -> None:
+        raise AuditUnavailable
+
+    services = FakeServices(before=full)
+    async with speaking(Settings(trusted_documents=True), services) as speaker:
+        for body in ({"query": "{ __typename }"}, named("{ unheard }")):
+            answer = await speaker.post(body)
+            assert (answer.status_code, told(answer)) == (503, ["AUDIT_UNAVAILABLE"])
+
+
+async def test_a_list_that_cannot_be_read_lets_nothing_through() -> None:
+    """While the database is silent no text and no name is executed."""
+
+    class Silent(FakeServices):
+        """Services whose database does not answer."""
+
+        async def text(self, sha256: str) -> str | None:
+            raise StoreUnavailable
+
+    async with speaking(Settings(trusted_documents=True), Silent()) as speaker:
+        for body in ({"query": "{ __typename }"}, named("{ __typename }")):
+            answer = await speaker.post(body)
+            assert (answer.status_code, told(answer)) == (503, ["OVERLOADED"])
 
 
 # --- every transport -------------------------------------------------------------------------------------------------
