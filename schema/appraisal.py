@@ -89,15 +89,11 @@ def appraise(schema: GraphQLSchema, document: Document, limits: Limits) -> list[
             each.variable.name.value: _longest(type_from_ast(schema, each.type), limits)  # type: ignore[arg-type]
             for each in definition.variable_definitions
         }
-        plan = Prepared(schema, operation, {}, RULES).plan(
-            operation.coerced(submitted), replace(limits, records=_UNBOUNDED)
-        )
-        refusals = tuple(_refusals(plan))
-        found.append(
-            Appraisal(
-                name, operation.kind.value, size.fields, size.depth, plan.records, limits.records, literals, refusals
-            )
-        )
+        prepared = Prepared(schema, operation, {}, RULES)
+        plan = prepared.plan(operation.coerced(submitted), replace(limits, records=_UNBOUNDED))
+        records = sum(root.records for root in plan.roots.values())
+        cost = (size.fields, size.depth, records, limits.records, literals)
+        found.append(Appraisal(name, operation.kind.value, *cost, tuple(_refusals(plan))))
     return found
 
 
