@@ -163,7 +163,7 @@ def _refusals(plan: Plan) -> Iterator[Refusal]:
         for purpose in sorted(grant.purposes):
             actor = _actor(grant.role, purpose)
             for key, root in plan.roots.items():
-                action = Action.SCHEMA_READ if root.name in {"__schema", "__type"} else root.action
+                action = Action.SCHEMA_READ if Plan({key: root}, {}).introspects else root.action
                 if action is None:
                     continue
                 try:

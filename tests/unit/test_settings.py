@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from auth import development
+from commands import serving
 from commands.settings_page import settings_page
 from crm.crypto.cosignature import Cosigner
 from crm.crypto.note import Signer
@@ -256,9 +257,13 @@ def test_unsafe_in_production(given: dict[str, object], said: str) -> None:
 
 def test_trusted_documents_and_texts_of_anybody_exclude_each_other() -> None:
     """A process that executes only trusted documents does not remember what callers send."""
-    with pytest.raises(Unsafe, match="^HEED_PERSISTED_QUERIES is true and"):
+    with pytest.raises(Unsafe, match=r"^HEED_PERSISTED_QUERIES is true and"):
         load(documents="trusted", persisted_queries=True)
     assert load(documents="trusted").documents == "trusted"
+    assert serving.transport(load(documents="trusted")).trusted_documents
+    assert serving.transport(load(persisted_queries=True)).persisted_queries
+    assert not serving.transport(load()).trusted_documents
+    assert not serving.transport(load()).persisted_queries
 
 
 @pytest.mark.parametrize(
