@@ -65,10 +65,11 @@ class Contestant:
 
         Only Heed writes, so what the database does behind the connections is Heed's, whenever it is done.
         """
-        behind = processor.background(postmaster) if self.database == "heed" else []
+        behind = [] if self.database in {"plain", "clear"} else processor.background(postmaster)
         return {
             "server": processor.seconds([self.pid]),
-            "database": processor.seconds([*processor.backends(postmaster, self.database), *behind]),
+            "database": processor.seconds(processor.backends(postmaster, self.database)),
+            "behind": processor.seconds(behind),
         }
 
 
@@ -185,19 +186,17 @@ def show(results: Results, base: str = "heed") -> None:
     for (read, count), rounds in results.items():
         print(f"\n{TITLES[read]}, {count} at once")
         print(
-            f"{'':<14}{'req/s':>8}{'p50 ms':>9}{'p99 ms':>9}{'server µs':>11}{'database µs':>13}   "
+            f"{'':<14}{'req/s':>8}{'p50 ms':>9}{'p99 ms':>9}{'server µs':>11}{'database µs':>13}{'behind µs':>11}   "
             f"{base + ' : it, req/s':<26}{base + ' : it, CPU of all':<26}{'p50':<22}"
         )
         for name in rounds[0]:
             bursts = [each[name] for each in rounds]
             ours = [each[base] for each in rounds] if base in rounds[0] else bursts
-            rate, p50, p99 = (
-                statistics.median(getattr(each, what) for each in bursts) for what in ("rate", "p50", "p99")
-            )
-            server, database = (statistics.median(each.cpu[what] for each in bursts) for what in ("server", "database"))
+            told = [(each.rate, each.p50, each.p99, *each.cpu.values()) for each in bursts]
+            rate, p50, p99, server, database, behind = (statistics.median(each) for each in zip(*told, strict=True))
             pairs = list(zip(ours, bursts, strict=True))
             print(
-                f"{name:<14}{rate:8.0f}{p50:9.2f}{p99:9.2f}{server:11.0f}{database:13.0f}   "
+                f"{name:<14}{rate:8.0f}{p50:9.2f}{p99:9.2f}{server:11.0f}{database:13.0f}{behind:11.0f}   "
                 f"{ratio([one.rate / other.rate for one, other in pairs]):<26}"
                 f"{ratio([sum(one.cpu.values()) / sum(other.cpu.values()) for one, other in pairs]):<26}"
                 f"{ratio([one.p50 / other.p50 for one, other in pairs]):<22}",

@@ -68,7 +68,7 @@ async def _resize(connection: "asyncpg.Connection[asyncpg.Record]", last: str, c
         key = "id" if table == "patient" else "patient_id"
         await connection.execute(f"CREATE TEMP TABLE old_{table} ON COMMIT DROP AS SELECT * FROM {table}")
         await connection.execute(f"DELETE FROM old_{table} WHERE {key} > '{last}'")
-    await connection.execute(f"TRUNCATE {', '.join(_COPIED)}, blind_index, outbox, source_record")
+    await connection.execute(f"TRUNCATE {', '.join(_COPIED)} CASCADE")
     for table, ids in _COPIED.items():
         names = [row[0] for row in await connection.fetch(
             "SELECT column_name FROM information_schema.columns WHERE table_name = $1 AND table_schema = 'public' "
