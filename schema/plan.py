@@ -61,18 +61,16 @@ class Plan:
     variables: dict[str, Any] = field(repr=False)
 
     @property
-    def records(self) -> int:
-        """How many records the operation may touch."""
-        return sum(root.records for root in self.roots.values())
-
-    @property
     def introspects(self) -> bool:
         """Whether it asks for the schema itself; `__typename` does not count."""
         return any(root.name in {"__schema", "__type", "_service"} for root in self.roots.values())
 
     def check(self, limits: Limits) -> None:
         """Raises Refused: QUERY_TOO_COSTLY for more records than the limit."""
-        if self.records > limits.records:
+        records = 0
+        for root in self.roots.values():
+            records += root.records
+        if records > limits.records:
             raise TooManyRecords(sum(len(root.ids) for root in self.roots.values()))
 
 

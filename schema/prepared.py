@@ -130,7 +130,7 @@ class Prepared:
         """
         if len(self.fields) > limits.root_fields:
             raise Refused(Code.QUERY_TOO_COSTLY, "The operation has too many root fields.")
-        roots = dict(self._meta)
+        roots = self._meta.copy()
         for root in self.roots:
             roots[root.key] = planned(root.name, root.rule, root.asked, root.arguments(variables), limits)
         plan = Plan(roots, variables)

@@ -144,7 +144,7 @@ def arguments_of(definition: GraphQLField, nodes: Sequence[FieldNode]) -> Callab
         value = given.get(name)
         if isinstance(value, VariableNode):
             names.append((argument.out_name or name, value.name.value))
-        elif argument.default_value is not Undefined:
+        elif argument.default_value is not Undefined or isinstance(argument.type, GraphQLNonNull):
             return by_the_rule
 
     def of_variables(variables: dict[str, Any]) -> Arguments:
