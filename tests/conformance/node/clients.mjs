@@ -24,7 +24,7 @@ const documents = separateOperations(
 );
 const codesOf = (errors) => (errors ?? []).map(({ extensions }) => extensions?.code);
 
-// --- the clients: each a function from (document, variables, headers) to {data, codes} -----------------------------------
+// --- the clients: each a function from (document, variables, headers) to {data, codes} ---
 
 const isMutation = (document) => document.definitions.some(({ operation }) => operation === 'mutation');
 
@@ -119,7 +119,7 @@ async function graphqlWs(document, variables, sent) {
 
 const clients = { apollo, apolloPersisted, urql, graphqlRequest, graphqlHttp, graphqlSse, graphqlWs };
 
-// --- the questions -------------------------------------------------------------------------------------------------------
+// --- the questions ---
 
 const card = { id: patient, withContact: true };
 const unknown = '0199c0de-0000-7000-8000-000000000001';
@@ -151,7 +151,7 @@ for (const [name, ask] of Object.entries(clients)) {
   results[name] = told;
 }
 
-// --- Apollo's cache: what a mutation answers is seen by whoever asked before, without another request ----------------------
+// --- Apollo's cache: what a mutation answers is seen by whoever asked before, without another request ---
 
 const client = apolloClient({ authorization: `Bearer ${tokens.apollo}` });
 const asked = { query: documents.PatientCard, variables: card };

@@ -7,21 +7,21 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { generate } from '@graphql-codegen/cli';
 import { diff, validate } from '@graphql-inspector/core';
-import { Source, buildClientSchema, buildSchema, getIntrospectionQuery, isScalarType, isSpecifiedScalarType } from 'graphql';
+import { Source, buildClientSchema, buildSchema, getIntrospectionQuery, printSchema } from 'graphql';
 
 const [address, token, sdl, folder] = process.argv.slice(2);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const headers = { authorization: `Bearer ${token}` };
 const documents = readdirSync(here('../documents')).map((name) => here(`../documents/${name}`));
 
-// --- graphql-js and graphql-inspector: the endpoint says the same as the file, and both fit the documents -----------------
+// --- graphql-js and graphql-inspector: the endpoint says the same as the file, and both fit the documents ---
 
 const response = await fetch(address, {
   method: 'POST',
   headers: { ...headers, 'content-type': 'application/json' },
   body: JSON.stringify({ query: getIntrospectionQuery({ specifiedByUrl: true, inputValueDeprecation: true }) }),
 });
-const served = buildClientSchema((await response.json()).data);
+const served = buildSchema(printSchema(buildClientSchema((await response.json()).data))); // with directives, as in the file
 const written = buildSchema(readFileSync(sdl, 'utf8'));
 const changes = await diff(written, served);
 const unfit = validate(
@@ -29,14 +29,9 @@ const unfit = validate(
   documents.map((path) => new Source(readFileSync(path, 'utf8'), path)),
 );
 
-// --- graphql-codegen: types of the schema and of the documents, from the endpoint -----------------------------------------
+// --- graphql-codegen: types of the schema and of the documents, from the endpoint ---
 
 // Custom scalars are texts, but for the numbers of the log, which are beyond 32 bits.
-const scalars = Object.fromEntries(
-  Object.values(served.getTypeMap())
-    .filter((type) => isScalarType(type) && !isSpecifiedScalarType(type))
-    .map(({ name }) => [name, name === 'LogIndex' ? 'number' : 'string']),
-);
 const [types] = await generate(
   {
     cwd: folder,
@@ -46,14 +41,14 @@ const [types] = await generate(
     generates: {
       'types.ts': {
         plugins: ['typescript', 'typescript-operations'],
-        config: { enumsAsTypes: true, scalars },
+        config: { enumsAsTypes: true, defaultScalarType: 'string', scalars: { LogIndex: 'number' } },
       },
     },
   },
   false,
 );
 
-// --- relay-compiler: artifacts, and the texts of the operations as Relay sends them ---------------------------------------
+// --- relay-compiler: artifacts, and the texts of the operations as Relay sends them ---
 
 cpSync(here('relay'), join(folder, 'src'), { recursive: true });
 cpSync(sdl, join(folder, 'schema.graphql'));
