@@ -9,6 +9,7 @@ from asyncio import TimerHandle
 from typing import Any, Final
 
 from uvicorn._types import ASGIReceiveEvent
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -40,6 +41,13 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads frames. The head of the handshake comes first and whole: now or never it is understood."""
+        super().data_received(data)
+        if not self.handshake_initiated:
+            self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Who does not take our answers is not read from either: every ping would make one more."""
