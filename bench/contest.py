@@ -25,9 +25,10 @@ from typing import Any
 
 import orjson
 
-from bench import children, processor, stage, unguarded
+from bench import children, processor, stage, targets, unguarded
 from bench.generator import Burst, Generator, Spent
 from bench.load import post
+from bench.ratios import ratio
 from bench.reads import authorization
 from bench.stage import MANY, ONE, Stage
 
@@ -198,17 +199,12 @@ def show(results: Results, base: str = "heed") -> None:
             print(
                 f"{name:<14}{rate:8.0f}{p50:9.2f}{p99:9.2f}{server:11.0f}{database:13.0f}{behind:11.0f}   "
                 f"{ratio([one.rate / other.rate for one, other in pairs]):<26}"
-                f"{ratio([sum(one.cpu.values()) / sum(other.cpu.values()) for one, other in pairs]):<26}"
+                f"{ratio([one.spent / other.spent for one, other in pairs]):<26}"
                 f"{ratio([one.p50 / other.p50 for one, other in pairs]):<22}",
                 flush=True,
             )
     busy = [burst.busy for rounds in results.values() for each in rounds for burst in each.values()]
     print(f"\nthe generator needed {min(busy):.0%} to {max(busy):.0%} of a processor")
-
-
-def ratio(found: Sequence[float]) -> str:
-    """The median of ratios, with their range."""
-    return f"{statistics.median(found):.3g} ({min(found):.3g}-{max(found):.3g})"
 
 
 async def run(folder: Path, given: argparse.Namespace) -> None:
@@ -226,7 +222,9 @@ async def run(folder: Path, given: argparse.Namespace) -> None:
             with contestants(it, names, asked, clear, {"before": given.before}) as them:
                 check_equal(generator, them)
                 print(f"{len(them)} stacks answer {CHECKED} questions of each read alike", flush=True)
-                show(compare(generator, it.postmaster, them, cases, given.rounds, given.seconds), names[0])
+                results = compare(generator, it.postmaster, them, cases, given.rounds, given.seconds)
+                show(results, names[0])
+                print("", *targets.lines(results), sep="\n", flush=True)
         finally:
             generator.close()
 

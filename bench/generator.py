@@ -38,6 +38,11 @@ class Burst:
     cpu: dict[str, float]
     busy: float
 
+    @property
+    def spent(self) -> float:
+        """Microseconds of processor time of everybody for one request."""
+        return sum(self.cpu.values())
+
 
 class Generator:
     """A running generator. Close it."""

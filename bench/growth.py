@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from bench import children, stage
-from bench.contest import Contestant, questions, ratio, requests
+from bench.contest import Contestant, questions, requests
 from bench.generator import Burst, Generator
+from bench.ratios import ratio
 from bench.reads import authorization
 from bench.stage import Stage
 
