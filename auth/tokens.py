@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,6 +43,7 @@ _LINE = re.compile(r".{1,255}")
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519, 5.1 and RFC 9068, 2.1; compared in lower case
 _REFUSED_MEMBERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
 _KNOWN_ROLES = frozenset(Role)
+_PURPOSES: Mapping[str, Purpose] = {purpose.value: purpose for purpose in Purpose}
 _OPTIONS: Options = {
     "require": ["iss", "sub", "aud", "exp", "iat", "jti"],
     "strict_aud": True,
@@ -60,10 +61,14 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (  # the first that fit
 
 
 class _Verified(NamedTuple):
-    """What one good token says: the actor before any purpose, and the code in `purpose_of_use`, if any."""
+    """What one good token says: the actor before any purpose, and the code in `purpose_of_use`, if any.
+
+    `acting` are the actors with the purposes that were stated so far, of which there are as many as `Purpose` has.
+    """
 
     actor: Actor
     purpose: str | None
+    acting: dict[Purpose, Actor]
 
 
 class TokenVerifier:
@@ -114,7 +119,7 @@ class TokenVerifier:
         elif verified.actor.expires_at <= time.time() - LEEWAY:
             del self._remembered[digest]
             raise Unauthenticated("expired")
-        return _with_purpose(verified.actor, verified.purpose if purpose is None else purpose)
+        return _acting(verified, verified.purpose if purpose is None else purpose)
 
     def _examine(self, token: str) -> _Verified:
         try:
@@ -195,7 +200,7 @@ def _read_claims(claims: dict[str, Any]) -> _Verified:
         expires_at=expires_at,
         **(_as_a_person(claims) if roles & STAFF else {}),
     )
-    return _Verified(actor, _text(claims, "purpose_of_use") if "purpose_of_use" in claims else None)
+    return _Verified(actor, _text(claims, "purpose_of_use") if "purpose_of_use" in claims else None, {})
 
 
 def _as_a_person(claims: dict[str, Any]) -> dict[str, str | None]:
@@ -252,10 +257,14 @@ def _roles(claims: dict[str, Any]) -> frozenset[Role]:
     return roles
 
 
-def _with_purpose(actor: Actor, code: str | None) -> Actor:
+def _acting(verified: _Verified, code: str | None) -> Actor:
+    """The same actor each time, since whatever is worked out about one is found again by it."""
     if code is None:
-        return actor
-    try:
-        return replace(actor, purpose=Purpose(code))
-    except ValueError:
-        raise PurposeNotPermitted(actor) from None
+        return verified.actor
+    purpose = _PURPOSES.get(code)
+    if purpose is None:
+        raise PurposeNotPermitted(verified.actor)
+    actor = verified.acting.get(purpose)
+    if actor is None:
+        actor = verified.acting[purpose] = replace(verified.actor, purpose=purpose)
+    return actor

@@ -154,6 +154,19 @@ def _codes(codes: tuple[str, ...], what: str) -> list[str]:
     return sorted({str(code) for code in codes})
 
 
+@lru_cache(maxsize=1024)
+def _ours(rules: tuple[str, ...], purpose: str | None, policy: str, why: str) -> None:
+    """Refuses what is not well formed of the members that are the same in many events; what was good is remembered."""
+    _codes(rules, "rules")
+    for value, pattern, what in (
+        (purpose, _PURPOSE, "purpose"),
+        (why, _CODE, "reason"),
+        (policy, _POLICY, "policy version"),
+    ):
+        if value:
+            _own(pattern, value, what)
+
+
 @dataclass(frozen=True, slots=True)
 class Who:
     """The caller as its token named it; all empty for an attempt without a valid token.
@@ -229,22 +242,24 @@ class Event:
     old: Checkpoint | None = None
 
     def __post_init__(self) -> None:
-        Act(self.act), Outcome(self.out)
-        object.__setattr__(self, "op", _foreign(_TOKEN, self.op))
-        object.__setattr__(self, "req", recorded_request(self.req))
+        if type(self.act) is not Act or type(self.out) is not Outcome:
+            Act(self.act), Outcome(self.out)
+        if not _TOKEN.fullmatch(self.op):
+            object.__setattr__(self, "op", _foreign(_TOKEN, self.op))
+        if not _TOKEN.fullmatch(self.req):
+            object.__setattr__(self, "req", recorded_request(self.req))
         for name in ("fld", "msk", "chg", "flg", "rul"):
             if type(given := getattr(self, name)) is not tuple:
                 object.__setattr__(self, name, tuple(given))
-        _paths(self.fld), _paths(self.msk), _paths(self.chg)
-        _codes(self.rul, "rules")
+        for paths in (self.fld, self.msk, self.chg):
+            if paths:
+                _paths(paths)
+        _ours(self.rul, self.pou, self.pol, self.why)
         for value, pattern, what in (
-            (self.pou, _PURPOSE, "purpose"),
             (self.pat, _SUBJECT, "audit subject"),
             (self.qid, _UUID, "query id"),
             (self.ref, _UUID, "reference"),
             (self.sealed, _DIGEST, "digest of sealed words"),
-            (self.why, _CODE, "reason"),
-            (self.pol, _POLICY, "policy version"),
         ):
             if value:
                 _own(pattern, value, what)

@@ -82,11 +82,15 @@ class _Run:
 
 @dataclass(slots=True)
 class _Lane:
-    """The queue of one organisation. `open` is its breaker; `stray` a commit that outlived its deadline."""
+    """The queue of one organisation, and the `batch` of it that `task` commits now.
+
+    `open` is its breaker; `stray` a task whose commit outlived its deadline: it has no say in the lane any more.
+    """
 
     org: str
     run: _Run
     tickets: deque[_Ticket] = field(default_factory=deque)
+    batch: Sequence[_Ticket] = ()
     task: asyncio.Task[None] | None = None
     failures: int = 0
     open: bool = False
@@ -127,7 +131,7 @@ class LogWriter:
         self._sweeper: asyncio.Task[None] | None = None
         self._swept = False
         self._unanswered = 0
-        self._commits: set[asyncio.Task[None]] = set()
+        self._strays: set[asyncio.Task[None]] = set()
 
     @property
     def healthy(self) -> bool:
@@ -167,7 +171,7 @@ class LogWriter:
         tasks = {lane.task for lane in self._lanes.values() if lane.task}
         if tasks:
             await asyncio.wait(tasks, timeout=self._deadline)
-        ending = {sweeper, *tasks, *self._commits}
+        ending = {sweeper, *self._strays, *(lane.task for lane in self._lanes.values() if lane.task)}
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -220,43 +224,41 @@ class LogWriter:
         lane.tickets.append(ticket)
         self._waiting += len(drafts)
         if lane.task is None:
-            lane.task = loop.create_task(self._drain(lane), name="audit lane")
+            self._begin(lane)
         timer = loop.call_later(self._deadline, _refuse, ticket)
         try:
             await ticket.done
         finally:
             timer.cancel()
 
+    def _begin(self, lane: _Lane) -> None:
+        lane.task = asyncio.get_running_loop().create_task(self._drain(lane), name="audit lane")
+
     async def _drain(self, lane: _Lane) -> None:
         """Commit batch after batch until nothing waits; while the breaker is open, probe."""
+        me = lane.task
         try:
-            while lane.tickets or lane.open:
+            if lane.stray is not None and not lane.stray.done():
+                await asyncio.wait({lane.stray}, timeout=PROBE_EVERY)
+            while lane.task is me and (lane.tickets or lane.open):
                 if lane.open:
                     await self._probe(lane)
-                    continue
-                tickets = self._take(lane)
-                if not tickets:
-                    continue
-                if await self._attempt(lane, tickets):
-                    lane.failures = 0
-                    for ticket in tickets:
-                        _settle(ticket)
-                else:
-                    lane.failures += 1
-                    lane.open = lane.failures >= FAILURES_TO_OPEN
-                    if lane.open:
-                        tickets += self._take(lane, everything=True)
-                    for ticket in tickets:
-                        _refuse(ticket)
+                elif batch := self._take(lane):
+                    lane.batch = batch
+                    if await self._attempt(lane):
+                        lane.failures, lane.batch = 0, ()
+                        for ticket in batch:
+                            _settle(ticket)
         finally:
-            lane.task = None
-            for ticket in self._take(lane, everything=True):
-                _refuse(ticket)
+            if lane.task is me:
+                lane.task = None
+                for ticket in (*lane.batch, *self._take(lane, everything=True)):
+                    _refuse(ticket)
 
     async def _probe(self, lane: _Lane) -> None:
         """Try whether the log takes writes again, without anybody's events at stake."""
         await asyncio.sleep(PROBE_EVERY)
-        if (lane.stray is None or lane.stray.done()) and await self._attempt(lane, []):
+        if (lane.stray is None or lane.stray.done()) and await self._attempt(lane):
             # One more failure is enough to open it again: a probe is smaller than a batch.
             lane.open, lane.failures = False, FAILURES_TO_OPEN - 1
 
@@ -272,12 +274,11 @@ class LogWriter:
                 size += len(ticket.drafts)
         return taken
 
-    async def _attempt(self, lane: _Lane, tickets: Sequence[_Ticket]) -> bool:
-        """Commit one batch; False when it failed or when its outcome is unknown after a deadline."""
-        run = lane.run
+    async def _attempt(self, lane: _Lane) -> bool:
+        """Commit the batch; False when it failed, or when its outcome was unknown at the deadline."""
+        run, me, tickets = lane.run, lane.task, lane.batch
         orphans = {draft.id for ticket in tickets if ticket.orphan for draft in ticket.drafts}
         sealed = 0
-
         began = self._clock()
 
         def seal(drafts: Sequence[Draft], db_time: int) -> list[Entry]:
@@ -290,29 +291,45 @@ class LogWriter:
             ]
 
         drafts = [draft for ticket in tickets for draft in ticket.drafts]
-        work = asyncio.create_task(self._sink.commit(lane.org, drafts, seal), name="audit commit")
-        self._commits.add(work)
-        work.add_done_callback(self._finished)
-        await asyncio.wait({work}, timeout=self._deadline)
-        if work.done() and not work.cancelled() and work.exception() is None:
-            run.n += sealed
-            self._failures = 0
-            return True
-        lane.run = self._new_run()
-        self._failures += 1
-        if not work.done():
-            lane.stray = work
-            work.cancel()
-            await asyncio.wait({work}, timeout=PROBE_EVERY)
-        return False
-
-    def _finished(self, work: asyncio.Task[None]) -> None:
-        self._commits.discard(work)
-        if work.cancelled():
-            _LOGGER.warning("audit: a batch took longer than the deadline")
-        elif (error := work.exception()) is not None:
+        watch = asyncio.get_running_loop().call_later(self._deadline, self._abandon, lane)
+        try:
+            await self._sink.commit(lane.org, drafts, seal)
+        except Exception as error:  # noqa: BLE001 - whatever ails the database, nothing may be answered
             # The type only: a driver's message may quote what it was given.
             _LOGGER.warning("audit: a batch failed with %s", type(error).__name__)
+            if lane.task is me:
+                self._failed(lane)
+            return False
+        finally:
+            watch.cancel()
+        if lane.task is not me:
+            return False
+        run.n += sealed
+        self._failures = 0
+        return True
+
+    def _abandon(self, lane: _Lane) -> None:
+        """Give up a commit that outlived its deadline, of which nobody knows whether it will happen."""
+        _LOGGER.warning("audit: a batch took longer than the deadline")
+        stray = lane.stray = lane.task
+        if stray is not None:
+            self._strays.add(stray)
+            stray.add_done_callback(self._strays.discard)
+            stray.cancel()
+        self._begin(lane)
+        self._failed(lane)
+
+    def _failed(self, lane: _Lane) -> None:
+        """Refuse the batch, and all that waits where it was one too many; what comes next is counted anew."""
+        lane.run = self._new_run()
+        self._failures += 1
+        refused, lane.batch = [*lane.batch], ()
+        lane.failures += 1
+        lane.open = lane.open or lane.failures >= FAILURES_TO_OPEN
+        if lane.open:
+            refused += self._take(lane, everything=True)
+        for ticket in refused:
+            _refuse(ticket)
 
     async def _sweep(self) -> None:
         """Take in what was committed with a change but never sequenced, by this process or by one that died."""
