@@ -58,6 +58,10 @@ class CloseCode(IntEnum):
     INTERNAL_SERVER_ERROR = 4500
 
 
+_GONE = (TimeoutError, OSError, RuntimeError)
+"""What sending raises when nobody is there: uvicorn says RuntimeError once it closed a socket for a broken frame."""
+
+
 class _Closed(Ended):
     """This side closes the socket. `reason` is one of our own sentences, or repeats the id of an operation."""
 
@@ -296,7 +300,7 @@ class _Socket:
         try:
             async with asyncio.timeout(self._settings.deadline):
                 await self._raw_send({"type": "websocket.send", "text": orjson.dumps(message).decode("utf-8")})
-        except (TimeoutError, OSError):
+        except _GONE:
             raise Left from None
 
     async def _close(self, ended: Exception) -> None:
@@ -315,7 +319,7 @@ class _Socket:
         try:
             async with asyncio.timeout(self._settings.deadline):
                 await self._raw_send({"type": "websocket.close", "code": int(code), "reason": reason})
-        except (TimeoutError, OSError):
+        except _GONE:
             return  # the other side was faster, or takes nothing any more
 
 
