@@ -19,7 +19,8 @@ from crm.store import changing
 from crm.store.changing import Origin, Source, Writes
 
 ORG = imports.ORG
-CHUNK = 5_000
+CHUNK = 500
+"""Few enough that the look at the key store gets its turn between them."""
 
 _TABLES = (
     ("patient", "patients"),
