@@ -63,16 +63,15 @@ class Streams:
         self._metrics = metrics
         self.at_work = at_work
         self._places = Places(settings.streams)
-        self._stopping = asyncio.Event()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether this process ends, so that nothing new should begin."""
-        return self._stopping.is_set()
+        self._watched: dict[asyncio.Future[Ended], Caller] = {}
+        self._round: asyncio.TimerHandle | None = None
+        self.stopping = False
 
     def stop(self) -> None:
-        """Lets all connections end in their own way: what is being answered is still answered."""
-        self._stopping.set()
+        """Lets all connections end in their own way: what is being answered is still answered, nothing new begins."""
+        self.stopping = True
+        for ended in self._watched:
+            _end(ended, Stopping())
 
     async def recognise(self, tokens: Sequence[str], purposes: Sequence[str], request: Request) -> Caller:
         """The caller who begins a connection; raises like `Callers.recognise`."""
@@ -100,14 +99,29 @@ class Streams:
 
     async def watch(self, caller: Caller) -> None:
         """Waits until the connection must end, and raises `Expired` or `Stopping` then."""
-        while True:
+        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._watched[ended] = caller
+        if self.stopping:
+            _end(ended, Stopping())
+        self._go_round_later()
+        try:
+            raise await ended
+        finally:
+            del self._watched[ended]
+
+    def _go_round_later(self) -> None:
+        if self._round is None and self._watched:
+            self._round = asyncio.get_running_loop().call_later(self._settings.stream_check, self._go_round)
+
+    def _go_round(self) -> None:
+        """Looks at all tokens; one timer for all of them costs a sixth of one for each."""
+        self._round = None
+        for ended, caller in self._watched.items():
             try:
-                async with asyncio.timeout(self._settings.stream_check):
-                    await self._stopping.wait()
-            except TimeoutError:
                 self.check(caller)
-            else:
-                raise Stopping
+            except Expired as expired:
+                _end(ended, expired)
+        self._go_round_later()
 
     async def answer(self, caller: Caller, request: Request, parameters: Parameters) -> Answer:
         """The answer to a query or a mutation, which takes a place among all that are at work.
@@ -136,6 +150,11 @@ class Streams:
             async for answer in answers:
                 self.check(caller)
                 yield answer
+
+
+def _end(ended: asyncio.Future[Ended], why: Ended) -> None:
+    if not ended.done():
+        ended.set_result(why)
 
 
 def _stated(purpose: str | None) -> Sequence[str]:
