@@ -1,9 +1,9 @@
 """Look-ups by id that wait at the same time, gathered into one statement for all of them. Knows no driver.
 
 Only what is asked of the same organisation by the same statement is gathered, and everybody gets the rows of their own
-id and no others. Nobody waits for company: a look-up that finds no other under way is sent at once, by itself. One that
-comes while a statement is under way never joins it, since it must see what was committed by then
-(`docs/decisions/0037`).
+id and no others. Nobody waits for company: where no statement is under way, one is sent at the end of the same turn of
+the event loop, for whoever asked in that turn. One that is under way is never joined: who asks later must see what was
+committed by then (`docs/decisions/0037`).
 """
 
 import asyncio
@@ -60,37 +60,26 @@ class Sharing:
 
     async def look_up(self, org: str, statement: Statement, id: str) -> Sequence[Row]:
         """The rows of `id` by a statement that has a form for `many`. Raises what the database raises."""
+        loop = asyncio.get_running_loop()
         line = self._lines.get((org, statement))
         if line is None:
             line = self._lines[org, statement] = _Line(org, statement)
-            line.under_way = 1
-            try:
-                return await self._run(org, statement, {"org": org, "id": id})
-            finally:
-                self._landed(line)
-        loop = asyncio.get_running_loop()
+            loop.call_soon(self._send, line)
+        elif line.under_way and line.timer is None:
+            line.timer = loop.call_later(PATIENCE, self._look_after, line)
         if not line.waiting:
             line.since = loop.time()
-            if line.timer is None:
-                line.timer = loop.call_later(PATIENCE, self._look_after, line)
         rows: asyncio.Future[Sequence[Row]] = loop.create_future()
         line.waiting.append(_Waiter(id, rows))
         return await rows
 
     async def close(self) -> None:
         """Ends what is under way; whoever waits is told that the store is unavailable."""
-        for task in (*self._tasks,):
+        for line in self._lines.values():
+            _refuse(line.waiting)
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _landed(self, line: _Line) -> None:
-        """After a statement: send the next for those who wait by now, or forget the line."""
-        line.under_way -= 1
-        self._send(line)
-        if not line.under_way:
-            del self._lines[line.org, line.statement]
-            if line.timer is not None:
-                line.timer.cancel()
 
     def _look_after(self, line: _Line) -> None:
         """Sends another statement beside one that takes too long: its connection may never answer."""
@@ -105,7 +94,7 @@ class Sharing:
             self._send(line)
 
     def _send(self, line: _Line) -> None:
-        """Sends statements for everybody who waits and was not cancelled."""
+        """Sends statements for everybody who waits and was not cancelled; forgets a line in which there is nobody."""
         waiting, line.waiting = [each for each in line.waiting if not each.rows.done()], []
         for start in range(0, len(waiting), MOST):
             line.under_way += 1
@@ -113,12 +102,17 @@ class Sharing:
             task = asyncio.create_task(self._answer(line, batch))
             self._tasks.add(task)
             task.add_done_callback(partial(self._ended, line, batch))
+        if not line.under_way:
+            del self._lines[line.org, line.statement]
+            if line.timer is not None:
+                line.timer.cancel()
 
     def _ended(self, line: _Line, batch: Sequence[_Waiter], task: "asyncio.Task[None]") -> None:
         """However it ended, even before it began, nobody of its batch is left waiting."""
         self._tasks.discard(task)
         _refuse(batch)
-        self._landed(line)
+        line.under_way -= 1
+        self._send(line)
 
     async def _answer(self, line: _Line, batch: Sequence[_Waiter]) -> None:
         """The rows to everybody of `batch`, or why there are none."""
