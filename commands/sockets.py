@@ -74,6 +74,18 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.conn.fail(1009, "too many fragments")
             self.handle_parser_exception()
 
+    def send_receive_event_to_app(self) -> None:
+        """A text that is no UTF-8 ends the socket (RFC 6455, 8.1). uvicorn would log a traceback for each, unasked."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.fail(1007, "not UTF-8")
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def shutdown(self) -> None:
         """When the process ends: the application says goodbye itself, after what is being answered."""
         if not self.handshake_complete or self.close_sent:
