@@ -26,11 +26,14 @@ async def test_the_recommended_and_the_relay_rules() -> None:
 
 
 async def test_the_rules_find_what_is_wrong(tmp_path: Path) -> None:
-    """A copy of the SDL with a field that nobody describes and a deprecation without a reason does not pass."""
-    (tmp_path / "schema").mkdir()
-    sdl = (ROOT / SDL).read_text("utf-8")
-    bad = "\n\ntype Clinic {\n  id: ID!\n  old: String @deprecated\n}\n\nextend type Query {\n  clinic: Clinic\n}\n"
-    (tmp_path / SDL).write_text(sdl + bad, "utf-8")
-    found = await node.run("lint.mjs", tmp_path, SDL)
+    """A field that nobody describes, a deprecation without a reason, a thing without an id: none of them passes."""
+    (tmp_path / "bad.graphql").write_text("type Query { old: ClinicType @deprecated } type ClinicType { name: String }")
+    found = await node.run("lint.mjs", tmp_path, "bad.graphql")
     broken = {problem.split()[1].removeprefix("@graphql-eslint/") for problem in found["problems"]}
-    assert broken == {"require-description", "require-deprecation-reason"}
+    assert broken == {
+        "naming-convention",
+        "relay-page-info",
+        "require-deprecation-reason",
+        "require-description",
+        "strict-id-in-types",
+    }
