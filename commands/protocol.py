@@ -95,12 +95,15 @@ class BoundedHttp(HttpToolsProtocol):
     """What one message may hold besides its body: request line, headers, and whatever goes with chunks."""
     patience = 10.0
     """Seconds from a connection, or the first octet of a head, to its end; and for what follows an early answer."""
+    unread = 30.0
+    """Seconds in which some of what was sent must be taken, once it is more than the system keeps for us."""
     pipelined = 16
     """Requests that may wait behind the one that is being answered."""
 
     _spent = 0
     _in_head = True
     _timer: TimerHandle | None = None
+    _unread: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begins to wait for the first head."""
@@ -110,7 +113,20 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
         self._wait_no_more()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Somebody does not take what was sent: what waits for them does not wait for ever."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.unread, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """They do."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parses the octets piece by piece, as long as they stay within the bounds."""

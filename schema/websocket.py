@@ -95,7 +95,7 @@ class WebSocketEndpoint:
         self._streams = streams
         self._services = services
         self._settings = settings
-        self._doorstep = Doorstep(settings.in_flight // 4, settings.stream_init)
+        self._doorstep = Doorstep(settings.in_flight, settings.stream_init)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one socket from the handshake to its end."""

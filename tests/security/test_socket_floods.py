@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from commands.protocol import BoundedHttp
 from commands.sockets import BoundedWebSocket
 from schema.app import create_app
 from schema.settings import Settings
@@ -90,6 +91,7 @@ async def site(settings: Settings | None = None, **bounds: float) -> AsyncIterat
 
     def bounded(config: Any) -> None:
         config.ws = type("Bounded", (BoundedWebSocket,), bounds)
+        config.http = type("Bounded", (BoundedHttp,), {"unread": 0.5})
 
     async with listening(made.app, bounded) as made.server:
         try:
@@ -113,7 +115,7 @@ async def everything(reader: asyncio.StreamReader) -> bytes:
 
 async def test_strangers_have_few_sockets_and_not_for_long() -> None:
     """Where the doorstep is full, who stood there longest must go; whoever has a token comes through."""
-    async with site(Settings(in_flight=16, stream_init=PATIENCE), patience=0.2) as it:
+    async with site(Settings(in_flight=4, stream_init=PATIENCE), patience=0.2) as it:
         strangers = [await it.raw() for _ in range(8)]
         async with it.server.line() as line:
             await (await line.start()).ask(READ)
@@ -243,6 +245,23 @@ async def test_who_does_not_read_loses_the_socket() -> None:
         assert len(await everything(reader)) < 10_000_000
         async with it.server.line() as again:
             await again.start()
+
+
+async def test_who_does_not_read_events_loses_the_connection() -> None:
+    """As over a socket; also the connection is gone, and not only the stream on it."""
+    async with site(Settings(deadline=0.3)) as it:
+        _, writer = await it.connect()
+        body = b'{"query": "%s"}' % ECHO.encode()
+        head = (
+            f"POST /graphql HTTP/1.1\r\nhost: {it.server.host}\r\nauthorization: Bearer front_desk\r\n"
+            f"accept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        await it.feed.listened()
+        for _ in range(100):
+            it.feed.tell("x" * 100_000)
+        await it.feed.listened(0)
+        await _until(lambda: not it.server.server.server_state.connections)
 
 
 async def test_a_flood_of_messages_keeps_nobody_waiting() -> None:
