@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _SERVE = "from commands.serving import serve; from crm.settings import load; serve(load())"
-_START = 30.0
+_START = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -115,7 +115,7 @@ def _wait(process: "subprocess.Popen[bytes]", address: str) -> None:
         if process.poll() is not None:
             raise RuntimeError(f"a server ended with status {process.returncode} before it was ready")
         try:
-            with urllib.request.urlopen(address, timeout=1):
+            with urllib.request.urlopen(address, timeout=5):
                 return
         except urllib.error.HTTPError as error:
             if error.code < 500:  # a GraphQL endpoint is there, and was asked nothing

@@ -94,10 +94,10 @@ def drive(port: int, pid: int, headers: dict[str, str], ids: Sequence[str], minu
 
 
 def show(held: Sequence[float]) -> None:
-    """How memory went, by the medians of the sixths of the time."""
-    size = max(1, len(held) // 6)
-    sixths = [statistics.median(held[start : start + size]) for start in range(0, size * 6, size)]
-    print("private MiB, medians of the sixths of the time:", " ".join(f"{each:.1f}" for each in sixths))
+    """How memory went, by the medians of sixths of the time."""
+    size = -(-len(held) // 6)
+    parts = [statistics.median(held[start : start + size]) for start in range(0, len(held), size)]
+    print("its own MiB, medians of the parts of the time:", " ".join(f"{each:.1f}" for each in parts))
     half = held[len(held) // 2 :]
     if len(half) > 1:
         slope = statistics.linear_regression(range(len(half)), half).slope * 60
