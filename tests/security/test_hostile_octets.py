@@ -105,10 +105,10 @@ async def said(server: Listening, octets: bytes, silence: float, before: bytes =
 
 
 async def conversations(server: Listening, octets: list[bytes], silence: float, before: bytes = b"") -> list[bytes]:
-    """What the server says in many of them, a hundred at a time."""
+    """What the server says in many of them, fifty at a time."""
     return [
         answer
-        for some in (octets[start : start + 100] for start in range(0, len(octets), 100))
+        for some in (octets[start : start + 50] for start in range(0, len(octets), 50))
         for answer in await asyncio.gather(*(said(server, each, silence, before) for each in some))
     ]
 
@@ -130,7 +130,7 @@ async def test_spoiled_frames(server: Listening, caplog: pytest.LogCaptureFixtur
     """Two hundred conversations over WebSocket with mistakes in them: answered or closed, and no failure in the log."""
     dice = random.Random(12)
     with caplog.at_level(logging.ERROR):
-        answers = await conversations(server, [spoiled(INIT + ASK, dice) for _ in range(200)], 0.2, UPGRADE)
+        answers = await conversations(server, [spoiled(INIT + ASK, dice) for _ in range(200)], 0.5, UPGRADE)
         async with server.line() as line:
             await (await line.start()).ask("{ viewer { org } }")
             assert (await line.hear())["payload"] == {"data": {"viewer": {"org": "north-clinic"}}}
