@@ -43,7 +43,10 @@ async def test_nobody_profits_from_what_was_asked_before(served: Client) -> None
         answer, leaves = await served.watched(CARD, role, log=log, **asked, **more)
         body = answer.json()
         assert [error["extensions"]["code"] for error in body["errors"]] == [code]
-        assert body.get("data") in (None, {"patient": None})
+        assert body.get("data") == ({"patient": None} if code == "NOT_FOUND" else None)
+        assert ("data" in body) == (code == "NOT_FOUND"), (
+            "who may not ask at all is refused before anything is executed"
+        )
         assert WHOLE["religion"] not in answer.text
         assert await served.house.outbox() == told
         assert [leaf["out"] for leaf in leaves] == ["denied"]

@@ -4,7 +4,7 @@ import gc
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, cast
 
 import graphene
@@ -31,13 +31,21 @@ class Way(StrEnum):
     PAPER = "sheet"
 
 
+class Plain(Enum):
+    """Members that are no strings."""
+
+    PHONE = "phone"
+    PAPER = "sheet"
+
+
 class Other(StrEnum):
-    """Equal to a value of `Way`, and none of it."""
+    """Its member is equal to one of `Way`, which counts as that, and to a value of `Plain`, which does not."""
 
     PHONE = "phone"
 
 
 Ways = graphene.Enum.from_enum(Way, name="Ways")
+Plains = graphene.Enum.from_enum(Plain, name="Plains")
 CALLS: list[str] = []
 
 
@@ -81,13 +89,14 @@ class Root(graphene.ObjectType):  # type: ignore[misc]  # graphene has no types
     child = graphene.Field(Child)
     children = graphene.List(Child)
     way = graphene.Field(Ways)
+    plain = graphene.Field(Plains)
     word = graphene.String(of=graphene.String())
     count = graphene.Int()
     parts = graphene.List(graphene.NonNull(graphene.String))
 
 
 SCHEMA = graphene.Schema(query=Root).graphql_schema
-RULES = dict.fromkeys(("child", "children", "way", "word", "count", "parts"), Rule())
+RULES = dict.fromkeys(("child", "children", "way", "plain", "word", "count", "parts"), Rule())
 
 
 def made_ready(text: str, sent: dict[str, Any] | None = None) -> tuple[Prepared, Context]:
@@ -117,10 +126,11 @@ async def both(text: str, outcomes: dict[str, Any]) -> tuple[Any, Any, Any]:
     return found, reference.data, reference.errors
 
 
-@pytest.mark.parametrize("value", [*Way, *(way.value for way in Way), *(way.name for way in Way), Other.PHONE])
-async def test_members_of_enums(value: Any) -> None:
-    """Members, values and names as graphql-core takes them; a member of another enum is equal to one, and is none."""
-    found, reference, errors = await both("{ way }", {"way": value})
+@pytest.mark.parametrize("field", ["way", "plain"])
+@pytest.mark.parametrize("value", [*Way, *(way.value for way in Way), *(way.name for way in Way), *Plain, Other.PHONE])
+async def test_members_of_enums(field: str, value: Any) -> None:
+    """Members, values, names, and members of other enums that are equal to one of these, as graphql-core takes them."""
+    found, reference, errors = await both(f"{{ {field} }}", {field: value})
     assert (found is None) == (errors is not None)
     assert found == (reference if errors is None else None)
 
