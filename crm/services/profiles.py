@@ -28,7 +28,7 @@ Profile = dict[str, Any]
 
 MAX_BATCH = 1_000
 
-AT_A_STRETCH = 16
+AT_A_STRETCH = 8
 """Records of a list that are opened before everybody else has a turn: a millisecond or so (`docs/decisions/0038`)."""
 
 _NOTHING: frozenset[Group] = frozenset()
