@@ -21,9 +21,45 @@ ConsentDecision = enum_type(
     {"PERMIT": "Contact is permitted.", "DENY": "Contact is forbidden."},
     about="What a consent directive says.",
 )
-GiverRole = enum_type(codes.GiverRole, about="In which right somebody gives a consent directive.")
-Relationship = enum_type(codes.Relationship, about="Who a related person is to the patient.")
-Authority = enum_type(codes.Authority, about="What the role of a related person rests on.")
+GiverRole = enum_type(
+    codes.GiverRole,
+    {
+        "PATIENT": "The patient.",
+        "PARENT": "A parent, for a child.",
+        "GUARDIAN": "A guardian.",
+        "LASTING_POWER_OF_ATTORNEY": "Somebody who holds a lasting power of attorney.",
+        "BEST_INTEREST": "Whoever decided in the interest of a patient who cannot decide.",
+        "OTHER": "Somebody in another right.",
+    },
+    about="In which right somebody gives a consent directive.",
+)
+Relationship = enum_type(
+    codes.Relationship,
+    {
+        "PARENT": "A parent of the patient.",
+        "CHILD": "A child of the patient.",
+        "SPOUSE_OR_PARTNER": "The spouse or partner.",
+        "SIBLING": "A brother or sister.",
+        "OTHER_FAMILY": "Somebody else of the family.",
+        "CARER": "Somebody who cares for the patient.",
+        "GUARDIAN": "A guardian.",
+        "ATTORNEY": "Somebody who holds a power of attorney.",
+        "FRIEND_OR_NEIGHBOUR": "A friend or neighbour.",
+        "PROFESSIONAL": "Somebody whose profession it is, such as a social worker.",
+        "OTHER": "Somebody else.",
+    },
+    about="Who a related person is to the patient.",
+)
+Authority = enum_type(
+    codes.Authority,
+    {
+        "PATIENT_CONSENT": "The patient agreed to it.",
+        "BEST_INTEREST": "It was decided in the interest of a patient who cannot decide.",
+        "LASTING_POWER_OF_ATTORNEY": "A lasting power of attorney.",
+        "OTHER_REPRESENTATIVE": "Another right to represent the patient.",
+    },
+    about="What the role of a related person rests on.",
+)
 StandIn = enum_type(
     codes.StandIn,
     {

@@ -106,14 +106,14 @@ class Restriction(graphene.ObjectType):
 
     id = needed(graphene.ID, "The id within the record.")
     kind = needed(contact_enums.RestrictionKind, "What it binds.")
-    basis = needed(contact_enums.RestrictionBasis, "Why.")
+    basis = needed(contact_enums.RestrictionBasis, "Why it binds.")
     channels = items(enums.Channel, "The channels it forbids; all where the list is empty.")
     purposes = items(enums.CommunicationPurpose, "The purposes it forbids; all where the list is empty.")
     until = graphene.Field(DateTime, description="When it ends by itself.")
     placed_by = needed(graphene.String, "Who placed it, as the subject of their token.")
-    placed_at = needed(DateTime, "When.")
+    placed_at = needed(DateTime, "When it was placed.")
     lifted_by = words("Who lifted it.")
-    lifted_at = graphene.Field(DateTime, description="When.")
+    lifted_at = graphene.Field(DateTime, description="When it was lifted.")
 
 
 class Suspension(graphene.ObjectType):
@@ -126,7 +126,7 @@ class Suspension(graphene.ObjectType):
     channel = needed(enums.Channel, "How it came.")
     contact_point_id = graphene.ID(description="From where it came.")
     text = needed(graphene.String, "What the person wrote.")
-    received_at = needed(DateTime, "When.")
+    received_at = needed(DateTime, "When it came in.")
     verdict = graphene.Field(contact_enums.SuspensionVerdict, description="What it was taken for; null while it waits.")
     resolved_by = words("Who read it, as the subject of their token.")
-    resolved_at = graphene.Field(DateTime, description="When.")
+    resolved_at = graphene.Field(DateTime, description="When they had read it.")

@@ -1,4 +1,4 @@
-"""The code lists as GraphQL enums; owns their descriptions, not their members (those are of `crm` and `auth`)."""
+"""The code lists as GraphQL enums; owns their descriptions, not their members (those are of `crm`)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,9 +6,6 @@ from typing import Any
 
 import graphene
 
-from auth.policy import Group
-from auth.purposes import Purpose
-from auth.roles import Role
 from crm.audit.event import Outcome
 from crm.domain import values
 from schema.errors import DESCRIPTIONS, Code
@@ -45,79 +42,6 @@ ErrorCode = enum_type(
     Code, {code.name: text for code, text in DESCRIPTIONS.items()}, name="ErrorCode",
     about="Why something was refused or failed; the same list as in `errors[].extensions.code`.",
 )  # fmt: skip
-RoleEnum = enum_type(
-    Role,
-    {
-        "FRONT_DESK": "Reception and scheduling.",
-        "CLINICIAN": "Treats patients.",
-        "CARE_COORDINATOR": "Coordinates care between teams.",
-        "MESSAGING": "A program that sends messages to patients.",
-        "PATIENT": "The person the record is about.",
-        "PROXY": "Somebody who acts for a patient.",
-        "COMPLIANCE_OFFICER": "Reads the access log; places and lifts legal holds.",
-        "PRIVACY_OFFICER": "Answers for privacy: reads the log and whole records, and holds or erases them.",
-        "INTEGRATION": "Another system that exchanges records.",
-        "OPERATOR": "Runs the service; sees no patient.",
-    },
-    name="Role",
-    about="What a caller is. What each role may do is decided together with the purpose of use.",
-)
-PurposeOfUse = enum_type(
-    Purpose,
-    {
-        "TREAT": "Treatment.",
-        "ETREAT": "Emergency treatment.",
-        "BTG": "Break-glass: access in an emergency that the rules would refuse.",
-        "CAREMGT": "Care management.",
-        "COC": "Coordination of care.",
-        "HPAYMT": "Healthcare payment.",
-        "HOPERAT": "Healthcare operations.",
-        "PATRQT": "Requested by the patient.",
-        "FAMRQT": "Requested by the family.",
-        "PWATRNY": "Power of attorney.",
-        "SUPNWK": "Support network.",
-        "HMARKT": "Healthcare marketing.",
-        "PATADMIN": "Patient administration.",
-        "HQUALIMP": "Healthcare quality improvement.",
-        "PATSFTY": "Patient safety.",
-        "HCOMPL": "Healthcare compliance.",
-        "HLEGAL": "Legal.",
-        "PUBHLTH": "Public health.",
-        "HRESCH": "Healthcare research.",
-        "RECORDMGT": "Records management.",
-        "HSYSADMIN": "Health system administration.",
-        "TRAIN": "Training.",
-        "HTEST": "Test health data.",
-    },
-    name="PurposeOfUse",
-    about="Why a caller asks: codes of HL7 v3-ActReason, value set PurposeOfUse.",
-)
-FieldGroup = enum_type(
-    Group,
-    {
-        "RECORD": "The record itself: when it was stored and changed.",
-        "GOVERNANCE": "How the record is governed: restriction, provenance.",
-        "ADDRESSING": "How to address the person.",
-        "PRONOUNS": "Pronouns.",
-        "LEGAL_NAME": "Names on documents.",
-        "BIRTH": "Date of birth.",
-        "VITAL": "Whether the person is alive, and the record in use.",
-        "GENDER": "Administrative gender.",
-        "IDENTIFIERS": "Business identifiers and links to other records.",
-        "LANGUAGE": "Languages and interpreter.",
-        "ACCESS": "Access needs and accessible formats.",
-        "HANDLING": "What to do about cultural needs.",
-        "CULTURE": "Religion, and the background of cultural needs.",
-        "CONTACT": "Contact points.",
-        "ADDRESS": "Addresses.",
-        "CHANNEL": "Channels, contact windows and time zone.",
-        "STYLE": "Communication style and instructions.",
-        "APPOINTMENT": "Appointment preferences.",
-        "CASE_MANAGER": "The responsible case manager.",
-    },
-    name="FieldGroup",
-    about="A group of profile fields that are granted together and come from one source.",
-)
 AccessOutcome = enum_type(
     Outcome,
     {
@@ -347,8 +271,14 @@ CulturalNeedKind = enum_type(
 CommunicationPurpose = enum_type(
     values.CommunicationPurpose,
     {
+        "APPOINTMENT_REMINDER": "A reminder of an appointment.",
+        "TEST_RESULT": "The result of a test.",
+        "PRESCRIPTION": "A prescription or a medicine.",
         "CARE_INSTRUCTION": "What to do before or after care.",
         "RECALL_SCREENING": "Recall to a check or a screening.",
+        "BILLING": "An invoice or a payment.",
+        "SURVEY": "A survey, such as of how it was.",
+        "MARKETING": "An offer or an advertisement.",
         "RESEARCH_INVITE": "Invitation to take part in research.",
         "ADMIN_NOTICE": "Notice about administration.",
         "EMERGENCY": "Danger to the person's health.",

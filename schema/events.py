@@ -5,7 +5,7 @@ from enum import StrEnum
 import graphene
 
 from crm.audit.event import FLAGS
-from schema import enums
+from schema import enums, policy_enums
 from schema.enums import enum_type
 from schema.pages import PageInfo
 from schema.scalars import DateTime, LogIndex
@@ -29,6 +29,7 @@ AccessFlag = enum_type(
         "MINOR": "The patient is a minor.",
         "SAME_ADDRESS": "Somebody of the staff lives where the patient does.",
         "RESTRICTED": "The record is restricted.",
+        "NEED_UNMET": "A need of the patient was not met.",
     },
     name="AccessFlag",
     about="A circumstance of an access, as it was when it happened.",
@@ -45,7 +46,7 @@ class AccessActor(graphene.ObjectType):
 
     subject = graphene.String(description="The subject of the token: a person or a program.")
     issuer = graphene.String(description="The issuer of the token.")
-    roles = graphene.List(graphene.NonNull(enums.RoleEnum), description="The roles in the token.")
+    roles = graphene.List(graphene.NonNull(policy_enums.RoleEnum), description="The roles in the token.")
     organisation = graphene.String(description="The organisation whose records were asked for.")
     client_id = graphene.String(description="The application that was used.")
     token_id = graphene.String(description="The id of the token (`jti`), which is one session's.")
@@ -69,7 +70,7 @@ class AccessEvent(graphene.ObjectType):
         description="A reason code: why it was not done (often an error code), or why a record was erased or held."
     )
     actor = graphene.Field(AccessActor, required=True, description="Who asked.")
-    purpose_of_use = graphene.Field(enums.PurposeOfUse, description="Why they asked, as they stated it.")
+    purpose_of_use = graphene.Field(policy_enums.PurposeOfUse, description="Why they asked, as they stated it.")
     patient_id = graphene.ID(
         description="The patient who was touched; null where the event concerns no single one, or the patient was "
         "erased since."
@@ -125,7 +126,9 @@ class AccessEventFilter(graphene.InputObjectType):
     actor = graphene.String(description="Only events of this subject.")
     token_id = graphene.String(description="Only events of the session with this token id; needs `actor`.")
     outcome = enums.AccessOutcome(description="Only events that ended so.")
-    purpose = enums.PurposeOfUse(description="Only events with this purpose of use. Bounded in time as `action` is.")
+    purpose = policy_enums.PurposeOfUse(
+        description="Only events with this purpose of use. Bounded in time as `action` is."
+    )
     act = graphene.String(
         name="action",
         description=(

@@ -6,7 +6,7 @@ from typing import Any
 import graphene
 
 from auth.policy import Action
-from schema import enums
+from schema import enums, policy_enums
 from schema.context import Context
 from schema.erasures import allowed_to
 from schema.events import AccessFlag
@@ -100,8 +100,10 @@ class OwnAccessEvent(graphene.ObjectType):
     fields = graphene.List(
         graphene.NonNull(AccessedField), required=True, description="What was seen, changed, or asked for in vain."
     )
-    purpose_of_use = graphene.Field(enums.PurposeOfUse, description="Why they asked, as they stated it.")
-    roles = graphene.List(graphene.NonNull(enums.RoleEnum), required=True, description="In which roles they asked.")
+    purpose_of_use = graphene.Field(policy_enums.PurposeOfUse, description="Why they asked, as they stated it.")
+    roles = graphene.List(
+        graphene.NonNull(policy_enums.RoleEnum), required=True, description="In which roles they asked."
+    )
     organisation = graphene.String(description="For which organisation.")
     yourself = graphene.Boolean(required=True, description="Whether it was you.")
     subject = graphene.String(description="Who asked; null where the organisation does not tell, unless it was you.")

@@ -6,7 +6,7 @@ from typing import Any
 import graphene
 
 from auth.policy import GRANTS, Group
-from schema import contact_enums, enums
+from schema import contact_enums, enums, policy_enums
 from schema.scalars import ClockTime, DateTime, LanguageTag, PartialDateTime, TimeZone
 
 __all__ = [
@@ -242,7 +242,7 @@ class CaseManager(graphene.ObjectType):
 class Provenance(graphene.ObjectType):
     """Where one group of fields comes from."""
 
-    group = needed(enums.FieldGroup, "The group of fields.")
+    group = needed(policy_enums.FieldGroup, "The group of fields.")
     source = needed(graphene.String, "The system that said so.")
     recorded_by = words("Who entered it, as the subject of their token.")
     recorded_at = needed(DateTime, "When it was entered here.")

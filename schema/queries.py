@@ -10,7 +10,7 @@ from crm.audit.event import rfc3339
 from crm.errors import NotFound
 from crm.services.erasures import Receipt
 from crm.services.holds import Hold
-from schema import enums
+from schema import policy_enums
 from schema.break_glass import BreakGlassGrantConnection
 from schema.contact import ContactQueries
 from schema.context import Context, Profile
@@ -34,8 +34,12 @@ class Viewer(graphene.ObjectType):
 
     subject = graphene.String(required=True, description="Who is calling: the subject of the token.")
     org = graphene.String(required=True, description="The organisation whose records can be reached.")
-    roles = graphene.List(graphene.NonNull(enums.RoleEnum), required=True, description="The caller's roles, sorted.")
-    purpose_of_use = graphene.Field(enums.PurposeOfUse, description="Why the caller asks; null if nothing was stated.")
+    roles = graphene.List(
+        graphene.NonNull(policy_enums.RoleEnum), required=True, description="The caller's roles, sorted."
+    )
+    purpose_of_use = graphene.Field(
+        policy_enums.PurposeOfUse, description="Why the caller asks; null if nothing was stated."
+    )
     client_id = graphene.String(description="The application that is used.")
     patient_id = graphene.ID(description="The caller's own record, or that of the person they act for.")
     policy_version = graphene.String(required=True, description="Version of the policy table: `sha256:` and a digest.")

@@ -7,7 +7,7 @@ import graphene
 
 from auth.policy import Action
 from crm.services.questions import Answered, Dimension
-from schema import enums
+from schema import enums, policy_enums
 from schema.context import Context
 from schema.enums import enum_type
 from schema.erasures import allowed_to
@@ -53,8 +53,10 @@ class AccessSum(graphene.ObjectType):
     audit_subject = graphene.String(description="The patient's random name in the log.")
     action = graphene.String(description="What was done or attempted.")
     outcome = graphene.Field(enums.AccessOutcome, description="How it ended.")
-    purpose_of_use = graphene.Field(enums.PurposeOfUse, description="Why they asked; null also where nothing was said.")
-    roles = graphene.List(graphene.NonNull(enums.RoleEnum), description="The callers' roles.")
+    purpose_of_use = graphene.Field(
+        policy_enums.PurposeOfUse, description="Why they asked; null also where nothing was said."
+    )
+    roles = graphene.List(graphene.NonNull(policy_enums.RoleEnum), description="The callers' roles.")
     flag = graphene.Field(AccessFlag, description="The circumstance.")
     day = graphene.Field(PartialDate, description="The day in UTC.")
     hour = graphene.Int(description="The hour of the day in UTC, 0 to 23.")
@@ -106,7 +108,7 @@ class Disclosure(graphene.ObjectType):
     """
 
     recipient = graphene.Field(AccessActor, required=True, description="Who took it; the log knows no postal address.")
-    purpose_of_use = graphene.Field(enums.PurposeOfUse, description="What for.")
+    purpose_of_use = graphene.Field(policy_enums.PurposeOfUse, description="What for.")
     action = graphene.String(required=True, description="How it left, such as `export`.")
     fields = graphene.List(
         graphene.NonNull(graphene.String), required=True, description="Paths of the patient's fields that were given."
