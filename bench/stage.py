@@ -36,8 +36,8 @@ MANY = """{ id version displayName preferredName pronouns interpreterNeeded time
 
 _BATCH = 500
 _SHARED = "shared_buffers"
-_SERVER = {_SHARED: "4GB", "max_wal_size": "8GB"}
-"""What PostgreSQL's manual tells to set for a server of this size; everything else is as it comes, commits durable."""
+_SERVER = {_SHARED: "8GB", "max_wal_size": "8GB"}
+"""A cache that holds the tables, as for a server that does nothing else; the rest is as it comes, commits durable."""
 
 
 @dataclass(frozen=True, slots=True)
