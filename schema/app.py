@@ -52,8 +52,8 @@ def create_app(
     And `/hooks/messages/{gateway}` for the gateways that bring messages of patients. `state.streams` are the lasting
     connections, to be told to `stop` before the server does. `schema` is the product's own unless another is given.
     """
-    metrics = Metrics(logs, lambda: services.break_glass.waiting)
     engine = Engine(schema or build_schema(), services, settings)
+    metrics = Metrics(logs, lambda: services.break_glass.waiting, lambda: engine.made)
     streams = Streams(engine, Callers(verifier, services), settings, metrics, Places(settings.in_flight))
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics, streams)
 

@@ -4,6 +4,7 @@ Nothing is executed before every root field was admitted by the policy, so a for
 before any row is read.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,13 +73,14 @@ _SERVED = (OperationType.QUERY, OperationType.MUTATION)
 
 
 class Engine:
-    """Executes operations for actors."""
+    """Executes operations for actors. `made` counts responses by the executor that made them."""
 
     def __init__(
         self, schema: GraphQLSchema, services: Services, settings: Settings, rules: Mapping[str, Rule] = RULES
     ) -> None:
         self._services = services
         self._settings = settings
+        self.made: Counter[str] = Counter()
         self.documents = Documents(
             schema,
             settings.limits,
@@ -170,7 +172,9 @@ class Engine:
         """The response made of what the root fields came to."""
         data = execution.prepared.respond(outcomes, execution.context, execution.context.plan.variables)
         if data is not None:
+            self.made["compiled"] += 1
             return Answer((), data, executed=True)
+        self.made["graphql-core"] += 1
         result = await complete(execution.prepared, execution.context, outcomes)
         problems = [problem_of(error) for error in _worth_telling(result.errors or [])]
         for problem in problems:

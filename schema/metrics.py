@@ -6,7 +6,7 @@ Never a person's name, id or text: what is named are logs and witnesses.
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
 
@@ -17,13 +17,16 @@ from prometheus_client.registry import Collector
 from crm.services.publishing import LogState
 from schema.context import Queue
 
-__all__ = ["CONTENT_TYPE", "Logs", "Metrics", "Reviews"]
+__all__ = ["CONTENT_TYPE", "Logs", "Made", "Metrics", "Reviews"]
 
 Logs = Callable[[], Iterable[LogState]]
 """What is known outside of each log now."""
 
 Reviews = Callable[[], Queue]
 """How the queue of break-glass grants was when it was last counted."""
+
+Made = Callable[[], Mapping[str, int]]
+"""How many responses each executor made."""
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -34,9 +37,11 @@ _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 class Metrics:
     """The numbers of one application, in a registry of its own; those of the logs are asked for when they are read."""
 
-    def __init__(self, logs: Logs = lambda: (), reviews: Reviews | None = None) -> None:
+    def __init__(self, logs: Logs = lambda: (), reviews: Reviews | None = None, made: Made | None = None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Outside(logs))
+        if made is not None:
+            self._registry.register(_Responses(made))
         if reviews is not None:
             self._registry.register(_Reviews(reviews))
         self._requests = _Requests()
@@ -98,6 +103,21 @@ class _Requests(Collector):
         in_flight = GaugeMetricFamily("heed_http_in_flight", "GraphQL requests being answered.")
         in_flight.add_metric([], self.in_flight)
         return [answers, seconds, in_flight]
+
+
+class _Responses(Collector):
+    """Who made the responses of operations that were executed: compiled functions, or graphql-core."""
+
+    def __init__(self, made: Made) -> None:
+        self._made = made
+
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        text = "Responses by the executor that made them."
+        responses = CounterMetricFamily("heed_graphql_responses", text, labels=["executor"])
+        for executor, count in sorted(self._made().items()):
+            responses.add_metric([executor], count)
+        return [responses]
 
 
 class _Streams(Collector):
