@@ -1,4 +1,4 @@
-"""An application, or a whole service, that listens on a socket of its own in the test's process."""
+"""An application, or a whole service, that listens in the test's process, on a socket of its own, as `serve` has it."""
 
 import asyncio
 import socket
@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys
 from auth.roles import Role
 from auth.tokens import TokenVerifier
+from commands.serving import _config
 from schema.app import create_app
 from schema.settings import Settings
 from tests.house import ORG, House, house
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[str]:
+async def listening(app: Starlette) -> AsyncIterator[str]:
     """The address of `app`, such as http://127.0.0.1:40123, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:  # who connects before the server runs waits for it
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        server = uvicorn.Server(_config(app))
         serving = asyncio.create_task(server.serve([listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
