@@ -5,7 +5,6 @@ A document's text may hold literals, so the cache never leaves the process, and 
 
 import hashlib
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +24,7 @@ from graphql.validation.validate import ValidationAbortedError
 
 from schema.errors import Code, Refused
 from schema.limits import check, parse_within
+from schema.recent import Recent
 from schema.settings import Limits
 
 __all__ = ["Document", "Documents", "Invalidities", "label_of"]
@@ -99,12 +99,8 @@ class Documents:
     def __init__(self, schema: GraphQLSchema, limits: Limits, *, count: int, size: int, refused: int) -> None:
         self._schema = schema
         self._limits = limits
-        self._count = count
-        self._size = size
-        self._used = 0
-        self._kept: OrderedDict[str, Document] = OrderedDict()
-        self._most_refused = refused
-        self._refused: OrderedDict[str, list[Refused]] = OrderedDict()
+        self._kept = Recent[str, Document](count, size)
+        self._refused = Recent[str, list[Refused]](refused, refused)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -118,34 +114,23 @@ class Documents:
         """The document of `text`. Raises Refused when it cannot be parsed or is too much, else Invalidities."""
         kept = self._kept.get(text)
         if kept is not None:
-            self._kept.move_to_end(text)
             return kept
         digest = _digest(text)
         problems = self._refused.get(digest)
         if problems is not None:
-            self._refused.move_to_end(digest)
             raise Invalidities(problems)
         document = self._prepare(text, digest)
-        if len(text) <= self._size:
-            self._kept[text] = document
-            self._used += len(text)
-            while len(self._kept) > self._count or self._used > self._size:
-                forgotten, _ = self._kept.popitem(last=False)
-                self._used -= len(forgotten)
+        self._kept.put(text, document, len(text))
         return document
-
-    def _refuse(self, digest: str, problems: list[Refused]) -> Invalidities:
-        self._refused[digest] = problems
-        while len(self._refused) > self._most_refused:
-            self._refused.popitem(last=False)
-        return Invalidities(problems)
 
     def _prepare(self, text: str, digest: str) -> Document:
         tree = parse_within(text, self._limits)
         check(tree, self._limits)
         errors = validate(self._schema, tree, max_errors=MAX_REPORTED, hide_suggestions=True)
         if errors:
-            raise self._refuse(digest, [_public(error) for error in errors])
+            problems = [_public(error) for error in errors]
+            self._refused.put(digest, problems, 1)
+            raise Invalidities(problems)
         operations: dict[str | None, OperationDefinitionNode] = {}
         fragments: dict[str, FragmentDefinitionNode] = {}
         for definition in tree.definitions:

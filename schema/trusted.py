@@ -4,12 +4,11 @@ A document is named by the SHA-256 of its text: `documentId` (GraphQL over HTTP,
 `extensions.persistedQuery` (Apollo). docs/decisions/0041 says which requests are answered in which mode.
 """
 
-from collections import OrderedDict
-
 from crm.services.documents import digest
 from schema.context import TrustedDocuments
 from schema.documents import Document, Documents
 from schema.errors import Code, Refused
+from schema.recent import Recent
 from schema.settings import Settings
 
 __all__ = ["NotTrusted", "Source"]
@@ -32,7 +31,9 @@ class Source:
         self._documents = documents
         self._registered = registered
         self._trusted_only = settings.trusted_documents
-        self._sent = Sent(settings.documents, settings.documents_size) if settings.persisted_queries else None
+        # Texts by SHA-256. Each process has its own; a client that finds another process sends its text again.
+        sent = Recent[str, str](settings.documents, settings.documents_size)
+        self._sent = sent if settings.persisted_queries else None
 
     async def find(self, text: str, named: str | None, *, automatic: bool = False) -> Document:
         """The validated document of `text`, or of the SHA-256 `named` where there is no text, or of both.
@@ -58,7 +59,7 @@ class Source:
         """The document of a text that comes with its name; where Apollo's protocol is on, it is remembered."""
         document = self._documents.get(text)
         if automatic and self._sent is not None:
-            self._sent.keep(sha256, text)
+            self._sent.put(sha256, text, len(text))
         return document
 
     def _unknown(self, *, sent: bool, automatic: bool) -> Refused:
@@ -72,36 +73,3 @@ class Source:
         if automatic and self._sent is None:
             return Refused(Code.PERSISTED_QUERY_NOT_SUPPORTED)
         return Refused(Code.PERSISTED_QUERY_NOT_FOUND)
-
-
-class Sent:
-    """Texts that clients sent with their SHA-256: at most `count` with `size` characters, the oldest forgotten first.
-
-    Each process has its own; a client that finds another process sends its text again.
-    """
-
-    def __init__(self, count: int, size: int) -> None:
-        self._count = count
-        self._size = size
-        self._used = 0
-        self._kept: OrderedDict[str, str] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, sha256: str) -> str | None:
-        """The text with this SHA-256."""
-        text = self._kept.get(sha256)
-        if text is not None:
-            self._kept.move_to_end(sha256)
-        return text
-
-    def keep(self, sha256: str, text: str) -> None:
-        """Remembers a text that has this SHA-256 and is a valid document."""
-        if sha256 in self._kept:
-            return
-        self._kept[sha256] = text
-        self._used += len(text)
-        while len(self._kept) > self._count or self._used > self._size:
-            _, forgotten = self._kept.popitem(last=False)
-            self._used -= len(forgotten)
