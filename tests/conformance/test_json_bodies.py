@@ -112,7 +112,8 @@ async def test_each_file_as_a_message_and_inside_one() -> None:
     through: set[str] = set()
     async with speaking() as speaker, listening(speaker.app) as server:
         for name, octets in FILES.items():
-            for message in (octets, subscribe % (PLACES["extensions"][:-1] % octets)):
+            inside = subscribe % (PLACES["extensions"][:-1] % octets)
+            for message in (octets, inside) if name.startswith(("n_structure", "y_structure")) else (inside,):
                 async with server.line() as line:
                     await line.start()
                     with suppress(ConnectionClosed):  # the server may hang up on the first half of a large one
