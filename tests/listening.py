@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys
@@ -21,10 +23,10 @@ from tests.house import ORG, House, house
 
 
 @asynccontextmanager
-async def listening(app: Starlette) -> AsyncIterator[str]:
+async def listening(app: ASGIApp) -> AsyncIterator[str]:
     """The address of `app`, such as http://127.0.0.1:40123, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:  # who connects before the server runs waits for it
-        server = uvicorn.Server(_config(app))
+        server = uvicorn.Server(_config(cast(Starlette, app)))
         serving = asyncio.create_task(server.serve([listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
