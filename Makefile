@@ -1,4 +1,4 @@
-# Everything a newcomer types. Needs only make and Python 3.11 or newer; `make lock` alone needs uv.
+# Everything a newcomer types. Needs only make and Python 3.11 or newer; `make lock` needs uv, `make node` and `make peers` npm.
 .DEFAULT_GOAL := help
 .PHONY: help setup node reference demo serve test drills check lint format types generate bench peers lock clean
 SHELL := /bin/bash
