@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["Burst", "Generator", "Spent"]
+__all__ = ["Burst", "Generator", "Spent", "answered"]
 
 Spent = Mapping[str, Mapping[int, float]]
 """Seconds of processor time so far, by the name of who used it and its process ids."""
@@ -83,7 +83,7 @@ class Generator:
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(request)
             received = bytearray()
-            while _end(received) is None:
+            while answered(received) is None:
                 if not (part := connection.recv(1 << 20)):
                     raise RuntimeError("a server hung up")
                 received += part
@@ -151,7 +151,7 @@ class _Line:
         if not (part := self.socket.recv(1 << 18)):
             raise RuntimeError("the server hung up")
         self.received += part
-        if (start := _end(self.received)) is None:
+        if (start := answered(self.received)) is None:
             return False
         if self.received[9:12] != b"200" or not self.received.startswith(_GOOD, start):
             raise RuntimeError(f"not a good answer: {bytes(self.received[:600])!r}")
@@ -183,8 +183,8 @@ def _drive(lines: Sequence[_Line], requests: Sequence[bytes], seconds: float) ->
     return waits
 
 
-def _end(received: bytearray) -> int | None:
-    """Where the body begins, once all of it is there."""
+def answered(received: bytearray) -> int | None:
+    """Where the body of an answer begins, once all of it is there. Raises RuntimeError where its length is not told."""
     head = received.find(b"\r\n\r\n")
     if head < 0:
         return None
