@@ -65,6 +65,14 @@ async def test_a_place_for_each_representation() -> None:
     ]
 
 
+async def test_a_hundred_errors_are_enough() -> None:
+    """A batch of strangers is answered in full, and does not repeat the same refusal for ever."""
+    async with speaking() as speaker:
+        _, answer = await speaker.ask(entities("id"), variables=of(*map(str, range(150))))
+    assert answer["data"] == {"_entities": [None] * 150}
+    assert [error["path"] for error in answer["errors"]] == [["_entities", place] for place in range(100)]
+
+
 @pytest.mark.parametrize(
     "representation",
     [

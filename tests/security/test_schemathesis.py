@@ -14,7 +14,7 @@ from tests.client import client
 from tests.listening import listening
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 14
+SECONDS = 12
 ROLES = {"sqlite": Role.CLINICIAN, "postgresql": Role.INTEGRATION}
 """Who asks: between them they may do most of what the schema has."""
 
