@@ -33,7 +33,6 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.logger = self.conn.logger = _QUIET
-        self.conn.debug = False
         self.close_timeout = self.patience
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -115,7 +115,7 @@ async def everything(reader: asyncio.StreamReader) -> bytes:
 
 async def test_strangers_have_few_sockets_and_not_for_long() -> None:
     """Where the doorstep is full, who stood there longest must go; whoever has a token comes through."""
-    async with site(Settings(in_flight=4, stream_init=PATIENCE), patience=0.2) as it:
+    async with site(Settings(in_flight=4, stream_init=300), patience=0.2) as it:
         strangers = [await it.raw() for _ in range(8)]
         async with it.server.line() as line:
             await (await line.start()).ask(READ)

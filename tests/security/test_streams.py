@@ -240,6 +240,16 @@ async def test_a_message_may_be_as_large_as_a_body(site: Site, octets: int, code
     assert leaves == (["QUERY_TOO_COSTLY"] if octets == 102_401 else [])
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_only_trusted_documents_where_that_is_set(served: Client, transport: str) -> None:
+    """Nothing else is executed, over whatever it comes, and the attempt is on record."""
+    async for site in site_over(served, Settings(trusted_documents=True)):
+        for query in ("{ __typename }", "{ __schema { types { name } } }", "subscription { viewer }"):
+            heard, leaves = await site.watched(transport, query, served.token(Role.OPERATOR), {})
+            assert heard.codes == ["FORBIDDEN"]
+            assert [leaf["why"] for leaf in leaves] == heard.codes
+
+
 async def test_introspection_is_closed(site: Site) -> None:
     """For ordinary roles, over either transport."""
     for transport in TRANSPORTS:
@@ -248,6 +258,15 @@ async def test_introspection_is_closed(site: Site) -> None:
 
 
 # --- tokens and logs that end ----------------------------------------------------------------------------------------
+
+
+async def withdraw(site: Site, folder: Path) -> None:
+    """The issuer publishes other keys than those it signed with."""
+    DevelopmentIssuer(folder / "another")
+    published = site.client.issuer.issuer.jwks_file
+    assert published is not None
+    published.write_text((folder / "another" / published.name).read_text("utf-8"), "utf-8")
+    await site.verifier.refresh()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -259,15 +278,25 @@ async def test_a_key_that_is_withdrawn_ends_connections(database_url: str, tmp_p
             token = it.token(Role.FRONT_DESK)
             asking = asyncio.create_task(site.ask(transport, FOLLOW, token, patient))
             await site.feed.listened()
-            DevelopmentIssuer(tmp_path / "another")
-            published = it.issuer.issuer.jwks_file
-            assert published is not None
-            published.write_text((tmp_path / "another" / published.name).read_text("utf-8"), "utf-8")
-            await site.verifier.refresh()
+            await withdraw(site, tmp_path)
             heard = await asking
             assert heard.answers == []
             assert heard.refused == ("UNAUTHENTICATED" if transport == "websocket" else None)
             await site.feed.listened(0)
+
+
+async def test_an_operation_with_a_withdrawn_key_is_refused_and_recorded(database_url: str, tmp_path: Path) -> None:
+    """However long until somebody looks at the token anyway: the socket closes, and the attempt is on record."""
+    async with client(database_url, tmp_path) as it:
+        patient = {"id": (await it.house.register())["id"]}
+        async for site in site_over(it, Settings(stream_check=300)):
+            async with site.server.line(additional_headers={"x-request-id": "withdrawn"}) as line:
+                await line.start(it.token(Role.FRONT_DESK))
+                await withdraw(site, tmp_path)
+                await line.ask(NAME, variables=patient)
+                assert await line.closed() == (4403, "Forbidden: UNAUTHENTICATED")
+        [leaf] = await it.house.leaves(org="_", request="withdrawn.1")
+        assert (leaf["out"], leaf["why"]) == ("denied", "key")
 
 
 class Fault:
