@@ -1,6 +1,7 @@
 """Heed as a subgraph, by Apollo's own libraries: composed with another one, planned, and executed as a router does."""
 
 import json
+from pathlib import Path
 
 from graphql import build_schema as read_schema
 from graphql import print_schema
@@ -13,6 +14,7 @@ from tests.listening import listening
 from tests.node import run
 from tests.speaking import ANN, FakeServices, Tokens, ready
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "federation.md"
 APPOINTMENTS = "{ appointments { at patient { displayName } } }"
 FORBIDDEN = "{ appointments { at patient { religion } } }"
 ROOMS = "query Rooms($ids: [ID!]!) { patients(ids: $ids) { ... on Patient { displayName room } } }"
@@ -32,15 +34,17 @@ def test_the_subgraph_is_the_schema() -> None:
 
 
 async def test_joined_with_another_subgraph() -> None:
-    """It composes without a hint; a router's batch is one request and one question to the service, answers in place."""
+    """It composes without a hint, as the guide's example does; a batch is one request and one question in order."""
     services = FakeServices(known={"ann": ANN, "bo": {**ANN, "id": "bo", "display_name": "Bo"}})
     asked = [
         {"query": APPOINTMENTS, "role": "front_desk"},
         {"query": FORBIDDEN, "role": "front_desk"},
         {"query": ROOMS, "variables": {"ids": ["bo", "ann"]}, "role": "front_desk"},
     ]
+    example = PAGE.read_text("utf-8").partition("```graphql\n")[2].partition("```")[0]
+    example += "type Query { appointments: [Appointment!]! }"
     async with listening(create_app(services, Tokens(), Settings(), ready)) as address:
-        found = await run("federation.mjs", f"{address}/graphql", json.dumps(asked))
+        found = await run("federation.mjs", f"{address}/graphql", json.dumps(asked), example)
     assert found["hints"] == []
     days, refused, rooms = found["answers"]
     assert [each["patient"] for each in days["data"]["appointments"]] == [

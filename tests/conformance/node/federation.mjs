@@ -1,12 +1,12 @@
 // Heed and a second subgraph as one supergraph: composed by Apollo's library, planned by Apollo's planner, and executed
-// here as a router does. Arguments: Heed's ADDRESS, then operations as a JSON list of {query, variables, role}.
-// Prints {hints, answers, sent}: `sent` are the requests that went to Heed.
+// here as a router does. Arguments: Heed's ADDRESS, operations as a JSON list of {query, variables, role}, and the SDL of
+// another subgraph that has to compose with Heed. Prints {hints, answers, sent}: `sent` are the requests that went to Heed.
 import { composeServices } from '@apollo/composition';
 import { operationFromDocument, Supergraph } from '@apollo/federation-internals';
 import { prettyFormatQueryPlan, QueryPlanner } from '@apollo/query-planner';
 import { buildSchema, graphql, parse } from 'graphql';
 
-const [address, operations] = process.argv.slice(2);
+const [address, operations, example] = process.argv.slice(2);
 
 // A practice's diary. It knows a patient's id, and adds a field to Heed's patients.
 const DIARY = `
@@ -32,7 +32,8 @@ const diarySchema = buildSchema(DIARY + MACHINERY);
 
 const sent = [];
 async function ask(query, variables, role) {
-  const headers = { authorization: `Bearer ${role}`, 'content-type': 'application/json' };
+  // Composing takes longer than a server keeps an idle connection, and nobody would notice here that it was closed.
+  const headers = { authorization: `Bearer ${role}`, 'content-type': 'application/json', connection: 'close' };
   const response = await fetch(address, { method: 'POST', headers, body: JSON.stringify({ query, variables }) });
   return response.json();
 }
@@ -69,11 +70,16 @@ async function execute(node, objects, asked, errors) {
 }
 
 const { data } = await ask('{ _service { sdl } }', {}, 'operator');
-const composed = composeServices([
-  { name: 'heed', url: address, typeDefs: parse(data._service.sdl) },
-  { name: 'diary', url: 'http://diary.test', typeDefs: parse(LINK + DIARY) },
-]);
-if (composed.errors) throw new Error(composed.errors.join('\n'));
+function compose(sdl) {
+  const composed = composeServices([
+    { name: 'heed', url: address, typeDefs: parse(data._service.sdl) },
+    { name: 'diary', url: 'http://diary.test', typeDefs: parse(sdl) },
+  ]);
+  if (composed.errors) throw new Error(composed.errors.join('\n'));
+  return composed;
+}
+const composed = compose(LINK + DIARY);
+const hints = [...composed.hints, ...compose(example).hints].map(({ message }) => message);
 const supergraph = Supergraph.build(composed.supergraphSdl);
 const planner = new QueryPlanner(supergraph);
 const answers = [];
@@ -83,4 +89,4 @@ for (const asked of JSON.parse(operations)) {
   await execute(plan.node, [result], asked, errors);
   answers.push({ data: result, errors, plan: prettyFormatQueryPlan(plan) });
 }
-console.log(JSON.stringify({ hints: composed.hints.map(({ message }) => message), answers, sent }));
+console.log(JSON.stringify({ hints, answers, sent }));
