@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from auth import tokens
+from auth.errors import PurposeNotPermitted
 from auth.issuers import Issuer, IssuerKeys
+from auth.purposes import Purpose
 from auth.tokens import LEEWAY, TokenVerifier
 from tests.security.signing import (
     ALGORITHMS,
@@ -138,6 +140,21 @@ def test_no_token_is_kept(trusting: TokenVerifier) -> None:
     token = header.removeprefix("Bearer ")
     assert sha256(token.encode()).digest() in trusting._remembered
     assert token not in repr(vars(trusting))
+
+
+def test_purposes_of_one_token_are_kept_apart(trusting: TokenVerifier) -> None:
+    """Each request acts for the purpose that it states itself, whatever others with the same token stated before."""
+    header = bearer(ED)
+    own = trusting.verify(header)
+    treating, asking = trusting.verify(header, "TREAT"), trusting.verify(header, "PATADMIN")
+    assert (treating.purpose, asking.purpose) == (Purpose.TREAT, Purpose.PATADMIN)
+    assert trusting.verify(header) == own
+    assert trusting.verify(header, "TREAT") is treating
+    for code in ("treat", "", "NOSUCH"):
+        with pytest.raises(PurposeNotPermitted):
+            trusting.verify(header, code)
+    [verified] = trusting._remembered.values()
+    assert verified.acting.keys() <= set(Purpose)
 
 
 async def test_withdrawn_key_ends_its_tokens(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -214,6 +214,33 @@ async def test_hanging_log_refuses_at_the_deadline() -> None:
         assert [type(result) for result in results] == [AuditUnavailable] * 4
         log.hanging = set()
         await asyncio.sleep(0)
+
+
+class Stubborn(Log):
+    """A log whose commits go on when they are cancelled."""
+
+    async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
+        while not self.gate.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.gate.wait()
+        await super().commit(org, drafts, seal)
+
+
+async def test_a_commit_that_goes_on_has_no_say_any_more() -> None:
+    """One that outlived its deadline may still happen: nobody is told so, and what comes later is counted apart."""
+    log = Stubborn()
+    async with running(log, deadline=0.05) as writer:
+        log.gate.clear()
+        with pytest.raises(AuditUnavailable):
+            await writer.append("north", [event(1)])
+        with pytest.raises(AuditUnavailable):
+            await writer.append("north", [event(2)])  # waits for the first to end, and is refused meanwhile
+        log.gate.set()
+        await until(lambda: log.versions() == [1])
+        await writer.append("north", [event(3)])
+    assert log.versions() == [1, 3]
+    assert [n for _, n in log.places()] == [1, 1]
+    assert len({node for node, _ in log.places()}) == 2
 
 
 async def test_breaker_opens_and_closes_by_itself() -> None:
