@@ -1,5 +1,6 @@
 """The two authenticated ciphers that stored octets may name, and nothing about what they protect."""
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 
 from crm.errors import Unsafe
 
-__all__ = ["KEY", "NONCE", "TAG", "Aead", "Alg", "InvalidTag", "cipher"]
+__all__ = ["KEY", "NONCE", "TAG", "Aead", "Alg", "InvalidTag", "cell_cipher", "cipher"]
 
 KEY = 32
 """Octets of every secret key here."""
@@ -52,3 +53,7 @@ def cipher(alg: Alg, key: bytes) -> Aead:
             "this OpenSSL offers no AES-256-GCM-SIV, which wraps the keys: use the cryptography wheel from PyPI, "
             "which brings its own OpenSSL"
         ) from None
+
+
+cell_cipher: Callable[[bytes], Aead] = AESGCM
+"""The cipher of cells with a key that is known to have 32 octets: made for each class of each record that is opened."""

@@ -91,11 +91,11 @@ class DataKey(Secret):
 
     def _covered(self, version: int, cells: Mapping[int, bytes], provenance: bytes, record: bytes) -> bytes:
         """The cells by number, then the clear columns: a field that only a newer program knows is covered as well."""
-        columns: list[bytes] = []
+        pieces = seal.beginning(self._where, version)
         for number in sorted(cells):
-            columns += (_numbered(number), cells[number][-TAG:])
-        columns += (_PROVENANCE, len(provenance).to_bytes(4), provenance, _RECORD, len(record).to_bytes(4), record)
-        return seal.message(self._where, version, columns)
+            pieces += (_numbered(number), cells[number][-TAG:])
+        pieces += (_PROVENANCE, len(provenance).to_bytes(4), provenance, _RECORD, len(record).to_bytes(4), record)
+        return b"".join(pieces)
 
 
 class _Shelf(NamedTuple):

@@ -68,7 +68,6 @@ def open_cell(cipher: Aead, framed: Frame, owned: bytes, envelope: object) -> by
     if not isinstance(envelope, bytes) or len(envelope) < SHORTEST or envelope[:7] != header:
         raise Tampered("cell")
     try:
-        padded = cipher.decrypt(envelope[7:19], envelope[19:], start + owned)
+        return unpad(cipher.decrypt(envelope[7:19], envelope[19:], start + owned))
     except InvalidTag:
         raise Tampered("cell") from None
-    return unpad(padded)

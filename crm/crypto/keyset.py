@@ -13,7 +13,7 @@ from typing import Any
 
 from crm.catalogue import KeyClass
 from crm.crypto import index, wrapping
-from crm.crypto.aead import KEY, Alg, cipher
+from crm.crypto.aead import KEY, Alg, cell_cipher, cipher
 from crm.crypto.data_key import ENTITY, DataKey
 from crm.crypto.lengths import lp, uuid_octets
 from crm.crypto.note import Signer, derived
@@ -149,7 +149,7 @@ class KeySet(Secret):
         when it does not authenticate.
         """
         patient, _, secret = self._unwrap(org, patient_id, key_class, dek_no, wrapped)
-        return DataKey(cipher(Alg.GCM, secret), org, patient, key_class, dek_no)
+        return DataKey(cell_cipher(secret), org, patient, key_class, dek_no)
 
     def rewrap(self, org: str, patient_id: str, key_class: KeyClass, dek_no: int, wrapped: bytes) -> NewKey:
         """The same data key under the active epoch of its class. Raises what `data_key` raises."""

@@ -48,8 +48,13 @@ def place(tenant: str, entity: str, patient: bytes, row: str) -> bytes:
 
 
 def message(where: bytes, version: int, columns: Iterable[bytes]) -> bytes:
-    """What the seal covers; `columns` are whole ones or their pieces, in order."""
-    return b"".join((b"SEAL1", where, version.to_bytes(8), *columns))
+    """What the seal covers."""
+    return b"".join((*beginning(where, version), *columns))
+
+
+def beginning(where: bytes, version: int) -> list[bytes]:
+    """The pieces of that message before those of the columns."""
+    return [b"SEAL1", where, version.to_bytes(8)]
 
 
 def seal_row(cipher: Aead, covered: bytes) -> bytes:

@@ -7,6 +7,7 @@ The associated data are "DEK1" ‖ the first six octets ‖ lp(tenant) ‖ patie
 
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from crm.crypto.aead import KEY, NONCE, TAG, Aead, Alg, InvalidTag
 from crm.crypto.lengths import lp
@@ -29,20 +30,30 @@ class WrapKey:
     cipher: Aead = field(repr=False)
     header: bytes = field(init=False)
     """The first six octets of everything this key wraps."""
+    bound: bytes = field(init=False)
+    """What the associated data begin with."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "header", bytes((FORMAT, self.alg)) + self.epoch.to_bytes(4))
+        header = bytes((FORMAT, self.alg)) + self.epoch.to_bytes(4)
+        object.__setattr__(self, "header", header)
+        object.__setattr__(self, "bound", b"DEK1" + header)
 
 
 def place(tenant: str, patient: bytes, key_class: str, dek_no: int) -> bytes:
     """Whose key it is: lp(tenant) ‖ patient 16 ‖ lp(class) ‖ data-key number u32."""
-    return lp(tenant) + patient + lp(key_class) + dek_no.to_bytes(4)
+    return lp(tenant) + patient + _numbered(key_class, dek_no)
+
+
+@lru_cache(maxsize=4096)
+def _numbered(key_class: str, dek_no: int) -> bytes:
+    """The end of a place, which is the same for everybody's."""
+    return lp(key_class) + dek_no.to_bytes(4)
 
 
 def wrap(key: WrapKey, whose: bytes, data_key: bytes) -> bytes:
     """The data key, wrapped under the epoch's key for that place."""
-    header, nonce = key.header, os.urandom(NONCE)
-    return header + nonce + key.cipher.encrypt(nonce, data_key, b"DEK1" + header + whose)
+    nonce = os.urandom(NONCE)
+    return key.header + nonce + key.cipher.encrypt(nonce, data_key, key.bound + whose)
 
 
 def header_of(wrapped: object) -> bytes:
@@ -59,10 +70,9 @@ def epoch_of(wrapped: object) -> int:
 
 def unwrap(key: WrapKey, whose: bytes, wrapped: bytes) -> bytes:
     """The data key, by exactly one decryption. Raises Tampered when it is not that place's key under that epoch."""
-    header = wrapped[:_HEADER]
-    if header != key.header or len(wrapped) != LENGTH:
+    if wrapped[:_HEADER] != key.header or len(wrapped) != LENGTH:
         raise Tampered("data key")
     try:
-        return key.cipher.decrypt(wrapped[_HEADER:_BODY], wrapped[_BODY:], b"DEK1" + header + whose)
+        return key.cipher.decrypt(wrapped[_HEADER:_BODY], wrapped[_BODY:], key.bound + whose)
     except InvalidTag:
         raise Tampered("data key") from None

@@ -1,5 +1,6 @@
 """Values to the plaintext of an envelope and back, by the codec that the catalogue names. Knows no keys."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -18,8 +19,12 @@ def encode(field: Field, value: Any) -> bytes:
 
 def decode(field: Field, plaintext: bytes) -> Any:
     """The inverse of `encode`."""
-    if field.codec is Codec.JSON:
-        return orjson.loads(plaintext)
-    if field.codec is Codec.BOOL:
-        return plaintext == b"1"
-    return plaintext.decode()
+    return _DECODE[field.codec](plaintext)
+
+
+_DECODE: Mapping[Codec, Callable[[bytes], Any]] = {
+    Codec.JSON: orjson.loads,
+    Codec.BOOL: lambda plaintext: plaintext == b"1",
+    Codec.TEXT: bytes.decode,
+    Codec.DATE: bytes.decode,
+}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -57,12 +57,12 @@ def reveal(keys: KeySet, record: Record, names: Iterable[str], on: str) -> dict[
     wanted = frozenset(names)
     if record.rows.keys() - record.classes:  # somebody made the record forget a class that it still has
         raise Tampered
-    sealed = _sealed(wanted)
+    plan = _plan(wanted)
     values: dict[str, Any] = {}
     vouched = record.vouched
-    for key_class in _to_open(keys, record, wanted):
+    for key_class in _to_open(keys, record, wanted, plan):
         key, cells = unlock(keys, record, key_class, vouched)
-        for field in sealed.get(key_class, ()):
+        for field in plan.sealed.get(key_class, ()):
             if field.number in cells:  # most people leave most fields empty
                 values[field.name] = content(key, cells, field)
     return _answer(record, wanted, values, on)
@@ -84,17 +84,27 @@ def _classes_behind(name: str) -> frozenset[KeyClass]:
     return frozenset(row.key_class for row in sources([name]) if row.key_class is not None)
 
 
+class _Plan(NamedTuple):
+    """What has to be done for a set of names.
+
+    The fields to open, by the class under which they are sealed; and those names that are derived, or in the clear row.
+    """
+
+    sealed: Mapping[KeyClass, tuple[Field, ...]]
+    unsealed: tuple[str, ...]
+
+
 @lru_cache(maxsize=1024)
-def _sealed(wanted: frozenset[str]) -> Mapping[KeyClass, tuple[Field, ...]]:
-    """The fields to open for `wanted`, by the class under which they are sealed."""
+def _plan(wanted: frozenset[str]) -> _Plan:
     fields = [field for field in sources(wanted) if field.key_class is not None]
-    return {
+    sealed = {
         key_class: tuple(field for field in fields if field.key_class is key_class)
         for key_class in dict.fromkeys(field.key_class for field in fields if field.key_class is not None)
     }
+    return _Plan(sealed, tuple(name for name in wanted if BY_NAME[name].derive is not None or name in _CLEAR))
 
 
-def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[KeyClass]:
+def _to_open(keys: KeySet, record: Record, wanted: frozenset[str], plan: _Plan) -> frozenset[KeyClass]:
     """The classes whose rows must be verified for `wanted`; nothing is left to verify of one that was erased.
 
     Provenance stands beside the cells of every class. Any one row vouches for the restriction, so those that this
@@ -104,7 +114,7 @@ def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[
     live = record.classes - gone if gone else record.classes
     if "provenance" in wanted:
         return live
-    needed = live.intersection(_sealed(wanted))
+    needed = live.intersection(plan.sealed)
     if "restricted" in wanted and live:
         needed |= live & keys.held
         if not needed:
@@ -114,7 +124,7 @@ def _to_open(keys: KeySet, record: Record, wanted: frozenset[str]) -> frozenset[
 
 def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: str) -> dict[str, Any]:
     """The wanted values: sources of a derived field that were not themselves wanted go, clear columns come."""
-    unsealed = _unsealed(wanted)
+    unsealed = _plan(wanted).unsealed
     if not unsealed:
         return values
     result = {name: value for name, value in values.items() if name in wanted}
@@ -122,12 +132,6 @@ def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: 
         derive = BY_NAME[name].derive
         result[name] = _CLEAR[name](record) if derive is None else derive(values, on)
     return result
-
-
-@lru_cache(maxsize=1024)
-def _unsealed(wanted: frozenset[str]) -> tuple[str, ...]:
-    """Those of `wanted` that are derived, or stand in the clear row."""
-    return tuple(name for name in wanted if BY_NAME[name].derive is not None or name in _CLEAR)
 
 
 def provenance(record: Record) -> list[dict[str, Any]]:

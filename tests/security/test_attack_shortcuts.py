@@ -178,12 +178,21 @@ async def test_e12_no_value_is_remembered(database_url: str, tmp_path: Path) -> 
 
 def test_e12_nothing_that_opens_remembers() -> None:
     """The objects through which values pass have no room for any: no member besides those listed here."""
-    assert set(DataKey.__slots__) == {"_cipher", "_frames", "_org", "_owner", "_patient", "dek_no", "key_class"}
+    assert set(DataKey.__slots__) == {
+        "_cipher",
+        "_frames",
+        "_org",
+        "_owner",
+        "_patient",
+        "_where",
+        "dek_no",
+        "key_class",
+    }
     keys = {"_active", "_gone", "_headers", "_keys", "_lasting", "_missed", "_signers", "_states", "_templates"}
     assert set(KeySet.__slots__) == keys | {"good_until", "held"}
     assert not hasattr(Record, "values")
     # Frames of fields, names of cells, and which fields a question needs: all the same for every patient.
-    remembering = {"crm/store/opening.py": {"_sealed", "_unsealed"}, "crm/crypto/data_key.py": {"_frames", "_numbered"}}
+    remembering = {"crm/store/opening.py": {"_plan"}, "crm/crypto/data_key.py": {"_shelf", "_numbered"}}
     for module in (*remembering, "crm/store/codec.py", "crm/crypto/envelope.py"):
         source = Path(__file__).resolve().parents[2].joinpath(module).read_text(encoding="utf-8")
         cached = set(re.findall(r"^@(?:lru_)?cache\b.*\ndef (\w+)", source, re.MULTILINE))
