@@ -243,6 +243,44 @@ async def test_a_commit_that_goes_on_has_no_say_any_more() -> None:
     assert len({node for node, _ in log.places()}) == 2
 
 
+class Gated(Log):
+    """A log whose first commit goes on although it is cancelled, and whose second one fails; each when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = [asyncio.Event(), asyncio.Event()]
+        self.commits = 0
+
+    async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
+        self.commits += 1
+        number = self.commits
+        while number <= 2 and not self.gates[number - 1].is_set():
+            with suppress(asyncio.CancelledError):
+                await self.gates[number - 1].wait()
+        if number == 2:
+            raise OSError("the disk is full")
+        await super().commit(org, drafts, seal)
+
+
+async def test_one_that_ends_late_meddles_with_no_other() -> None:
+    """It takes nothing from the queue, and whoever shares a batch that fails later is refused as soon as it does."""
+    log = Gated()
+    async with running(log, deadline=0.05) as writer:
+        with pytest.raises(AuditUnavailable):
+            await writer.append("north", [event(1)])
+        writer._deadline = 30.0
+        second = asyncio.create_task(writer.append("north", [event(2)]))
+        await until(lambda: log.commits == 2)
+        third = asyncio.create_task(writer.append("north", [event(3)]))
+        log.gates[0].set()
+        await until(lambda: log.versions() == [1])
+        await asyncio.sleep(0.01)
+        assert log.commits == 2  # the third waits for the second, although the first is done
+        log.gates[1].set()
+        results = await asyncio.wait_for(asyncio.gather(second, third, return_exceptions=True), 5)
+        assert [type(each) for each in results] == [AuditUnavailable] * 2
+
+
 async def test_breaker_opens_and_closes_by_itself() -> None:
     """After two failed batches callers are refused at once; a probe, not a caller, finds out that the log is back."""
     log = Log()
