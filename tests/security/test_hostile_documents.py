@@ -281,24 +281,29 @@ GUESSES = {
 }
 
 
-@pytest.mark.parametrize("role", ORDINARY)
-async def test_introspection_is_closed(role: Role) -> None:
-    """However it is asked for: FORBIDDEN for the whole operation, with nothing beside it."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def closed() -> AsyncIterator[Speaker]:
+    """A server as in production."""
     async with speaking() as speaker:
-        for query in LOOKING.values():
-            _, answer = await speaker.ask(query, role.value)
-            assert (code(answer), "data" in answer) == ("FORBIDDEN", False)
-        assert speaker.services.calls == []
+        yield speaker
+
+
+@pytest.mark.parametrize("role", ORDINARY)
+async def test_introspection_is_closed(closed: Speaker, role: Role) -> None:
+    """However it is asked for: FORBIDDEN for the whole operation, with nothing beside it."""
+    for query in LOOKING.values():
+        _, answer = await closed.ask(query, role.value)
+        assert (code(answer), "data" in answer) == ("FORBIDDEN", False)
+    assert closed.services.calls == []
 
 
 @pytest.mark.parametrize("what", GUESSES)
-async def test_guesses_are_not_corrected(what: str) -> None:
+async def test_guesses_are_not_corrected(closed: Speaker, what: str) -> None:
     """Near or far, every guess gets the same octets; only those who may see the schema are told what is wrong."""
     near, far = GUESSES[what]
-    async with speaking() as speaker:
-        octets = {(await speaker.post({"query": query})).content for query in (near, far, "{ zz }")}
-        assert len(octets) == 1
-        for query in (near, far):
-            told = (await speaker.post({"query": query}, "operator")).content
-            assert told not in octets
-            assert b"Did you mean" not in told
+    octets = {(await closed.post({"query": query})).content for query in (near, far, "{ zz }")}
+    assert len(octets) == 1
+    for query in (near, far):
+        told = (await closed.post({"query": query}, "operator")).content
+        assert told not in octets
+        assert b"Did you mean" not in told
