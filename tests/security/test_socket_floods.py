@@ -143,7 +143,7 @@ async def _pour(writer: asyncio.StreamWriter, octets: bytes, times: int = 64) ->
     for _ in range(times):
         writer.write(octets)
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(0.5):
                 await writer.drain()
         except TimeoutError:
             return True

@@ -269,6 +269,7 @@ async def withdraw(site: Site, folder: Path) -> None:
     await site.verifier.refresh()
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])  # nothing of it is in a database
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_key_that_is_withdrawn_ends_connections(database_url: str, tmp_path: Path, transport: str) -> None:
     """A token is looked at again and again: what its issuer does not stand for any more is told nothing more."""
@@ -285,6 +286,7 @@ async def test_a_key_that_is_withdrawn_ends_connections(database_url: str, tmp_p
             await site.feed.listened(0)
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
 async def test_an_operation_with_a_withdrawn_key_is_refused_and_recorded(database_url: str, tmp_path: Path) -> None:
     """However long until somebody looks at the token anyway: the socket closes, and the attempt is on record."""
     async with client(database_url, tmp_path) as it:
