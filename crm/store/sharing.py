@@ -60,18 +60,33 @@ class Sharing:
 
     async def look_up(self, org: str, statement: Statement, id: str) -> Sequence[Row]:
         """The rows of `id` by a statement that has a form for `many`. Raises what the database raises."""
-        loop = asyncio.get_running_loop()
         line = self._lines.get((org, statement))
-        if line is None:
-            line = self._lines[org, statement] = _Line(org, statement)
-            loop.call_soon(self._send, line)
-        elif line.under_way and line.timer is None:
+        if line is not None:
+            return await self._join(line, id)
+        line = self._lines[org, statement] = _Line(org, statement)
+        try:
+            await asyncio.sleep(0)
+            if not line.waiting:  # nobody else asked in this turn of the loop
+                line.under_way += 1
+                try:
+                    return await self._run(org, statement, {"org": org, "id": id})
+                finally:
+                    line.under_way -= 1
+            rows = self._join(line, id)
+        finally:
+            self._send(line)
+        return await rows
+
+    def _join(self, line: _Line, id: str) -> "asyncio.Future[Sequence[Row]]":
+        """The rows of `id` by the next statement of a line."""
+        loop = asyncio.get_running_loop()
+        if line.under_way and line.timer is None:
             line.timer = loop.call_later(PATIENCE, self._look_after, line)
         if not line.waiting:
             line.since = loop.time()
         rows: asyncio.Future[Sequence[Row]] = loop.create_future()
         line.waiting.append(_Waiter(id, rows))
-        return await rows
+        return rows
 
     async def close(self) -> None:
         """Ends what is under way; whoever waits is told that the store is unavailable."""
