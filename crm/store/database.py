@@ -89,7 +89,10 @@ class Database(Protocol):
         ...
 
     async def fetch(self, org: str, statement: Statement, /, **params: Any) -> Sequence[Row]:
-        """One read of its own in the scope of `org`, the hot path. Sees every commit acknowledged before it began."""
+        """One read of its own in the scope of `org`, the hot path. Sees every commit acknowledged before it began.
+
+        Look-ups (`statements.prepare`) may share a statement with others that wait, and a list may be taken in parts.
+        """
         ...
 
     def transaction(self, org: str, /) -> AbstractAsyncContextManager[Connection]:
