@@ -4,7 +4,7 @@ The text is PROTOCOL.md of the npm package `graphql-sse`; what it leaves open is
 """
 
 import asyncio
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
 
 from starlette.types import Receive, Send
 
@@ -77,9 +77,10 @@ class EventStream:
                 await self._write(send, b"", more=False)
 
     async def _follow(self, send: Send) -> None:
-        async for answer in self._streams.answers(self._caller, self._request, self._parameters):
-            self._streams.told("sse", answer)
-            await self._write(send, _next(answer))
+        async with aclosing(self._streams.answers(self._caller, self._request, self._parameters)) as answers:
+            async for answer in answers:
+                self._streams.told("sse", answer)
+                await self._write(send, _next(answer))
         await self._write(send, _COMPLETE)
 
     async def _pulse(self, send: Send) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from enum import IntEnum
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -145,7 +146,7 @@ class _Socket:
         self._id = _connection_id(head)
         self._numbered = 0
         self._operations: dict[str, asyncio.Task[None]] = {}
-        self._lasting: set[str] = set()
+        self._lasting: set[asyncio.Task[None]] = set()
 
     async def serve(self, doorstep: Doorstep) -> None:
         """Speaks the protocol until either side has enough."""
@@ -226,7 +227,6 @@ class _Socket:
             try:
                 finished = await self._tell_answer(name, await self._streams.answer(caller, request, parameters))
             except SubscriptionAsked:
-                self._lasting.add(name)
                 finished = await self._follow(name, caller, request, parameters)
             self._forget(name)
             if finished:
@@ -236,26 +236,31 @@ class _Socket:
 
     async def _follow(self, name: str, caller: Caller, request: Request, parameters: Parameters) -> bool:
         """Tells the answers to a subscription; whether it came to its natural end."""
-        async for answer in self._streams.answers(caller, request, parameters):
-            if not await self._tell_answer(name, answer):
-                return False
-        return True
+        task = self._operations[name]
+        self._lasting.add(task)
+        try:
+            async with aclosing(self._streams.answers(caller, request, parameters)) as answers:
+                async for answer in answers:
+                    if not await self._tell_answer(name, answer):
+                        return False
+            return True
+        finally:
+            self._lasting.discard(task)
 
     def _forget(self, name: str) -> None:
         """Frees the id, unless it is that of another operation by now."""
         if self._operations.get(name) is asyncio.current_task():
             del self._operations[name]
-            self._lasting.discard(name)
 
     async def _watch(self, caller: Caller) -> None:
         """Raises when the socket must end; when the process does, once what is being answered was answered."""
         try:
             await self._streams.watch(caller)
         except Stopping:
-            for name in self._lasting & self._operations.keys():
-                self._operations.pop(name).cancel()
+            for task in self._lasting:
+                task.cancel()
             if self._operations:
-                await asyncio.wait(self._operations.values(), timeout=self._settings.deadline)
+                await asyncio.wait(set(self._operations.values()), timeout=self._settings.deadline)
             raise
 
     async def _next(self, caller: Caller | None = None) -> dict[str, Any]:
