@@ -126,7 +126,10 @@ class Documents:
     def _prepare(self, text: str, digest: str) -> Document:
         tree = parse_within(text, self._limits)
         check(tree, self._limits)
-        errors = validate(self._schema, tree, max_errors=MAX_REPORTED, hide_suggestions=True)
+        try:
+            errors = validate(self._schema, tree, max_errors=MAX_REPORTED, hide_suggestions=True)
+        except GraphQLError as error:  # raised by the rule on subscriptions, for a condition on what is a root field
+            errors = [error]
         if errors:
             problems = [_public(error) for error in errors]
             self._refused.put(digest, problems, 1)

@@ -40,7 +40,8 @@ class Operations:
         self._left = 60
         names = [name for name in parent.fields if name not in without]
         roots = self._dice.sample(names, 1 if kind == "subscription" else self._dice.choice([1, 1, 1, 2, 3]))
-        chosen = [self._field(parent, name, 0) for name in roots]
+        # The root field of a subscription has no condition (graphql-core refuses one that holds a variable).
+        chosen = [self._field(parent, name, 0, 0.0 if kind == "subscription" else 0.1) for name in roots]
         if kind != "subscription" and self._chance(0.2):
             chosen.append("__typename")
         body = " ".join(chosen) + "".join(f"\n{text}" for text in self._fragments.values())
@@ -51,7 +52,7 @@ class Operations:
     def _chance(self, share: float) -> bool:
         return self._dice.random() < share
 
-    def _field(self, parent: Any, name: str, depth: int) -> str:
+    def _field(self, parent: Any, name: str, depth: int, conditional: float = 0.1) -> str:
         """One field, which merges with whatever else this draws under the same response key."""
         self._left -= 1
         field = parent.fields[name]
@@ -61,7 +62,7 @@ class Operations:
         arguments = f"({given})" if given else ""
         below = get_named_type(field.type)
         selection = self._selection(below, depth + 1) if hasattr(below, "fields") or hasattr(below, "types") else ""
-        return f"{alias}{name}{arguments}{self._condition(0.1)}{selection}"
+        return f"{alias}{name}{arguments}{self._condition(conditional)}{selection}"
 
     def _condition(self, share: float) -> str:
         if not self._chance(share):
@@ -78,7 +79,7 @@ class Operations:
         if not isinstance(kind, GraphQLUnionType):
             parts += [self._part(kind, depth) for _ in range(self._dice.choice([1, 2, 3, 5]))]
         if self._chance(0.15):
-            parts.append("__typename" if self._chance(0.7) else "kind: __typename")
+            parts.append("__typename" if self._chance(0.7) else "itsType: __typename")
         return f" {{ {' '.join(parts)} }}"
 
     def _part(self, kind: Any, depth: int) -> str:

@@ -11,8 +11,8 @@ from auth.roles import Role
 from crm.errors import NotFound
 from schema.completion import complete, resolve
 from schema.context import Context
-from schema.documents import Document
-from schema.errors import Refused
+from schema.documents import Document, Documents, Invalidities
+from schema.errors import Code, Refused
 from schema.plan import Rule
 from schema.prepared import Operation, Operations, Prepared
 from schema.recent import Recent
@@ -182,6 +182,15 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(small) == 1
     small.prepared(operation, {})
     assert len(small) == 0, "its source is larger than all that may be kept"
+
+
+def test_a_condition_on_the_root_of_a_subscription() -> None:
+    """graphql-core raises what it finds there; it is an invalid document like any other."""
+    schema = graphene.Schema(query=Roots, subscription=Roots).graphql_schema
+    documents = Documents(schema, Limits(), count=1, size=1000, refused=1)
+    with pytest.raises(Invalidities) as found:
+        documents.get("subscription ($yes: Boolean!) { one @include(if: $yes) }")
+    assert [each.code for each in found.value.public] == [Code.GRAPHQL_VALIDATION_FAILED]
 
 
 def test_recent() -> None:
