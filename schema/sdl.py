@@ -4,6 +4,7 @@ The text is what clients read. What is there for routers only (`_service`, `_ent
 text is `schema.federation.subgraph_sdl`.
 """
 
+from functools import cache
 from typing import cast
 
 import graphene
@@ -17,8 +18,9 @@ from schema.scalars import SPECIFIED_BY
 __all__ = ["build_schema", "print_sdl"]
 
 
+@cache
 def build_schema() -> GraphQLSchema:
-    """The executable schema; building it takes some milliseconds, so an application does it once."""
+    """The executable schema. It is never changed, so a process needs one, whose making takes some 50 ms."""
     schema: GraphQLSchema = graphene.Schema(query=Query, mutation=Mutation).graphql_schema
     if schema.query_type:
         schema.query_type.description = Query.__doc__
