@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup node reference demo serve test drills check lint format types generate bench peers lock clean
 SHELL := /bin/bash
+# Every start of a test or a command reads what an earlier one compiled, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON ?= python3
 BIN := .venv/bin
