@@ -10,10 +10,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from uuid_utils import uuid7
 
+from crm.audit.deadline import Deadline
 from crm.audit.entry import Draft, Entry, draft, number
 from crm.audit.event import Event
 from crm.errors import AuditUnavailable, StoreUnavailable
@@ -219,17 +221,16 @@ class LogWriter:
         # What committed with its change has to be taken in even now.
         if self._sweeper is None or lane.open or full or (self._overdue(org) and not orphan):
             raise AuditUnavailable
-        loop = asyncio.get_running_loop()
-        ticket = _Ticket(drafts, loop.create_future(), orphan)
+        ticket = _Ticket(drafts, asyncio.get_running_loop().create_future(), orphan)
         lane.tickets.append(ticket)
         self._waiting += len(drafts)
         if lane.task is None:
             self._begin(lane)
-        timer = loop.call_later(self._deadline, _refuse, ticket)
+        deadline = Deadline(self._deadline, partial(_refuse, ticket))
         try:
             await ticket.done
         finally:
-            timer.cancel()
+            deadline.cancel()
 
     def _begin(self, lane: _Lane) -> None:
         lane.task = asyncio.get_running_loop().create_task(self._drain(lane), name="audit lane")
@@ -252,6 +253,8 @@ class LogWriter:
         finally:
             if lane.task is me:
                 lane.task = None
+                if lane.batch:  # cancelled, and it may be in the log
+                    lane.run = self._new_run()
                 for ticket in (*lane.batch, *self._take(lane, everything=True)):
                     _refuse(ticket)
 
@@ -291,17 +294,20 @@ class LogWriter:
             ]
 
         drafts = [draft for ticket in tickets for draft in ticket.drafts]
-        watch = asyncio.get_running_loop().call_later(self._deadline, self._abandon, lane)
+        deadline = Deadline(self._deadline, partial(self._abandon, lane))
         try:
             await self._sink.commit(lane.org, drafts, seal)
-        except Exception as error:  # noqa: BLE001 - whatever ails the database, nothing may be answered
+        except (Exception, asyncio.CancelledError) as error:
+            # One that nobody asked of this task came out of the database, and is a failure like any other.
+            if isinstance(error, asyncio.CancelledError) and (me is None or me.cancelling()):
+                raise
             # The type only: a driver's message may quote what it was given.
             _LOGGER.warning("audit: a batch failed with %s", type(error).__name__)
             if lane.task is me:
                 self._failed(lane)
             return False
         finally:
-            watch.cancel()
+            deadline.cancel()
         if lane.task is not me:
             return False
         run.n += sealed

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -244,12 +245,13 @@ async def test_a_commit_that_goes_on_has_no_say_any_more() -> None:
 
 
 class Gated(Log):
-    """A log whose first commit goes on although it is cancelled, and whose second one fails; each when it is let."""
+    """A log whose first two commits go on although they are cancelled, and of which one fails; each when it is let."""
 
-    def __init__(self) -> None:
+    def __init__(self, failing: int) -> None:
         super().__init__()
         self.gates = [asyncio.Event(), asyncio.Event()]
         self.commits = 0
+        self.bad = failing
 
     async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
         self.commits += 1
@@ -257,14 +259,14 @@ class Gated(Log):
         while number <= 2 and not self.gates[number - 1].is_set():
             with suppress(asyncio.CancelledError):
                 await self.gates[number - 1].wait()
-        if number == 2:
+        if number == self.bad:
             raise OSError("the disk is full")
         await super().commit(org, drafts, seal)
 
 
 async def test_one_that_ends_late_meddles_with_no_other() -> None:
     """It takes nothing from the queue, and whoever shares a batch that fails later is refused as soon as it does."""
-    log = Gated()
+    log = Gated(failing=2)
     async with running(log, deadline=0.05) as writer:
         with pytest.raises(AuditUnavailable):
             await writer.append("north", [event(1)])
@@ -279,6 +281,126 @@ async def test_one_that_ends_late_meddles_with_no_other() -> None:
         log.gates[1].set()
         results = await asyncio.wait_for(asyncio.gather(second, third, return_exceptions=True), 5)
         assert [type(each) for each in results] == [AuditUnavailable] * 2
+
+
+async def test_one_that_fails_late_meddles_with_no_other() -> None:
+    """Its failure is not that of the batch which commits by then: whose callers are answered, whose count goes on."""
+    log = Gated(failing=1)
+    async with running(log, deadline=0.05) as writer:
+        with pytest.raises(AuditUnavailable):
+            await writer.append("north", [event(1)])
+        writer._deadline = 30.0
+        second = asyncio.create_task(writer.append("north", [event(2)]))
+        await until(lambda: log.commits == 2)
+        log.gates[0].set()
+        await until(lambda: not writer._strays)
+        assert not second.done()
+        log.gates[1].set()
+        await second
+        await writer.append("north", [event(3)])
+    assert log.versions() == [2, 3]
+    assert [n for _, n in log.places()] == [1, 2]
+    assert len({node for node, _ in log.places()}) == 1
+
+
+class Cancelling(Log):
+    """A log out of which, when its commit is done, comes a cancellation that nobody asked for, so many times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+
+    async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
+        await super().commit(org, drafts, seal)
+        if self.left > 0:
+            self.left -= 1
+            raise asyncio.CancelledError
+
+
+async def test_a_cancellation_out_of_the_database_is_a_failure() -> None:
+    """The batch is refused though it may be in the log, and no number of its count comes twice."""
+    log = Cancelling()
+    async with running(log) as writer:
+        await writer.append("north", [event(1)])
+        log.left = 1
+        with pytest.raises(AuditUnavailable):
+            await writer.append("north", [event(2)])
+        await writer.append("north", [event(3)])
+    assert log.versions() == [1, 2, 3]
+    assert len(set(log.places())) == 3
+
+
+async def test_a_probe_cancelled_by_the_database_is_not_the_last() -> None:
+    """However often that happens, the log is tried again, and takes events as soon as it can."""
+    log = Cancelling()
+    async with running(log) as writer:
+        log.left = 4
+        for _ in range(2):
+            with pytest.raises(AuditUnavailable):
+                await writer.append("north", [event(1)])
+        assert not writer.accepting("north")
+        await until(lambda: writer.accepting("north"))
+        assert log.left == 0
+        await writer.append("north", [event(2)])
+    assert log.versions() == [1, 1, 2]
+    assert len(set(log.places())) == 3
+
+
+class Hung(Log):
+    """A log whose commit happens, of which nobody is ever told while it hangs."""
+
+    hung = False
+
+    async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
+        await super().commit(org, drafts, seal)
+        while self.hung:
+            await asyncio.Event().wait()
+
+
+async def test_a_batch_cut_short_by_the_end_ends_its_count() -> None:
+    """Of what was cancelled when the writer stopped nobody knows; started again, it counts anew."""
+    log = Hung()
+    async with running(log) as writer:
+        await writer.append("north", [event(1)])
+        log.hung = True
+        second = asyncio.create_task(writer.append("north", [event(2)]))
+        await until(lambda: log.versions() == [1, 2])
+        writer._deadline = 0.01
+        await writer.stop()
+        with pytest.raises(AuditUnavailable):
+            await second
+        log.hung = False
+        writer._deadline = 30.0
+        await writer.start()
+        await writer.append("north", [event(3)])
+    assert log.versions() == [1, 2, 3]
+    assert len(set(log.places())) == 3
+
+
+async def test_a_loop_that_stood_still_is_not_the_logs_fault() -> None:
+    """A commit that ended before its deadline is no failure only because nobody could look; one that hangs is."""
+
+    class Threaded(Log):
+        async def commit(self, org: str, drafts: Sequence[Draft], seal: Seal) -> None:
+            await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.01)
+            await super().commit(org, drafts, seal)
+
+    log = Threaded()
+    async with running(log, deadline=0.1) as writer:
+        for label in range(3):
+            call = asyncio.create_task(writer.append("north", [event(label)]))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            time.sleep(0.3)  # noqa: ASYNC251 - what is tested
+            await call
+        assert [n for _, n in log.places()] == [1, 2, 3]
+        log.hanging = {"north"}
+        call = asyncio.create_task(writer.append("north", [event()]))
+        await asyncio.sleep(0.05)
+        time.sleep(0.3)  # noqa: ASYNC251 - what is tested
+        with pytest.raises(AuditUnavailable):
+            await asyncio.wait_for(call, 1)
+    assert log.versions() == [0, 1, 2]
 
 
 async def test_breaker_opens_and_closes_by_itself() -> None:
