@@ -118,6 +118,11 @@ def _own(pattern: re.Pattern[str], value: str, what: str) -> None:
         raise RuntimeError(f"audit event: {what} is not well formed")
 
 
+def _count(value: object, what: str) -> None:
+    if not (type(value) is int and 0 <= value <= _MAX_COUNT):
+        raise RuntimeError(f"audit event: {what} is not a count")
+
+
 def _foreign(pattern: re.Pattern[str], value: str | None) -> str:
     """An identifier that others chose: as it is if it looks like one, else its digest, which can only be recognised."""
     if not value or pattern.fullmatch(value):
@@ -196,7 +201,7 @@ class Who:
         return self._members
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """One access event: one patient at most, or an action that concerns no single patient.
 
@@ -240,6 +245,16 @@ class Event:
     pol: str = ""
     rul: Sequence[str] = ()
     old: Checkpoint | None = None
+    pattern: "Event | None" = field(default=None, init=False, repr=False, compare=False)
+    """The event that this one is a copy of, but for `pat` and `obj`."""
+
+    def about(self, pat: str, obj: int) -> "Event":
+        """The same about another patient, of whom alone something has to be checked. Both events name a patient."""
+        _own(_SUBJECT, pat, "audit subject")
+        _count(obj, "version")
+        other = object.__new__(Event)
+        other.__dict__.update(self.__dict__, pat=pat, obj=obj, pattern=self)
+        return other
 
     def __post_init__(self) -> None:
         if type(self.act) is not Act or type(self.out) is not Outcome:
@@ -264,8 +279,8 @@ class Event:
             if value:
                 _own(pattern, value, what)
         for number, what in ((self.obj, "version"), (self.cnt, "count")):
-            if number is not None and not (type(number) is int and 0 <= number <= _MAX_COUNT):
-                raise RuntimeError(f"audit event: {what} is not a count")
+            if number is not None:
+                _count(number, what)
         if self.flg and not FLAGS.keys() >= set(self.flg):
             raise RuntimeError("audit event: unknown flag")
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from uuid_utils import uuid7
 
 from crm.audit.deadline import Deadline
-from crm.audit.entry import Draft, Entry, draft, number
+from crm.audit.entry import Draft, Entry, draft, drafts, number
 from crm.audit.event import Event
 from crm.errors import AuditUnavailable, StoreUnavailable
 
@@ -185,8 +185,7 @@ class LogWriter:
         event may then still turn out to be logged: more may be recorded than was answered, never less. A cancelled
         caller's events are logged nevertheless.
         """
-        now = self._clock()
-        await self._enqueue(org, [draft(event, now) for event in events])
+        await self._enqueue(org, drafts(events, self._clock()))
 
     def stage(self, org: str, events: Sequence[Event]) -> list[Draft]:
         """Drafts for the caller to write into `audit_outbox` in the transaction of its change, before `sequence`.

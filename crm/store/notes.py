@@ -24,6 +24,8 @@ _QUESTIONS = frozenset({Act.READ, Act.QUERY, Act.DECIDE})
 """Acts whose events of one unit share an id; imports and exports have the id of their request."""
 
 
+_Alike = tuple[object, ...]
+
 _OF_THE_CALLER = frozenset({"after_hours", "self_access"})
 
 
@@ -64,8 +66,16 @@ class Note:
         self.returned = self.returned | paths if self.returned else paths
         self.masked = self.masked | masked if self.masked else masked
 
-    def facts(self) -> dict[str, Any]:
-        """The members of the event that are about the patient."""
+    def alike(self) -> "_Alike":
+        """What makes two notes say the same, but for whose record it was and in which version."""
+        record = self.record
+        return (
+            self.act, self.circumstances, self.returned, self.masked, self.changed, self.out, self.why, self.broken,
+            self.about, self.found, self.sealed, self.count, record.status, record.restricted,
+        )  # fmt: skip
+
+    def facts(self, crowd: tuple[str, ...]) -> dict[str, Any]:
+        """The members of the event that are about the patient; `crowd` are flags of all events of the unit."""
         return {
             "act": self.act,
             "out": self.out,
@@ -75,7 +85,7 @@ class Note:
             "msk": _in_order(self.masked),
             "chg": _changed(self.changed) if self.changed else (),
             "obj": self.record.version,
-            "flg": self._flags(),
+            "flg": (*self._flags(), *crowd),
             "ref": self.broken or self.about,
             "sealed": self.sealed,
             "cnt": self.count,
@@ -126,10 +136,21 @@ class Notebook:
 
         Several events of one question share an id; many patients are a crowd.
         """
-        notes = [note.facts() for note in self._notes.values()]
-        together = self._act in _QUESTIONS and len(notes) + len(self._remarks) > 1
         common = {**of_context(self._context), "act": self._act, "out": Outcome.OK}
-        if together:
+        if self._act in _QUESTIONS and len(self._notes) + len(self._remarks) > 1:
             common["qid"] = str(uuid7())
-        crowd = self._watcher.crowd(len(notes))
-        return [Event(**{**common, **facts, "flg": (*facts["flg"], *crowd)}) for facts in (*notes, *self._remarks)]
+        crowd = self._watcher.crowd(len(self._notes))
+        patterns: dict[_Alike, Event] = {}
+        events: list[Event] = []
+        for note in self._notes.values():
+            alike, subject = note.alike(), note.record.audit_subject
+            pattern = patterns.get(alike)
+            if pattern is None or subject is None:
+                pattern = Event(**common | note.facts(crowd))
+                if subject is not None:
+                    patterns[alike] = pattern
+                events.append(pattern)
+            else:
+                events.append(pattern.about(subject, note.record.version))
+        events += [Event(**common | {**facts, "flg": (*facts["flg"], *crowd)}) for facts in self._remarks]
+        return events

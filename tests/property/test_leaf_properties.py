@@ -2,14 +2,16 @@
 
 import json
 import re
+import uuid
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm.audit.entry import draft, index_of, number, restore
+from crm.audit.entry import draft, drafts, index_of, number, restore
 from crm.audit.event import FLAGS, MAX_LEAF, Act, Event, Outcome, Who
 
 PATHS = st.lists(
@@ -74,6 +76,28 @@ def test_index_says_what_the_leaf_says(event: Event, now: int, n: int) -> None:
     entry = number(draft(event, now), "ra-1/boot", n)
     assert index_of(json.loads(entry.leaf)) == entry.index
     assert entry.index.ts == now
+
+
+@given(EVENTS, TIMES, PLACES, st.uuids(), st.integers(0, 2**53 - 1), st.booleans())
+def test_copies_are_written_as_if_alone(
+    event: Event, now: int, n: int, patient: uuid.UUID, version: int, skewed: bool
+) -> None:
+    """Copies of an event about other patients get the octets and the columns that events of their own would get."""
+    subjects = [patient.hex, uuid.UUID(int=0).hex]
+    made = drafts([event, *(event.about(subject, version) for subject in subjects)], now)
+    assert [each.shape is None for each in made] == [True, False, False]
+    for subject, copy in zip(subjects, made[1:], strict=True):
+        alone = replace(draft(replace(event, pat=subject, obj=version), now), id=copy.id)
+        alone = replace(alone, content={**alone.content, "id": copy.id})
+        assert copy.content == alone.content
+        assert number(copy, "ra-1/boot", n, skewed=skewed) == number(alone, "ra-1/boot", n, skewed=skewed)
+
+
+@pytest.mark.parametrize(("pat", "obj"), [("Sam Okafor", 1), ("0" * 31, 1), ("0" * 32, -1), ("0" * 32, True)])
+def test_a_copy_is_about_a_subject_and_a_version(pat: str, obj: int) -> None:
+    """What differs in a copy is checked as in any event."""
+    with pytest.raises(RuntimeError, match="audit event"):
+        Event(Act.READ).about(pat, obj)
 
 
 @given(EVENTS, TIMES)
