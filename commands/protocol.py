@@ -4,6 +4,7 @@ Neither httptools nor uvicorn bounds the head of a request, so anybody could fil
 connections with heads that never end. Bodies are bounded by the application, which knows whose they are.
 
 An answer of known length is written in one piece (docs/decisions/0036); everything else is uvicorn's business.
+Whatever is refused here is answered behind what is owed to earlier requests, never in place of it.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ SLICE = 4_096
 
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Characters that no header may hold, besides those which end it."""
 
@@ -53,6 +55,8 @@ class _Exchange(RequestResponseCycle):
         if self.scope["method"] == "HEAD":
             return None, 0
         lines = [STATUS_LINE[start["status"]][:-2]]
+        for name, value in self.default_headers:  # the date, of this second
+            lines.append(name + b": " + value)
         length = -1
         for name, value in start["headers"]:
             if name == b"content-length":
@@ -88,8 +92,22 @@ def _is_plain(name: bytes) -> bool:
     return bool(_NAME.fullmatch(name)) and name not in {b"connection", b"transfer-encoding"}
 
 
+@lru_cache(maxsize=256)
+def _is_host(value: bytes) -> bool:
+    """Whether a value of the header Host may be the name of a host and a port."""
+    return bool(_HOST.fullmatch(value))
+
+
+class _Unfit(Exception):
+    """A head that is refused with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, closing what goes beyond the bounds: with 431 or 408 where that answers anything."""
+    """uvicorn's protocol, closing what goes beyond the bounds: with 431, 408 or 400 where that answers anything."""
 
     octets = 16_384
     """What one message may hold besides its body: request line, headers, and whatever goes with chunks."""
@@ -102,6 +120,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     _spent = 0
     _in_head = True
+    _before: Any = None
+    """The exchange before the one whose request is being read, if it has no answer yet."""
+    _last: int | None = None
+    """The status of the last answer, which waits for others; nothing is read any more."""
     _timer: TimerHandle | None = None
     _unread: TimerHandle | None = None
 
@@ -130,27 +152,84 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses the octets piece by piece, as long as they stay within the bounds."""
+        self._unset_keepalive_if_required()
+        if self._last is not None:
+            return
         for start in range(0, len(data), SLICE):
             piece = data if len(data) <= SLICE else data[start : start + SLICE]
             self._spent += len(piece)
-            super().data_received(piece)
+            self._parse(piece)
+            if self._is_over():
+                return
             if self._spent > self.octets or len(self.pipeline) > self.pipelined:
                 self._end(431)
-            if self.transport.is_closing() or self.transport.get_protocol() is not self:
-                return  # or it speaks WebSocket now, and a client sends nothing before it was told so
+                return
         if self._in_head and self._spent:
             self._wait()
 
+    def _is_over(self) -> bool:
+        """Whether nothing is read any more. Or it speaks WebSocket now: a client sends nothing before it is told so."""
+        return self._last is not None or self.transport.is_closing() or self.transport.get_protocol() is not self
+
+    def _parse(self, piece: bytes) -> None:
+        """Feeds the parser. It takes what stands behind any offer to upgrade for another protocol, and is told anew."""
+        while piece:
+            try:
+                self.parser.feed_data(piece)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                piece = self._without_offer() + piece[upgrade.args[0] :]
+            except httptools.HttpParserError as error:  # uvicorn would log each, with no word on who or what
+                unfit = error.__context__
+                self._end(unfit.status if isinstance(unfit, _Unfit) else 400)
+                return
+
+    def _should_upgrade(self) -> bool:
+        """Whether a head is a handshake that is taken: one without a body, and behind no request without an answer.
+
+        Any other offer is passed over, and the request answered like one without (RFC 9110, 7.8).
+        """
+        bare = all(
+            name != b"transfer-encoding" and (name != b"content-length" or value == b"0")
+            for name, value in self.headers
+        )
+        plain = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
+        return plain and bare and not self._answering() and super()._should_upgrade()
+
+    def _without_offer(self) -> bytes:
+        """The head that was read, for a parser that begins with it and meets no offer in it."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _answering(self) -> bool:
+        """Whether a request was read that has no whole answer yet; there is none before the first."""
+        return bool(self.cycle) and not self.cycle.response_complete
+
     def on_headers_complete(self) -> None:
-        """A whole head: now the application waits for the body. As uvicorn does it, with exchanges of our own."""
+        """A whole head: now the application waits for the body. As uvicorn does it, with exchanges of our own.
+
+        Raises _Unfit.
+        """
+        version = self.parser.get_http_version()
+        self._check(version)
+        if self.parser.should_upgrade():
+            if self._should_upgrade():
+                self._in_head = False
+                self._wait_no_more()
+                super().on_headers_complete()
+            return
+        self._complete_scope(version)
+        waiting = self._answering()
+        self._before = self.cycle if waiting else None
         self._in_head = False
         self._wait_no_more()
-        if self.parser.should_upgrade():
-            super().on_headers_complete()
-            return
-        version = self.parser.get_http_version()
-        self._complete_scope(version)
-        before = self.cycle
         self.cycle = _Exchange(
             scope=self.scope,
             transport=self.transport,
@@ -164,11 +243,23 @@ class BoundedHttp(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        if not bool(before) or before.response_complete:  # there is none before the first request
-            self._start_asgi_task(self.cycle, self.app)
-        else:
+        if waiting:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
+
+    def _check(self, version: str) -> None:
+        """Raises _Unfit for a version or host that RFC 9112 does not allow (2.3, 3.2). Nobody is connected through."""
+        if version not in {"1.0", "1.1"}:
+            raise _Unfit(505)
+        if self.parser.get_method() == b"CONNECT":
+            raise _Unfit(501)
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 and (hosts or version == "1.1"):
+            raise _Unfit(400)
+        if hosts and not _is_host(hosts[0]):
+            raise _Unfit(400)
 
     def _complete_scope(self, version: str) -> None:
         scope: Any = self.scope
@@ -198,29 +289,49 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """What comes now is the next head. Behind an early answer nothing else waits for that one, so this goes on."""
+        if self._in_head:
+            return  # it offers an upgrade, and comes again without
         self._in_head = True
         self._spent = 0
-        if bool(self.cycle) and not self.cycle.response_complete:  # a handshake of a WebSocket has no cycle
+        if self._answering():  # a handshake of a WebSocket has no cycle
             self._wait_no_more()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer before the end of the body: what is left of that may not take forever."""
+        """The next answer may come. One before the end of the body: what is left of that may not take forever."""
         super().on_response_complete()
-        if not self._in_head and not self.transport.is_closing():
+        if self._last is not None and not self._answering():
+            self._end(self._last)
+        elif not self._in_head and not self.transport.is_closing():
             self._wait()
 
     def _wait(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(self.patience, self._end, 408)
+            self._timer = self.loop.call_later(self.patience, self._late)
 
     def _wait_no_more(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _late(self) -> None:
+        self._end(408 if self._spent else 0)
+
     def _end(self, status: int) -> None:
-        answering = bool(self.cycle) and not self.cycle.response_complete  # there is no cycle before the first head
-        if self._in_head and self._spent and not answering and not self.transport.is_closing():
-            self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        """Reads no more. `status` answers what is being read, if it has no answer; 0 says nothing."""
+        self._wait_no_more()
+        if self.pipeline and not self._in_head:  # nobody began to answer the one that will not come whole
+            self.pipeline.popleft()
+            self.cycle, self._in_head = self._before, True
+        if self._in_head and self._answering():
+            self._last = status
+            return
+        if not self._in_head:
+            status = 0 if self.cycle.response_started else status
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if status and not self.transport.is_closing():
+            lines = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
+            end = b"content-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(b"".join([STATUS_LINE[status], *lines, end]))
         self.transport.close()

@@ -174,7 +174,6 @@ def _config(application: Starlette, message_octets: int = 102_400) -> uvicorn.Co
         log_config=None,
         access_log=False,  # addresses and query strings are the audit log's business, which keeps no values
         server_header=False,
-        date_header=False,
         timeout_graceful_shutdown=GRACE,
     )
 

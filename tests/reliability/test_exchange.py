@@ -121,7 +121,7 @@ async def test_a_stream_begins_at_once() -> None:
 async def test_a_connection_that_is_to_end_says_so() -> None:
     """After an answer to a client that wants no more the connection is closed, and the answer tells it."""
     protocol, line = started(saying(head((b"content-length", b"2")), body(b"ok")))
-    protocol.data_received(ASKED.replace(b"host: here", b"connection: close"))
+    protocol.data_received(ASKED.replace(b"here", b"here\r\nconnection: close"))
     await settled()
     assert b"".join(line.writes) == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
     assert line.closed

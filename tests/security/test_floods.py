@@ -175,7 +175,7 @@ async def test_where_the_bound_is() -> None:
         (b"", b""),
         (b"GET /", b"HTTP/1.1 408 "),
         (POST + b"x-a: ", b"HTTP/1.1 408 "),
-        (b"GET /nowhere HTTP/1.1\r\ncontent-length: 10\r\n\r\n1", b"HTTP/1.1 404 "),
+        (b"GET /nowhere HTTP/1.1\r\nhost: heed.test\r\ncontent-length: 10\r\n\r\n1", b"HTTP/1.1 404 "),
     ],
     ids=["nothing", "half a path", "half a head", "a body behind its answer"],
 )
@@ -196,7 +196,7 @@ async def test_nobody_is_waited_for_without_end(start: bytes, said: bytes) -> No
 async def test_a_pipeline_has_an_end() -> None:
     """Requests sent without waiting for answers do not queue up: the connection is closed long before all are taken."""
     async with listening() as connect:
-        said = await poured(await connect(), b"", b"GET /healthz HTTP/1.1\r\n\r\n" * 4_096, 50)
+        said = await poured(await connect(), b"", b"GET /healthz HTTP/1.1\r\nhost: heed.test\r\n\r\n" * 4_096, 50)
     assert said.count(b"HTTP/1.1 200") < 4_096
 
 

@@ -121,7 +121,7 @@ async def test_spoiled_requests(server: Listening, caplog: pytest.LogCaptureFixt
         answers.append(await said(server, REQUEST, PATIENCE))
     assert caplog.records == []
     statuses = [answer[9:12].decode() for answer in answers]
-    assert {status[:1] for status in statuses} <= {"", "2", "4"}
+    assert {status[:1] for status in statuses if status != "505"} <= {"", "2", "4"}  # a version that nobody speaks
     assert {"400", "401"} <= set(statuses)
     assert statuses[-1] == "200"
 
