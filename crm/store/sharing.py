@@ -8,6 +8,7 @@ committed by then (`docs/decisions/0037`).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -49,8 +50,8 @@ class _Line:
 class Sharing:
     """Answers look-ups of one database; `run` sends a statement.
 
-    What a shared statement fails with as unavailable reaches everybody who waits for it. Any other failure may be due
-    to one of the ids, so each is then looked up alone. Whoever is cancelled takes nobody along.
+    What a shared statement fails with reaches everybody who waits for it. An id that a database may refuse shares none,
+    so that nobody can spoil the look-ups of strangers. Whoever is cancelled takes nobody along.
     """
 
     def __init__(self, run: Run) -> None:
@@ -60,6 +61,8 @@ class Sharing:
 
     async def look_up(self, org: str, statement: Statement, id: str) -> Sequence[Row]:
         """The rows of `id` by a statement that has a form for `many`. Raises what the database raises."""
+        if not (id.isascii() and id.isprintable()):  # NUL and lone surrogates are refused, and nothing else is odd
+            return await self._run(org, statement, {"org": org, "id": id})
         line = self._lines.get((org, statement))
         if line is not None:
             return await self._join(line, id)
@@ -135,9 +138,10 @@ class Sharing:
             found = await self._together(line, batch)
         except StoreUnavailable:
             _refuse(batch)
-        except Exception:  # noqa: BLE001 - one of the ids may be what is wrong, and each has to hear of its own only
+        except Exception as error:  # noqa: BLE001 - whoever asked hears of it
             for waiter in batch:
-                await self._alone(line, waiter)
+                if not waiter.rows.done():
+                    waiter.rows.set_exception(copy(error))
         else:
             for waiter in batch:
                 if not waiter.rows.done():
@@ -153,18 +157,6 @@ class Sharing:
         for row in await self._run(line.org, line.statement.many, {"org": line.org, "ids": ids}):
             found[row[0]].append(row)
         return found
-
-    async def _alone(self, line: _Line, waiter: _Waiter) -> None:
-        if waiter.rows.done():
-            return
-        try:
-            rows = await self._run(line.org, line.statement, {"org": line.org, "id": waiter.id})
-        except Exception as error:  # noqa: BLE001 - whoever asked hears of it
-            if not waiter.rows.done():
-                waiter.rows.set_exception(error)
-        else:
-            if not waiter.rows.done():
-                waiter.rows.set_result(rows)
 
 
 def _refuse(batch: Sequence[_Waiter]) -> None:

@@ -201,18 +201,35 @@ async def test_an_outage_reaches_everybody_who_waits_for_the_statement() -> None
     assert (await again)[0][0] == "a"
 
 
-async def test_an_id_that_the_database_does_not_take_fails_for_whoever_asked_it() -> None:
-    """The others are looked up without it: nobody can spoil the look-ups of strangers."""
+async def test_an_id_that_a_database_may_refuse_is_shared_with_nobody() -> None:
+    """It is sent by itself, whoever is asked for beside it: nobody can spoil, or hold up, the look-ups of strangers."""
     server = Server()
-    tasks = await behind(Sharing(server.run), "first", "a", "bad", "b")
-    server.sent[0].answer()
-    for _ in range(5):
-        await settled()
-        for each in server.sent:
-            each.answer(RuntimeError("a value is not one that PostgreSQL can hold") if "bad" in each.ids else None)
+    sharing = Sharing(server.run)
+    wanted = ("a", "nul\0", "lone\ud800", "b", "nul\0")
+    tasks = [asyncio.create_task(sharing.look_up(NORTH, LOOK_UP, each)) for each in wanted]
+    await settled()
+    assert sorted(sorted(each.ids) for each in server.sent) == [["a", "b"], ["lone\ud800"], ["nul\0"], ["nul\0"]]
+    for each in server.sent:
+        odd = each.statement is LOOK_UP
+        each.answer(RuntimeError("a value is not one that PostgreSQL can hold") if odd else None)
     answers: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(answers[2], RuntimeError)
-    assert [answers[at][0][0] for at in (0, 1, 3)] == ["first", "a", "b"]
+    assert [answers[0][0][0], answers[3][0][0]] == ["a", "b"]
+    assert [type(answers[at]) for at in (1, 2, 4)] == [RuntimeError] * 3
+    assert not sharing._lines
+
+
+async def test_a_failure_is_not_tried_again_for_each() -> None:
+    """Whatever a shared statement fails with, each who waits hears it at once and by an error of its own."""
+    server = Server()
+    tasks = await behind(sharing := Sharing(server.run), "first", "a", "b", "a")
+    server.sent[0].answer()
+    await settled()
+    server.sent[1].answer(RuntimeError("PostgreSQL refused a statement"))
+    answers: list[Any] = await asyncio.wait_for(asyncio.gather(*tasks[1:], return_exceptions=True), 5)
+    assert [(type(each), str(each)) for each in answers] == [(RuntimeError, "PostgreSQL refused a statement")] * 3
+    assert len(set(map(id, answers))) == 3
+    assert len(server.sent) == 2
+    assert not sharing._lines
 
 
 async def test_a_crowd_is_split() -> None:
