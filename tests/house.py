@@ -171,7 +171,7 @@ async def house(
     renew: Renew = _nothing_new,
     sink: Callable[[Database], Sink] = log_sink,
     deadline: float = 2.0,
-    queue: int = 4096,
+    queue: int = 16_384,
     watch: Watch = Watch(),  # noqa: B008 - frozen
     sender: Sender | None = None,
     contact: ContactRules | None = None,

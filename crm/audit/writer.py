@@ -103,7 +103,7 @@ class LogWriter:
     """Appends access events durably; one for each process.
 
     deadline    seconds from enqueueing after which a caller is refused
-    queue       events that may wait in this process, all organisations together
+    queue       events that may wait in this process, all organisations together, before another caller is refused
     batch       events in one transaction (a single caller's events are never split)
     clock       microseconds since 1970, UTC
     overdue     whether an organisation's log may take no events, because nobody outside has seen it for too long
@@ -116,7 +116,7 @@ class LogWriter:
         node: str,
         clock: Callable[[], int],
         deadline: float = 2.0,
-        queue: int = 4096,
+        queue: int = 16_384,
         batch: int = 512,
         overdue: Callable[[str], bool] = lambda _org: False,
     ) -> None:
@@ -215,8 +215,8 @@ class LogWriter:
         if not drafts:
             return
         lane = self._lane(org)
-        # A single caller with more events than the queue holds is let in when nobody waits, else it never could be.
-        full = self._waiting > 0 and self._waiting + len(drafts) > self._queue
+        # As `accepting` says it: whoever was told so beforehand is not refused for a part of its events.
+        full = self._waiting >= self._queue
         # What committed with its change has to be taken in even now.
         if self._sweeper is None or lane.open or full or (self._overdue(org) and not orphan):
             raise AuditUnavailable

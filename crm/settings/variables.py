@@ -323,7 +323,7 @@ class Settings(CodeSettings, ContactSettings, DocumentSettings, StreamSettings):
         "`AUDIT_UNAVAILABLE`.",
     )
     audit_queue: int = Field(
-        default=4_096, ge=16, le=1_000_000, description="Access events that may wait to be stored in one process."
+        default=16_384, ge=16, le=1_000_000, description="Access events that may wait to be stored in one process."
     )
     audit_batch: int = Field(
         default=512, ge=1, le=10_000, description="Access events stored in one transaction at most."

@@ -12,6 +12,7 @@ from crm.audit.entry import Draft, Entry
 from crm.audit.event import Act, Event
 from crm.audit.writer import LogWriter, Seal
 from crm.errors import AuditUnavailable
+from crm.settings.variables import Settings
 
 
 class Log:
@@ -439,6 +440,39 @@ async def test_full_queue_refuses_at_once() -> None:
         await asyncio.gather(*calls)
         await writer.append("north", [event()] * 11)  # when nobody waits, even more than the queue holds is let in
     assert log.batches == [1, 10, 11]
+
+
+async def test_the_queue_takes_in_whoever_was_told_so() -> None:
+    """Where there was room for one, a caller who read rows relying on it is not refused for how many they were."""
+    log = Log()
+    async with running(log, queue=10) as writer:
+        log.gate.clear()
+        calls = [asyncio.create_task(writer.append("north", [event()]))]
+        await asyncio.sleep(0.01)
+        calls.append(asyncio.create_task(writer.append("north", [event()] * 9)))
+        await asyncio.sleep(0)
+        assert writer.accepting("north")
+        calls.append(asyncio.create_task(writer.append("north", [event()] * 5)))
+        await asyncio.sleep(0)
+        assert not writer.accepting("north")
+        log.gate.set()
+        await asyncio.gather(*calls)
+    assert sum(log.batches) == 15
+
+
+async def test_the_queue_holds_what_one_caller_may_ask_for_at_once() -> None:
+    """A quarter of the places, and a list of a hundred at each: nothing is wrong, so nobody is refused."""
+    fields = Settings.model_fields
+    queue, lists = fields["audit_queue"].default, fields["request_concurrency"].default // 4
+    log = Log()
+    async with running(log, queue=queue, deadline=30) as writer:
+        log.gate.clear()
+        calls = [asyncio.create_task(writer.append("north", [event()] * 100)) for _ in range(lists)]
+        await asyncio.sleep(0.01)
+        assert writer.accepting("north")
+        log.gate.set()
+        await asyncio.gather(*calls)
+    assert sum(log.batches) == lists * 100
 
 
 async def test_accepting_says_beforehand_what_append_would_do() -> None:
