@@ -5,8 +5,14 @@ Each command imports what it needs when it runs: `--help` and `token` need not w
 
 import json
 import os
-import re
+import signal
 import sys
+
+_ON_INTERRUPT = signal.getsignal(signal.SIGINT)
+if __name__ == "__main__" and callable(_ON_INTERRUPT):  # what is imported next has no end that should be seen
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -327,6 +333,7 @@ def main() -> None:
 
     harden_process()
     try:
+        signal.signal(signal.SIGINT, _ON_INTERRUPT)
         app()
     except KeyboardInterrupt:
         sys.exit(130)

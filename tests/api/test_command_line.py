@@ -51,6 +51,14 @@ def place(tmp_path: Path, databases: Databases) -> Iterator[dict[str, Any]]:
     databases.drop(url)
 
 
+def test_who_interrupts_while_it_starts_sees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C among the imports ends it with 130, as later on, and without a traceback."""
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    ended = command("--help")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "words",
     [(), ("--help",), ("serve", "--help"), ("demo", "--help"), ("import", "fhir", "--help"), ("token", "--help")],
