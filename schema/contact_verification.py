@@ -10,7 +10,7 @@ from schema import enums
 from schema.changing import VERSIONED, change, mutation, target
 from schema.context import Context, Profile
 from schema.erasures import allowed_to
-from schema.inputs import Target, plain, written_by
+from schema.inputs import Target, for_writers, plain
 from schema.scalars import DateTime
 
 __all__ = ["ContactVerificationMutations"]
@@ -75,7 +75,7 @@ class ContactVerificationMutations:
     start_contact_verification = mutation(
         ContactCode,
         StartContactVerificationInput,
-        written_by(
+        for_writers(
             "Sends a one-time code to a contact point, by which a code that was sent to it before ends. "
             "VALIDATION_FAILED with the rule `no_sender` (nothing here sends to it), `not_in_use`, "
             "`texts_not_permitted`, `confidential_communication` (the person asked to be reached elsewhere; they can "
@@ -86,7 +86,7 @@ class ContactVerificationMutations:
     )
     confirm_contact_verification = change(
         ConfirmContactVerificationInput,
-        written_by(
+        for_writers(
             "Verifies a contact point by the code that was sent to it. VALIDATION_FAILED with the rule `wrong_code`, "
             "or `no_code`: none was sent in the last ten minutes, or it was tried five times. A code sent to a value "
             f"that was edited since is wrong. {VERSIONED}",

@@ -19,7 +19,7 @@ from schema.inputs import (
     LanguageInput,
     PeriodInput,
     Target,
-    written_by,
+    for_writers,
 )
 from schema.scalars import DateTime, LanguageTag
 
@@ -146,13 +146,15 @@ class GuardedMutations:
         "force. VALIDATION_FAILED for one that is not this record's (`unknown_restriction`) or has ended "
         f"(`already_lifted`). {VERSIONED} {allowed_to(Action.RESTRICT)}",
     )
-    add_related_person = change(AddRelatedPersonInput, written_by(f"Adds a related person. {VERSIONED}", Group.RELATED))
+    add_related_person = change(
+        AddRelatedPersonInput, for_writers(f"Adds a related person. {VERSIONED}", Group.RELATED)
+    )
     update_related_person = change(
-        UpdateRelatedPersonInput, written_by(f"Changes a related person. {VERSIONED}", Group.RELATED)
+        UpdateRelatedPersonInput, for_writers(f"Changes a related person. {VERSIONED}", Group.RELATED)
     )
     end_related_person = change(
         EndRelatedPersonInput,
-        written_by(
+        for_writers(
             f"Ends the role of a related person: they stay in the record, and are not contacted any more. {VERSIONED}",
             Group.RELATED,
         ),

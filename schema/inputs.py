@@ -27,6 +27,7 @@ __all__ = [
     "UpdateContactPointInput",
     "UpdateIdentityInput",
     "UpdatePreferencesInput",
+    "for_writers",
     "plain",
     "written_by",
 ]
@@ -50,9 +51,17 @@ def _list(of: Any, text: str) -> graphene.List:
 
 
 def written_by(text: str, group: Group) -> str:
-    """`text`, and which roles the policy lets change a group of fields, for some purpose of use."""
-    roles = sorted({grant.role.value for grant in GRANTS if group in grant.write})
-    return f"{text} Writable by: {', '.join(roles) or 'nobody'}."
+    """Of a field: `text`, and which roles the policy lets change a group of fields, for some purpose of use."""
+    return f"{text} Writable by: {_writers(group)}."
+
+
+def for_writers(text: str, group: Group) -> str:
+    """Of a mutation: `text`, and for whom it is, since it changes a group of fields."""
+    return f"{text} For: {_writers(group)}."
+
+
+def _writers(group: Group) -> str:
+    return ", ".join(sorted({grant.role.value for grant in GRANTS if group in grant.write})) or "nobody"
 
 
 class PeriodInput(graphene.InputObjectType):

@@ -46,15 +46,15 @@ class Mutation(
     )
     add_contact_point = change(
         inputs.AddContactPointInput,
-        inputs.written_by(f"Adds a contact point, unverified. {VERSIONED}", Group.CONTACT),
+        inputs.for_writers(f"Adds a contact point, unverified. {VERSIONED}", Group.CONTACT),
     )
     update_contact_point = change(
         inputs.UpdateContactPointInput,
-        inputs.written_by(f"Changes a contact point; a new value has to be verified anew. {VERSIONED}", Group.CONTACT),
+        inputs.for_writers(f"Changes a contact point; a new value has to be verified anew. {VERSIONED}", Group.CONTACT),
     )
     retire_contact_point = change(
         inputs.RetireContactPointInput,
-        inputs.written_by(f"Ends the use of a contact point, which stays in the record. {VERSIONED}", Group.CONTACT),
+        inputs.for_writers(f"Ends the use of a contact point, which stays in the record. {VERSIONED}", Group.CONTACT),
     )
     erase_patient = mutation(
         ErasureReceipt,

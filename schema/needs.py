@@ -9,7 +9,7 @@ from auth.policy import Action, Group
 from schema.changing import VERSIONED, change, target
 from schema.context import Context, Profile
 from schema.erasures import allowed_to
-from schema.inputs import Target, written_by
+from schema.inputs import Target, for_writers
 from schema.pages import PageInfo, PatientConnection, as_connection, page_size
 from schema.scalars import DateTime, PartialDate, PartialDateTime
 from schema.types import Patient
@@ -105,11 +105,11 @@ class NeedsMutations:
 
     review_need = change(
         ReviewNeedInput,
-        written_by(f"Says that an access need was looked at now, and when to look again. {VERSIONED}", Group.ACCESS),
+        for_writers(f"Says that an access need was looked at now, and when to look again. {VERSIONED}", Group.ACCESS),
     )
     record_need_outcome = change(
         RecordNeedOutcomeInput,
-        written_by(
+        for_writers(
             f"Says whether an access need was met now; one that was not is found by `unmetNeeds`. {VERSIONED}",
             Group.ACCESS,
         ),
