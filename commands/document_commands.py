@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,10 @@ import typer
 
 from commands.running import run
 
-_JSON = typer.Option("--json", help="Print one JSON object on the last line.")
+_JSON = typer.Option(
+    "--json",
+    help="Print one JSON object instead; where the command fails, `error` in it says why, as standard error does.",
+)
 
 documents_app = typer.Typer(
     help="The GraphQL documents that clients may send.",
@@ -26,11 +30,25 @@ def _client(name: str | None) -> str | None:
     return name
 
 
-def _digests(names: list[str]) -> list[str]:
+def _digests(names: list[str] | None) -> list[str]:
+    """In lower-case hex, as they stand on the list."""
     for name in names or []:
-        if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", name):
-            raise typer.BadParameter(f"{name[:80]!r} is no SHA-256: `documents list` shows them")
-    return names
+        if not re.fullmatch(r"(sha256:)?[0-9A-Fa-f]{64}", name):
+            raise typer.BadParameter(f"{name[:80]!r} is no SHA-256 in hex: `documents list` shows them")
+    return [name.removeprefix("sha256:").lower() for name in names or []]
+
+
+@contextmanager
+def _told(as_json: bool) -> Iterator[None]:
+    """A failure goes on to whoever says it in words; a program that reads JSON finds the same words there."""
+    try:
+        yield
+    except Exception as failure:
+        if as_json:
+            from commands.refusals import sentence
+
+            print(json.dumps({"error": sentence(failure)}))
+        raise
 
 
 Client = Annotated[
@@ -41,7 +59,9 @@ Client = Annotated[
 @documents_app.command("register")
 def register(
     client: Client,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GraphQL documents, or manifests of them.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="GraphQL documents (`-` is standard input), or manifests.")
+    ],
     check: Annotated[bool, typer.Option("--check", help="Register nothing, only say what was found.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -52,7 +72,8 @@ def register(
     from commands import documents
     from crm.settings import load
 
-    summary = run(documents.register(load(), client, files, check=check))
+    with _told(as_json):
+        summary = run(documents.register(load(), client, files, check=check))
     print(json.dumps(summary.as_json()) if as_json else "\n".join(documents.examined_lines(summary)))
     if summary.refused:
         raise typer.Exit(3)
@@ -62,14 +83,21 @@ def register(
 def show(
     client: Annotated[str | None, typer.Option(callback=_client, help="Only this client.")] = None,
     retired: Annotated[bool, typer.Option("--retired", help="Those that are retired, too.")] = False,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print a JSON array instead; where the command fails, an object with `error`."),
+    ] = False,
 ) -> None:
-    """Show the list."""
+    """Show the list.
+
+    Prints client, SHA-256, names of the operations, and who registered or retired it when (UTC); as JSON the text, too.
+    """
     from commands import documents
     from crm.settings import load
 
-    found = run(documents.every(load(), client or "", retired=retired))
-    for line in [json.dumps([asdict(each) for each in found])] if as_json else documents.registration_lines(found):
+    with _told(as_json):
+        found = run(documents.every(load(), client or "", retired=retired))
+    for line in [json.dumps(documents.registration_json(found))] if as_json else documents.registration_lines(found):
         print(line)
 
 
@@ -77,19 +105,23 @@ def show(
 def retire(
     client: Client,
     digests: Annotated[
-        list[str] | None, typer.Argument(metavar="[SHA256...]", callback=_digests, help="Which; else --all.")
+        list[str] | None, typer.Argument(metavar="SHA256", callback=_digests, help="Which; else --all.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All documents of the client.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Take documents of a client off the list.
 
-    Running processes stop executing them within HEED_DOCUMENTS_REFRESH seconds.
+    Running processes stop executing them within HEED_DOCUMENTS_REFRESH seconds, unless another client has the same
+    document on the list: then it is said which. Exit status 3: something was named that is not there.
     """
     from commands import documents
     from crm.settings import load
 
     if bool(digests) == everything:
         raise typer.BadParameter("name documents by their SHA-256, or state --all")
-    count = run(documents.retire(load(), client, digests or []))
-    print(json.dumps({"client": client, "retired": count}) if as_json else f"{count} of {client} are retired")
+    with _told(as_json):
+        found = run(documents.retire(load(), client, digests or []))
+    print(json.dumps(found.as_json()) if as_json else "\n".join(documents.retirement_lines(found)))
+    if found.missed:
+        raise typer.Exit(3)

@@ -3,6 +3,7 @@
 The SHA-256 of a document is that of its exact text, so no character is added, taken away or changed.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,16 @@ from crm.services.documents import digest
 __all__ = ["texts_of"]
 
 APOLLO = "apollo-persisted-query-manifest"
-_NO_DIGEST = "is no SHA-256 of its text: let the tool that wrote the file use SHA-256, over the text as it is sent"
+_NO_DIGEST = "is not the SHA-256 of its text in lower-case hex: let the tool that wrote the file use that, over the text as sent"
 
 
 def texts_of(path: Path) -> list[str]:
-    """The documents in a file: one in a `.graphql` file; in a `.json` file those of a manifest.
+    """The documents in a file: one in a `.graphql` file or from standard input (`-`); in a `.json` file a manifest's.
 
     A manifest is an object of texts by SHA-256, as relay-compiler and graphql-codegen write it, or Apollo's. Raises
     Unsafe for what is none of these, and for a name in a manifest that is not the SHA-256 of its text; OSError.
     """
-    octets = path.read_bytes()
+    octets = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     if path.suffix != ".json":
         try:
             return [octets.decode()]

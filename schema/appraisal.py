@@ -5,7 +5,7 @@ The same plan and the same policy decide as for a request, so nothing here is a 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from graphql import (
@@ -17,9 +17,14 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLSchema,
+    GraphQLSyntaxError,
+    Lexer,
+    Source,
     StringValueNode,
+    TokenKind,
     Visitor,
     is_required_input_field,
+    parse,
     type_from_ast,
     visit,
 )
@@ -32,13 +37,13 @@ from auth.purposes import Purpose
 from auth.roles import PERSONAL, Role
 from crm.services.profiles import groups
 from schema.documents import Document
-from schema.errors import Code, code_of
+from schema.errors import Code, Refused, code_of
 from schema.limits import check
 from schema.plan import RULES, Plan
 from schema.prepared import Operation, Prepared
 from schema.settings import Limits
 
-__all__ = ["Appraisal", "Refusal", "appraise"]
+__all__ = ["Appraisal", "Refusal", "appraise", "counted"]
 
 _UNBOUNDED = 2**53
 _CONDITIONS = frozenset({"skip", "include"})
@@ -75,8 +80,10 @@ class Appraisal:
     refusals: tuple[Refusal, ...]
 
 
-def appraise(schema: GraphQLSchema, document: Document, limits: Limits) -> list[Appraisal]:
-    """The operations of a valid document, in their order.
+def appraise(
+    schema: GraphQLSchema, document: Document, limits: Limits, *, open_introspection: bool = False
+) -> list[Appraisal]:
+    """The operations of a valid document, in their order; with `open_introspection` as in the transport's settings.
 
     Raises Refused, BatchTooLarge and Invalid for what no variables could make acceptable.
     """
@@ -92,9 +99,42 @@ def appraise(schema: GraphQLSchema, document: Document, limits: Limits) -> list[
         prepared = Prepared(schema, operation, {}, RULES)
         plan = prepared.plan(operation.coerced(submitted), replace(limits, records=_UNBOUNDED))
         records = sum(root.records for root in plan.roots.values())
-        cost = (size.fields, size.depth, records, limits.records, literals)
-        found.append(Appraisal(name, operation.kind.value, *cost, tuple(_refusals(plan))))
+        cost = (size.fields, max(size.depth, size.introspection_depth), records, limits.records, literals)
+        refusals = tuple(_refusals(plan, open_introspection=open_introspection))
+        found.append(Appraisal(name, operation.kind.value, *cost, refusals))
     return found
+
+
+def counted(text: str, name: str) -> int | None:
+    """How much a document holds of what a limit of `Limits` counts; None where a text as broken as that does not tell.
+
+    Reads to the end, so it is for texts of the deployment itself and not for those of requests.
+    """
+    if name == "source":
+        return len(text)
+    try:
+        if name in {"tokens", "comments"}:
+            return _lexed(text, comments=name == "comments")
+        sizes = check(parse(text), Limits(**{each.name: _UNBOUNDED for each in fields(Limits)}))
+    except (GraphQLSyntaxError, Refused):
+        return None
+    if name == "operations":
+        return len(sizes)
+    each = [getattr(size, name) for size in sizes]
+    return max(each, default=0) if name in {"depth", "introspection_depth"} else sum(each)
+
+
+def _lexed(text: str, *, comments: bool) -> int:
+    """The tokens of a text, or its comments, which stand between tokens."""
+    lexer = Lexer(Source(text))
+    while lexer.advance().kind is not TokenKind.EOF:
+        pass
+    kinds = []
+    token = lexer.token.prev
+    while token is not None and token.kind is not TokenKind.SOF:
+        kinds.append(token.kind)
+        token = token.prev
+    return sum((kind is TokenKind.COMMENT) is comments for kind in kinds)
 
 
 def _unconditional(document: Document) -> Document:
@@ -157,13 +197,14 @@ _SCALARS: Mapping[str, Any] = {
 }
 
 
-def _refusals(plan: Plan) -> Iterator[Refusal]:
+def _refusals(plan: Plan, *, open_introspection: bool) -> Iterator[Refusal]:
     """For each role and purpose of the policy, every root field for which the operation is refused."""
     for grant in GRANTS:
         for purpose in sorted(grant.purposes):
             actor = _actor(grant.role, purpose)
             for key, root in plan.roots.items():
-                action = Action.SCHEMA_READ if Plan({key: root}, {}).introspects else root.action
+                closed = Plan({key: root}, {}).introspects and not open_introspection
+                action = Action.SCHEMA_READ if closed else root.action
                 if action is None:
                     continue
                 try:

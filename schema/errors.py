@@ -82,6 +82,8 @@ DESCRIPTIONS: Mapping[Code, str] = {
     Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field; `field` is its path, `rule` names the rule.",
     Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored.",
     Code.BATCH_TOO_LARGE: "Too many ids in one call; `limit` is how many there may be.",
+    Code.QUERY_TOO_COSTLY: "The request asks for more than the server does at once; `limit` is how much it may be, of "
+    "what the message names.",
     Code.PERSISTED_QUERY_NOT_FOUND: "No document has that SHA-256 here; send its text, where texts are taken.",
     Code.PERSISTED_QUERY_NOT_SUPPORTED: "Texts are not remembered here: send the text with each request.",
     Code.INTERNAL_SERVER_ERROR: "Something failed in the service; `incident` finds it in the server's log.",
@@ -109,7 +111,8 @@ RETRY_AFTER = 1
 class Refused(Exception):
     """A refusal that this room itself decides: transport, limits, and the shape of a document.
 
-    `text` is one of our own fixed sentences (never a literal of the request); `locations` point into the document.
+    `text` is one of our own fixed sentences (never a literal of the request); `locations` point into the document;
+    `limit` is the number that was passed.
     """
 
     def __init__(
@@ -119,12 +122,14 @@ class Refused(Exception):
         *,
         field: str | None = None,
         locations: Sequence[tuple[int, int]] = (),
+        limit: int | None = None,
     ) -> None:
         super().__init__(code)
         self.code = code
         self.text = text
         self.field = field
         self.locations = tuple(locations)
+        self.limit = limit
 
 
 class RateLimited(Refused):
@@ -210,8 +215,8 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
     """The entries beside the code: a field path, a version, a limit, seconds; nothing else of the exception is used."""
     found: dict[str, Any] = {}
     match error:
-        case Refused(field=str(path)):
-            found["field"] = path
+        case Refused(field=path, limit=limit):
+            found |= {name: fact for name, fact in (("field", path), ("limit", limit)) if fact is not None}
         case crm_errors.Invalid(field=path, rule=rule):
             found["field"] = path
             found["rule"] = rule

@@ -54,6 +54,8 @@ _HEADERS: Mapping[bytes, str] = {
 
 _BY_GET = (media.JSON, media.GRAPHQL_RESPONSE)
 _BY_POST = (*_BY_GET, media.EVENT_STREAM)
+_ACCEPT_BY_GET = f"Accept {media.GRAPHQL_RESPONSE} or {media.JSON}; event streams go by POST only."
+_ACCEPT_BY_POST = f"Accept {media.GRAPHQL_RESPONSE}, {media.JSON} or {media.EVENT_STREAM}."
 _SAID_IN_EVENTS = frozenset({200, 400, 403})
 _NONE: Mapping[str, str] = MappingProxyType({})
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -149,7 +151,7 @@ class GraphQLEndpoint:
         self._places = streams.at_work
         self._streams = streams
         self._patience = min(settings.deadline, settings.body_deadline)
-        self._methods = ("POST", "OPTIONS", *(("GET", "HEAD") if settings.graphql_get or settings.development else ()))
+        self._methods = ("POST", "OPTIONS", *(("GET", "HEAD") if settings.graphql_get else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever happens, the caller gets a typed answer without a value in it."""
@@ -240,14 +242,14 @@ class GraphQLEndpoint:
         return media.accepted(incoming.one("accept"), offered) == media.HTML
 
     def _negotiate(self, incoming: _Incoming) -> str:
-        by_get = self._settings.graphql_get and incoming.method in {"GET", "HEAD"}
-        if incoming.method != "POST" and not by_get:
+        by_post = incoming.method == "POST"
+        if not by_post and not (self._settings.graphql_get and incoming.method in {"GET", "HEAD"}):
             error = Refused(Code.VALIDATION_FAILED, "Send GraphQL requests by POST.")
             raise _Turned(405, error, {"allow": ", ".join(self._methods)})
-        wanted = media.accepted(incoming.one("accept"), _BY_POST if incoming.method == "POST" else _BY_GET)
+        wanted = media.accepted(incoming.one("accept"), _BY_POST if by_post else _BY_GET)
         if wanted is None:
-            text = f"Accept {media.GRAPHQL_RESPONSE}, {media.JSON} or {media.EVENT_STREAM}."
-            raise _Turned(406, Refused(Code.VALIDATION_FAILED, text, field="accept"))
+            error = Refused(Code.VALIDATION_FAILED, _ACCEPT_BY_POST if by_post else _ACCEPT_BY_GET, field="accept")
+            raise _Turned(406, error)
         return wanted
 
     async def _authenticate(self, incoming: _Incoming, request_id: str) -> Actor:
@@ -282,7 +284,7 @@ class GraphQLEndpoint:
         limit = self._settings.body
         declared = incoming.one("content-length") or "0"
         if declared.isdecimal() and int(declared[:12]) > limit:
-            raise _too_large()
+            raise _too_large(limit)
         octets = bytearray()
         while True:
             message: Message = await receive()
@@ -290,13 +292,13 @@ class GraphQLEndpoint:
                 raise _Turned(400, Refused(Code.GRAPHQL_PARSE_FAILED, "The body ended early."))
             octets += message.get("body", b"")
             if len(octets) > limit:
-                raise _too_large()
+                raise _too_large(limit)
             if not message.get("more_body", False):
                 return bytes(octets)
 
 
-def _too_large() -> _Turned:
-    error = Refused(Code.QUERY_TOO_COSTLY, "The body is too large.")
+def _too_large(limit: int) -> _Turned:
+    error = Refused(Code.QUERY_TOO_COSTLY, "The body has too many octets.", limit=limit)
     return _Turned(413, error, {"connection": "close"})
 
 

@@ -5,7 +5,7 @@ graphql-core's `validate` runs on a document that did not pass here. Work is lin
 definition is looked at once, and a spread adds the numbers of its fragment instead of walking it again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from graphql import (
@@ -26,25 +26,49 @@ from graphql.language import ListValueNode, ObjectValueNode
 from schema.errors import Code, Refused
 from schema.settings import Limits
 
-__all__ = ["Size", "check", "parse_within"]
+__all__ = ["Size", "TooCostly", "check", "parse_within"]
 
 INTROSPECTION = frozenset({"__schema", "__type"})
 """Root fields below which the depth budget of introspection holds. That lists do not nest there, which would multiply
 the answer, is `MaxIntrospectionDepthRule`, one of graphql-core's own rules of validation."""
 
 
+_TEXTS: Mapping[str, str] = {
+    "source": "The document has too many characters.",
+    "tokens": "The document has too many tokens.",
+    "comments": "The document has too many comments.",
+    "operations": "The document holds too many operations.",
+    "fields": "The document selects too many fields.",
+    "depth": "The document is nested too deeply.",
+    "introspection_depth": "The introspection is nested too deeply.",
+    "aliases": "The document has too many aliases.",
+    "directives": "The document has too many directives.",
+}
+
+
+class TooCostly(Refused):
+    """A document that is more than a limit allows; `name` is that of the limit, as `Limits` has it."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        super().__init__(Code.QUERY_TOO_COSTLY, _TEXTS[name], limit=getattr(limits, name))
+        self.name = name
+
+
 def parse_within(text: str, limits: Limits) -> DocumentNode:
     """The document of `text`. Raises Refused: GRAPHQL_PARSE_FAILED with the place, QUERY_TOO_COSTLY for its size."""
     if len(text) > limits.source:
-        raise _too_costly("The document is too long.")
+        raise TooCostly("source", limits)
     try:
         return parse(text, max_lexical_tokens=limits.tokens, max_comments=limits.comments)
     except GraphQLSyntaxError as error:
         locations = [(place.line, place.column) for place in error.locations or ()]
-        aborted = error.message.endswith("Parsing aborted.")
-    if aborted:
-        raise _too_costly("The document has too many tokens, or is nested too deeply.")
-    raise Refused(Code.GRAPHQL_PARSE_FAILED, "The document has a syntax error.", locations=locations)
+        reason = error.message
+    if not reason.endswith(" Parsing aborted."):
+        raise Refused(Code.GRAPHQL_PARSE_FAILED, "The document has a syntax error.", locations=locations)
+    for name in ("tokens", "comments"):
+        if f" {name}." in reason:
+            raise TooCostly(name, limits)
+    raise Refused(Code.QUERY_TOO_COSTLY, "The document is nested too deeply to be parsed.")
 
 
 @dataclass(slots=True)
@@ -74,10 +98,13 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many fields one operation selects, through fragments, and how many levels of them."""
+    """What one operation holds, through fragments; `introspection_depth` counts the levels below `__schema`."""
 
     fields: int
+    aliases: int
+    directives: int
     depth: int
+    introspection_depth: int
 
 
 def check(document: DocumentNode, limits: Limits) -> list[Size]:
@@ -90,7 +117,7 @@ def check(document: DocumentNode, limits: Limits) -> list[Size]:
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
             if len(definition.selection_set.selections) > limits.fields:
-                raise _too_costly("The document selects too many fields.")
+                raise TooCostly("fields", limits)
             tally = _own(definition.selection_set, limits)
             tally.directives += len(definition.directives)
             tally.directives += sum(len(variable.directives) for variable in definition.variable_definitions)
@@ -105,12 +132,14 @@ def check(document: DocumentNode, limits: Limits) -> list[Size]:
         else:
             raise Refused(Code.GRAPHQL_VALIDATION_FAILED, "Only operations and fragments can be executed.")
     if len(operations) > limits.operations:
-        raise _too_costly("The document holds too many operations.")
+        raise TooCostly("operations", limits)
     _include_spreads(fragments, _anywhere(limits))
     for tally in operations:
         _include(tally, fragments, limits)
     _compare_document(operations, limits)
-    return [Size(tally.fields, max(tally.depth, tally.introspection_depth)) for tally in operations]
+    return [
+        Size(each.fields, each.aliases, each.directives, each.depth, each.introspection_depth) for each in operations
+    ]
 
 
 def _anywhere(limits: Limits) -> Limits:
@@ -178,13 +207,15 @@ def _include_spreads(fragments: dict[str, _Tally], limits: Limits) -> None:
 def _compare(tally: _Tally, limits: Limits) -> None:
     """Raise Refused as soon as one definition alone is too much."""
     if tally.fields > limits.fields:
-        raise _too_costly("The document selects too many fields.")
+        raise TooCostly("fields", limits)
     if tally.aliases > limits.aliases:
-        raise _too_costly("The document has too many aliases.")
+        raise TooCostly("aliases", limits)
     if tally.directives > limits.directives:
-        raise _too_costly("The document has too many directives.")
-    if tally.depth > limits.depth or tally.introspection_depth > limits.introspection_depth:
-        raise _too_costly("The document is nested too deeply.")
+        raise TooCostly("directives", limits)
+    if tally.depth > limits.depth:
+        raise TooCostly("depth", limits)
+    if tally.introspection_depth > limits.introspection_depth:
+        raise TooCostly("introspection_depth", limits)
 
 
 def _compare_document(operations: list[_Tally], limits: Limits) -> None:
@@ -215,7 +246,3 @@ def _check_literal(value: ValueNode) -> None:
             stack.extend(node.values)
         elif isinstance(node, ObjectValueNode):
             stack.extend(item.value for item in node.fields)
-
-
-def _too_costly(text: str) -> Refused:
-    return Refused(Code.QUERY_TOO_COSTLY, text)

@@ -32,8 +32,8 @@ class TooManyIds(BatchTooLarge):
 class TooManyRecords(Refused):
     """An operation that may touch more records than the limit; `ids` is how many it names, for the access log."""
 
-    def __init__(self, ids: int) -> None:
-        super().__init__(Code.QUERY_TOO_COSTLY, "The operation may touch too many records.")
+    def __init__(self, limit: int, ids: int) -> None:
+        super().__init__(Code.QUERY_TOO_COSTLY, "The operation may touch too many records.", limit=limit)
         self.ids = ids or None
 
 
@@ -71,7 +71,7 @@ class Plan:
         for root in self.roots.values():
             records += root.records
         if records > limits.records:
-            raise TooManyRecords(sum(len(root.ids) for root in self.roots.values()))
+            raise TooManyRecords(limits.records, sum(len(root.ids) for root in self.roots.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,7 +275,7 @@ class _Socket:
         octets = text.encode("utf-8", "surrogatepass")
         try:
             if len(octets) > self._settings.body:
-                raise Refused(Code.QUERY_TOO_COSTLY, "The message is too large.")
+                raise Refused(Code.QUERY_TOO_COSTLY, "The message has too many octets.")
             return _message(read_json(octets, self._settings.limits.variables_depth + 1))
         except Refused as refused:
             if caller is not None:

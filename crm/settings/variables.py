@@ -19,6 +19,7 @@ from crm.domain.circumstances import BULK, office_hours
 from crm.settings.codes import CodeSettings
 from crm.settings.contact import ContactSettings
 from crm.settings.documents import DocumentSettings
+from crm.settings.limits import LimitSettings
 from crm.settings.streams import StreamSettings
 from crm.settings.witnesses import Witness
 
@@ -65,7 +66,7 @@ def _root_key(use: str) -> Any:
     return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
-class Settings(CodeSettings, ContactSettings, DocumentSettings, StreamSettings):
+class Settings(CodeSettings, ContactSettings, DocumentSettings, LimitSettings, StreamSettings):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(
@@ -229,21 +230,6 @@ class Settings(CodeSettings, ContactSettings, DocumentSettings, StreamSettings):
         "Without it such a number is kept as it was written.",
     )
 
-    # --- what one GraphQL document may hold ---
-    limit_tokens: int = Field(default=1_000, ge=50, le=20_000, description="Lexical tokens.")
-    limit_operations: int = Field(default=10, ge=1, le=100, description="Operations.")
-    limit_depth: int = Field(default=10, ge=3, le=50, description="Levels of nested fields, through fragments.")
-    limit_fields: int = Field(
-        default=400, ge=10, le=5_000, description="Fields, those of a fragment counted wherever it is spread."
-    )
-    limit_aliases: int = Field(default=15, ge=0, le=500, description="Aliases, through fragments.")
-    limit_directives: int = Field(default=20, ge=0, le=100, description="Directives, through fragments.")
-    limit_records: int = Field(
-        default=1_000, ge=1, le=100_000, description="Records that an operation may read or change: its cost."
-    )
-    limit_batch: int = Field(default=1_000, ge=1, le=1_000, description="Ids in one call, such as `patients(ids)`.")
-    limit_page: int = Field(default=100, ge=1, le=1_000, description="Edges in one page of a connection.")
-
     # --- what one request may take ---
     request_bytes: int = Field(default=102_400, ge=1_024, le=10_485_760, description="Octets in a request's body.")
     request_deadline: float = Field(default=10.0, gt=0, le=300, description="Seconds until a request is given up.")
@@ -335,10 +321,6 @@ class Settings(CodeSettings, ContactSettings, DocumentSettings, StreamSettings):
         description="Days that access events are kept at least: six years (45 CFR 164.316(b)(2)(i)) and 90 days. "
         "`audit prune` takes away none that is younger.",
     )
-
-    def limits(self) -> dict[str, int]:
-        """What one document may hold, by the name of each limit: `{"tokens": 1000, ...}`."""
-        return {name.removeprefix("limit_"): value for name, value in self if name.startswith("limit_")}
 
     @field_validator("database_url", "keystore_url")
     @classmethod

@@ -229,6 +229,25 @@ async def test_too_many_at_once() -> None:
         assert [status for status, _ in await asyncio.gather(*held)] == [200, 200]
 
 
+async def test_what_is_too_costly_says_how_much_it_may_be() -> None:
+    """The message names what was counted, and `limit` is its number, whoever asks; the count itself is not told."""
+    many = "query ($ids: [ID!]!) { a: patients(ids: $ids) { __typename } b: patients(ids: $ids) { __typename } }"
+    asked: list[tuple[str, dict[str, Any], str, int]] = [
+        ("{ viewer {" + " org" * 401 + "}}", {}, "The document selects too many fields.", 400),
+        ("{ viewer {" + " org" * 1_000 + "}}", {}, "The document has too many tokens.", 1_000),
+        ("#\n" * 251 + "{ viewer { org } }", {}, "The document has too many comments.", 250),
+        (f"# {'x' * 50_000}\n{{ viewer {{ org }} }}", {}, "The document has too many characters.", 50_000),
+        (many, {"ids": ["x"] * 501}, "The operation may touch too many records.", 1_000),
+        ("x" * 102_400, {}, "The body has too many octets.", 102_400),
+    ]
+    async with speaking() as speaker:
+        for query, variables, message, limit in asked:
+            response = await speaker.post({"query": query, "variables": variables})
+            (problem,) = response.json()["errors"]
+            extensions = {"code": "QUERY_TOO_COSTLY", "limit": limit}
+            assert (problem["message"], problem["extensions"]) == (message, extensions)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "expected"),
     [
@@ -408,6 +427,8 @@ async def test_the_page_is_for_development_only(speaker: Speaker) -> None:
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert "//" not in page.text.replace("<!doctype", "")
+        query = await client.http.get("/graphql", params={"query": READ})
+        assert (query.status_code, query.headers["allow"]) == (405, "POST, OPTIONS")  # GET is for the page alone
         loaded = [part.split('"')[0] for part in page.text.split('="graphiql/')[1:]]
         assert loaded
         for asset in loaded:

@@ -214,6 +214,13 @@ class TestGet:
             client.http.headers["authorization"] = "Bearer front_desk"
             yield client
 
+    async def test_event_streams_go_by_post(self, reader: Speaker) -> None:
+        """Who asks for one by GET is told so, and not to accept what was just refused."""
+        response = await reader.http.get("/graphql", params=HELLO, headers={"accept": "text/event-stream"})
+        (problem,) = response.json()["errors"]
+        assert (response.status_code, problem["extensions"]["field"]) == (406, "accept")
+        assert problem["message"].endswith("; event streams go by POST only.")
+
     @pytest.mark.parametrize("media", [JSON, RESPONSE])
     async def test_queries(self, reader: Speaker, media: str) -> None:
         """Parameters are form-encoded; variables are JSON in a string."""

@@ -63,6 +63,7 @@ def test_every_refusal_below_has_a_code() -> None:
         (crm_errors.Overloaded(5), Code.OVERLOADED, {"retryAfter": 5}),
         (crm_errors.StoreUnavailable(2), Code.OVERLOADED, {"retryAfter": 2}),
         (Refused(Code.QUERY_TOO_COSTLY, field="query"), Code.QUERY_TOO_COSTLY, {"field": "query"}),
+        (Refused(Code.QUERY_TOO_COSTLY, limit=0), Code.QUERY_TOO_COSTLY, {"limit": 0}),
     ],
 )
 def test_what_a_client_is_told(error: Exception, code: Code, extensions: dict[str, object]) -> None:

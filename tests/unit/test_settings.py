@@ -89,6 +89,8 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limits_by_name() -> None:
     """The limits of a document come as plain numbers under the names the transport knows."""
     assert load().limits() == {
+        "source": 50_000,
+        "comments": 250,
         "tokens": 1_000,
         "operations": 10,
         "depth": 10,
