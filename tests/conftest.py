@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from functools import cached_property
@@ -18,7 +19,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from tests.postgres import Postgres, running
+from tests.postgres import Postgres, memory, running
 
 if TYPE_CHECKING:
     from tests.client import Client
@@ -45,11 +46,13 @@ if "HEED_TEST_POSTGRES_URL" not in os.environ:
 class Databases:
     """Makes fresh databases quickly: each engine is migrated once per run, and every test gets a copy of that.
 
-    PostgreSQL is started when it is first needed, and stopped by `close`.
+    Those of SQLite lie in `folder`; `lock` is the file by which all workers take turns to migrate. PostgreSQL is
+    started when it is first needed, and stopped by `close`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lock: Path) -> None:
         self._folder = folder
+        self._lock = lock
         self._templates: dict[str, str] = {}
         self._made = 0
         self._cleaning = ExitStack()
@@ -81,7 +84,7 @@ class Databases:
 
         if engine not in self._templates:
             url = self._copy(engine, None)
-            with (self._folder.parent / "migrating").open("w") as lock:
+            with self._lock.open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # roles belong to the whole server, which workers may share
                 upgrade(url)
             self._templates[engine] = url
@@ -106,9 +109,10 @@ def _file(url: str) -> Path:
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     """The maker of databases, for a test that needs several, or one on a particular engine."""
-    made = Databases(tmp_path_factory.mktemp("databases"))
-    yield made
-    made.close()
+    with tempfile.TemporaryDirectory(prefix="heed-sqlite-", dir=memory()) as folder:
+        made = Databases(Path(folder), tmp_path_factory.getbasetemp().parent / "migrating")
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="session")

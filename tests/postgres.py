@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["Failed", "Postgres", "running"]
+__all__ = ["Failed", "Postgres", "memory", "running"]
 
 _MARK = "state of the statement: "
 
@@ -79,7 +79,7 @@ class Postgres:
             self.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # waits 0.1 s for the other side
 
 
-def _memory() -> str | None:
+def memory() -> str | None:
     """A folder in memory where there is plenty: a database is hundreds of files, and a run makes thousands of them."""
     with suppress(OSError):
         if shutil.disk_usage("/dev/shm").free > 4 << 30:
@@ -107,7 +107,7 @@ def running(*, in_memory: bool = False) -> Iterator[Postgres]:
         yield postgres
         postgres.leave()
         return
-    folder = Path(tempfile.mkdtemp(prefix="heed-postgres-", dir=_memory() if in_memory else None))
+    folder = Path(tempfile.mkdtemp(prefix="heed-postgres-", dir=memory() if in_memory else None))
     server = embedded.get_server(folder / "data", cleanup_mode="delete")
     try:
         postgres = Postgres(server.get_uri(), programs)
