@@ -21,6 +21,7 @@ from crm.audit.writer import LogWriter, Seal
 from crm.catalogue import BY_PATH
 from crm.store.database import Database
 from crm.store.log import LogSink
+from schema.settings import Settings
 from tests.asking import EVERYTHING, READABLE, paths_of, question, whole
 from tests.client import Client, client
 from tests.house import OTHER_ORG, now
@@ -28,6 +29,9 @@ from tests.logs import signer
 from tests.people import WHOLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATIENCE = 60.0
+"""Seconds that a request and its record may take where only what the log leaves out is looked for."""
 
 
 def told(profile: Mapping[str, Any]) -> set[str]:
@@ -247,19 +251,23 @@ async def test_a_value_that_cannot_be_written_out(served: Client) -> None:
     assert leaf["fld"] == ["displayName", "interpreterNeeded"]
 
 
-async def test_every_request_of_a_day_is_in_the_log(served: Client, zoe: str) -> None:
+async def test_every_request_of_a_day_is_in_the_log(database_url: str, tmp_path: Path) -> None:
     """A hundred requests at once, allowed and refused: each is found by its request id, as often as it must be."""
-    other = str((await served.house.register(org=OTHER_ORG))["id"])
-    kinds = [(zoe, "displayName", "ok"), (zoe, "religion", "denied"), (other, "displayName", "denied")]
+    # On a busy machine a few would be refused for want of time, and rightly have no event.
+    patient = Settings(deadline=PATIENCE, body_deadline=PATIENCE)
+    async with client(database_url, tmp_path, patient, deadline=PATIENCE) as it:
+        ours = str((await it.house.register(WHOLE))["id"])
+        theirs = str((await it.house.register(org=OTHER_ORG))["id"])
+        kinds = [(ours, "displayName", "ok"), (ours, "religion", "denied"), (theirs, "displayName", "denied")]
 
-    async def one(number: int) -> tuple[str, list[str]]:
-        patient_id, field, expected = kinds[number % 3]
-        clerk = f"clerk-{number % 4}"
-        _, leaves = await served.watched(question(field), variables={"id": patient_id}, subject=clerk)
-        return expected, [leaf["out"] for leaf in leaves]
+        async def one(number: int) -> tuple[int, int, str, list[str]]:
+            patient_id, field, _ = kinds[number % 3]
+            clerk = f"clerk-{number % 4}"
+            answer, leaves = await it.watched(question(field), variables={"id": patient_id}, subject=clerk)
+            return number, answer.status_code, answer.text, [leaf["out"] for leaf in leaves]
 
-    outcomes = await asyncio.gather(*(one(number) for number in range(100)))
-    assert all(found == [expected] for expected, found in outcomes)
+        outcomes = await asyncio.gather(*(one(number) for number in range(100)))
+        assert [each for each in outcomes if each[3] != [kinds[each[0] % 3][2]]] == []
 
 
 # --- when the log cannot be written ----------------------------------------------------------------------------------
