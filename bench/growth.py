@@ -1,6 +1,8 @@
 """What a look-up costs as the patients become more: the same server on databases of 1,000 to 1,000,000 patients.
 
-    python -m bench.growth --data FOLDER [--rounds N] [--seconds S] [--asking N]
+    python -m bench.growth [--data FOLDER] [--rounds N] [--seconds S] [--asking N]
+
+A folder keeps the databases, the contest's among them, for the next time; without one all is made for this time alone.
 
 The smaller and the larger databases are made from the 100,000 patients of the contest: by forgetting all but the first
 thousands, and by storing nine copies of the rows of everybody beside them, under other ids. Copies cannot be opened,
@@ -11,6 +13,7 @@ import argparse
 import asyncio
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -158,7 +161,7 @@ def _show(rounds: Sequence[dict[str, Burst]]) -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the contest's databases")
+    parser.add_argument("--data", type=Path, help="a folder that keeps the contest's filled databases")
     parser.add_argument("--crowd", type=int, default=100_000, help="that it holds")
     parser.add_argument("--sizes", default="1000,10000,100000,1000000", help="at most 16 times what the folder holds")
     parser.add_argument("--rounds", type=int, default=8)
@@ -166,7 +169,8 @@ def main() -> None:
     parser.add_argument("--asking", type=int, default=16)
     given = parser.parse_args()
     started = time.monotonic()
-    asyncio.run(run(given.data, given))
+    with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
+        asyncio.run(run(given.data or Path(folder), given))
     print(f"{time.monotonic() - started:.0f} s in all, load average {os.getloadavg()[0]:.1f} at the end")
 
 
