@@ -29,7 +29,7 @@ class DocumentSettings(BaseSettings):
         ge=0,
         le=3_600,
         description="Seconds that a process remembers a trusted document before it asks the database again whether it "
-        "was retired; 0 asks at each request. New ones serve at once.",
+        "was retired, 3,600 at most; 0 asks at each request. New ones serve at once.",
     )
     persisted_queries: bool = Field(
         default=False,
