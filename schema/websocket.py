@@ -383,5 +383,5 @@ def _fitting(reason: str) -> str:
 
 
 def _reason(refused: Refused) -> str:
-    """One of our own sentences, which fit into a close frame."""
-    return refused.text or refused.code.value
+    """One of our own sentences, which fit into a close frame; what HTTP calls a body is a message here."""
+    return (refused.text or refused.code.value).replace("The body", "The message")

@@ -239,6 +239,7 @@ async def test_4400_for_what_is_no_message(line: Line, message: str | bytes) -> 
     status, reason = await line.closed()
     assert status == 4400
     assert reason
+    assert "body" not in reason  # there is none here
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
