@@ -8,8 +8,7 @@ import os
 import signal
 import sys
 
-_ON_INTERRUPT = signal.getsignal(signal.SIGINT)
-if __name__ == "__main__" and callable(_ON_INTERRUPT):  # what is imported next has no end that should be seen
+if __name__ == "__main__" and callable(signal.getsignal(signal.SIGINT)):  # until `main` sees to it; it may be ignored
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import re
@@ -333,7 +332,8 @@ def main() -> None:
 
     harden_process()
     try:
-        signal.signal(signal.SIGINT, _ON_INTERRUPT)
+        if callable(signal.getsignal(signal.SIGINT)):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         app()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -16,7 +16,9 @@ from crm.services.documents import digest
 __all__ = ["texts_of"]
 
 APOLLO = "apollo-persisted-query-manifest"
-_NO_DIGEST = "is not the SHA-256 of its text in lower-case hex: let the tool that wrote the file use that, over the text as sent"
+_NO_DIGEST = (
+    "is not the SHA-256 of its text in lower-case hex: let the tool that wrote it use that, over the text as sent"
+)
 
 
 def texts_of(path: Path) -> list[str]:

@@ -44,6 +44,6 @@ def test_registered_and_retired_while_it_is_served(databases: Databases, tmp_pat
         for body in (name, {"query": TEXT}):
             assert asked(running, token, body) == {"data": {"viewer": {"subject": "ann"}}}
         assert "FORBIDDEN" in json.dumps(asked(running, token, {"query": f"{TEXT} "}))
-        assert asyncio.run(documents.retire(settings, "web", [])) == 1
+        assert asyncio.run(documents.retire(settings, "web", [])).retired == [digest(TEXT)]
         assert "PERSISTED_QUERY_NOT_FOUND" in json.dumps(asked(running, token, name))
         assert running.stop() == 0
