@@ -36,6 +36,9 @@ from schema.variables import Variables, arguments_of
 
 __all__ = ["Operation", "Operations", "Prepared", "Root"]
 
+PER_CHARACTER = 8
+"""Octets of memory that a compiled function takes for each character of its source."""
+
 Conditions = tuple[Any, ...]
 
 
@@ -191,9 +194,9 @@ def _root_type(schema: GraphQLSchema, kind: OperationType) -> GraphQLObjectType:
 class Operations:
     """What was made ready, the least recently used forgotten first.
 
-    At most `count` operations are kept, and as many under conditions; and of either at most `size` characters of
-    documents and of compiled source. An operation is compiled when it is seen for the second time under the same
-    conditions, so that one that never comes again costs nothing of that.
+    At most `count` operations are kept, and as many under conditions; and of either at most `size` octets of memory, as
+    estimated, where each counts with its document, which it keeps. An operation is compiled when it is seen for the
+    second time under the same conditions, so that one that never comes again costs nothing of that.
     """
 
     def __init__(self, schema: GraphQLSchema, rules: Mapping[str, Rule], *, count: int, size: int) -> None:
@@ -223,5 +226,5 @@ class Operations:
             prepared = Prepared(self._schema, operation, conditions, self._rules)
             self._prepared.put(key, prepared, operation.document.size)
         elif not prepared.tried:
-            self._prepared.put(key, prepared, operation.document.size + prepared.compile())
+            self._prepared.put(key, prepared, operation.document.size + PER_CHARACTER * prepared.compile())
         return prepared

@@ -47,7 +47,9 @@ class Settings:
     caller, and `stream_operations` how many operations one socket may have at a time. A socket says who it is within
     `stream_init` seconds, the token behind a connection is looked at every `stream_check` seconds, and an event stream
     shows that it lives every `stream_silence` seconds. The cache of validated documents holds at most `documents` of
-    them and `documents_size` characters of text; of refused ones the problems of `refused_documents` are kept.
+    them and `documents_size` octets of memory, as estimated: a document takes about 50 to 80 times its characters. What
+    is made ready of them takes as much again at most, and so does what is made ready under conditions, where they
+    outlive the documents. Of refused ones the problems of `refused_documents` are kept.
     """
 
     development: bool = False
@@ -65,6 +67,6 @@ class Settings:
     stream_check: float = 1.0
     stream_silence: float = 12.0
     documents: int = 1_000
-    documents_size: int = 4_000_000
+    documents_size: int = 32_000_000
     refused_documents: int = 250
     limits: Limits = field(default_factory=Limits)

@@ -79,7 +79,7 @@ async def tried(ready: Ready, text: str, outcomes: Any, sent: dict[str, Any]) ->
     tree = parse(text)
     definition = next(each for each in tree.definitions if isinstance(each, OperationDefinitionNode))
     fragments = {each.name.value: each for each in tree.definitions if isinstance(each, FragmentDefinitionNode)}
-    operation = ready.get(Document(tree, {None: definition}, fragments, ""), None)
+    operation = ready.get(Document(tree, {None: definition}, fragments, "", 0), None)
     variables = operation.coerced(sent)
     prepared = ready.prepared(operation, variables)
     prepared = ready.prepared(operation, variables)

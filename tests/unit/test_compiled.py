@@ -104,7 +104,7 @@ def made_ready(text: str, sent: dict[str, Any] | None = None) -> tuple[Prepared,
     tree = parse(text)
     definition = cast(OperationDefinitionNode, tree.definitions[0])
     operations = Operations(SCHEMA, RULES, count=1, size=10_000)
-    operation = operations.get(Document(tree, {None: definition}, {}, ""), None)
+    operation = operations.get(Document(tree, {None: definition}, {}, "", 0), None)
     variables = operation.coerced(sent or {})
     operations.prepared(operation, variables)
     prepared = operations.prepared(operation, variables)

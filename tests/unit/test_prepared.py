@@ -1,6 +1,8 @@
 """What is kept of operations, and how their root fields are resolved: once, in order, and in the right company."""
 
 import asyncio
+import gc
+import tracemalloc
 from typing import Any, cast
 
 import graphene
@@ -16,6 +18,7 @@ from schema.errors import Code, Refused
 from schema.plan import Rule
 from schema.prepared import Operation, Operations, Prepared
 from schema.recent import Recent
+from schema.sdl import build_schema
 from schema.settings import Limits
 from tests.house import REQUEST, actor
 
@@ -69,7 +72,7 @@ def document(text: str) -> Document:
     tree: DocumentNode = parse(text)
     named = [each for each in tree.definitions if isinstance(each, OperationDefinitionNode)]
     fragments = {each.name.value: each for each in tree.definitions if isinstance(each, FragmentDefinitionNode)}
-    return Document(tree, {each.name.value if each.name else None: each for each in named}, fragments, text)
+    return Document(tree, {each.name.value if each.name else None: each for each in named}, fragments, text, len(text))
 
 
 def operations(count: int = 10, size: int = 10_000) -> Operations:
@@ -187,10 +190,53 @@ def test_what_is_kept_is_bounded() -> None:
 def test_a_condition_on_the_root_of_a_subscription() -> None:
     """graphql-core raises what it finds there; it is an invalid document like any other."""
     schema = graphene.Schema(query=Roots, subscription=Roots).graphql_schema
-    documents = Documents(schema, Limits(), count=1, size=1000, refused=1)
+    documents = Documents(schema, Limits(), count=1, size=10_000, refused=1)
     with pytest.raises(Invalidities) as found:
         documents.get("subscription ($yes: Boolean!) { one @include(if: $yes) }")
     assert [each.code for each in found.value.public] == [Code.GRAPHQL_VALIDATION_FAILED]
+
+
+FIELDS = "id displayName pronouns birthDate languages { tag rank } contactPoints { system value use verified }"
+NUMBERS = range(15)
+SHAPES = {
+    "short": "query Q%d($id: ID!) { patient(id: $id) { id displayName languages { tag rank } } }",
+    "many fields": 'query Q%d { patient(id: "x") { ' + " ".join([FIELDS] * 20) + " } }",
+    "many aliases": "query Q%d { " + " ".join(f'a{n}: patient(id: "x{n}") {{ {FIELDS} }}' for n in NUMBERS) + " }",
+    "a long text": 'query Q%d { patient(id: "' + "x" * 40_000 + '") { id } }',
+    "long names": "query Q%d { " + " ".join("x" * 1_000 + f"{n}: viewer {{ org }}" for n in NUMBERS) + " }",
+    "conditions": "query Q%d("
+    + " ".join(f"$v{n}: Boolean = true" for n in range(9))
+    + ") { viewer { "
+    + " ".join(f"org @skip(if: $v{n})" for n in range(9))
+    + " } }",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_documents_weigh_what_they_take(shape: str) -> None:
+    """What a document is said to take is no less than what it takes, and not twice as much."""
+    tracemalloc.start()
+    try:
+        documents = Documents(build_schema(), Limits(), count=10, size=10**7, refused=1)
+        said = sum(documents.get(SHAPES[shape] % number).size for number in range(3))
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        del documents
+        gc.collect()
+        taken = before - tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken <= said <= 2 * taken
+
+
+def test_documents_are_forgotten_by_what_they_take() -> None:
+    """The bound is one of memory, however few characters a document has."""
+    text = SHAPES["many fields"]
+    size = Documents(build_schema(), Limits(), count=10, size=10**7, refused=1).get(text % 1).size
+    documents = Documents(build_schema(), Limits(), count=10, size=2 * size + 1_000, refused=1)
+    for number in range(5):
+        documents.get(text % number)
+    assert len(documents) == 2
 
 
 def test_recent() -> None:

@@ -31,7 +31,7 @@ def planned(tree: DocumentNode, variables: dict[str, Any], limits: Limits) -> An
     operation = next(each for each in tree.definitions if isinstance(each, OperationDefinitionNode))
     fragments = {each.name.value: each for each in tree.definitions if isinstance(each, FragmentDefinitionNode)}
     operations = Operations(SCHEMA, RULES, count=1, size=100_000)
-    found = operations.get(Document(tree, {None: operation}, fragments, ""), None)
+    found = operations.get(Document(tree, {None: operation}, fragments, "", 0), None)
     coerced = found.coerced(variables)
     return operations.prepared(found, coerced).plan(coerced, limits)
 
