@@ -133,7 +133,7 @@ def _document_id(values: Mapping[str, Any]) -> str | None:
     extensions = values.get("extensions")
     persisted = extensions.get("persistedQuery") if isinstance(extensions, dict) else None
     if persisted is not None:
-        if not (isinstance(persisted, dict) and persisted.get("version") == 1):
+        if not (isinstance(persisted, dict) and _is_one(persisted.get("version"))):
             text = "Name a persisted query in version 1 of that protocol."
             raise Refused(Code.VALIDATION_FAILED, text, field="extensions.persistedQuery")
         named["extensions.persistedQuery.sha256Hash"] = _sha256(persisted.get("sha256Hash"))
@@ -143,6 +143,11 @@ def _document_id(values: Mapping[str, Any]) -> str | None:
         if not digest or digest != next(iter(named.values())):
             raise Refused(Code.VALIDATION_FAILED, "Name a document by one SHA-256, in lower-case hex.", field=where)
     return next(iter(named.values()), None)
+
+
+def _is_one(version: Any) -> bool:
+    """Whether it is the number 1, and neither `true` nor `1.0`, which Python takes for the same."""
+    return type(version) is int and version == 1
 
 
 def _sha256(value: Any) -> str:

@@ -4,6 +4,8 @@ A document is named by the SHA-256 of its text: `documentId` (GraphQL over HTTP,
 `extensions.persistedQuery` (Apollo). docs/decisions/0041 says which requests are answered in which mode.
 """
 
+import sys
+
 from crm.services.documents import digest
 from schema.context import TrustedDocuments
 from schema.documents import Document, Documents
@@ -39,14 +41,16 @@ class Source:
         """The validated document of `text`, or of the SHA-256 `named` where there is no text, or of both.
 
         `automatic` as in `Parameters`. Raises what `Documents.get` raises; Refused: VALIDATION_FAILED where text and
-        name disagree, PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED; NotTrusted, StoreUnavailable, Tampered.
+        name disagree (NotTrusted where only the list counts), PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED;
+        NotTrusted, StoreUnavailable, Tampered.
         """
         if named is None and not self._trusted_only:
             return self._documents.get(text)
         sha256 = digest(text) if text or named is None else named
         if named is not None and sha256 != named:
             field = "extensions.persistedQuery.sha256Hash" if automatic else "documentId"
-            raise Refused(Code.VALIDATION_FAILED, _MISNAMED, field=field)
+            kind = NotTrusted if self._trusted_only else Refused
+            raise kind(Code.VALIDATION_FAILED, _MISNAMED, field=field)
         if text and not self._trusted_only:
             return self._taken(sha256, text, automatic=automatic)
         known = None if self._sent is None else self._sent.get(sha256)
@@ -59,7 +63,7 @@ class Source:
         """The document of a text that comes with its name; where Apollo's protocol is on, it is remembered."""
         document = self._documents.get(text)
         if automatic and self._sent is not None:
-            self._sent.put(sha256, text, len(text))
+            self._sent.put(sha256, text, sys.getsizeof(text))
         return document
 
     def _unknown(self, *, sent: bool, automatic: bool) -> Refused:

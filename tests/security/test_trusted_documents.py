@@ -97,6 +97,16 @@ async def test_an_unknown_name_is_recorded(it: Client) -> None:
         assert event["op"] == f"sha256:{digest('{ unheard }')}"
 
 
+async def test_a_text_under_the_name_of_another_is_recorded(it: Client) -> None:
+    """A registered name does not cover for another text: refused, and seen."""
+    await registered(it, CARD)
+    for body in (named(CARD) | {"query": PATIENT}, in_apollos_way(CARD) | {"query": PATIENT}):
+        answer, [event] = await watched(it, body)
+        assert told(answer) == ["VALIDATION_FAILED"]
+        assert answer.json().keys() == {"errors"}
+        assert (event["out"], event["why"]) == ("denied", "VALIDATION_FAILED")
+
+
 async def test_no_text_is_remembered(it: Client) -> None:
     """What Apollo's clients send does not get onto the list."""
     for _ in range(2):
