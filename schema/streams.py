@@ -54,7 +54,11 @@ class Caller:
 
 
 class Streams:
-    """The open connections of one process. Their operations take places `at_work`, as all requests do."""
+    """The open connections of one process. Their operations take places `at_work`, as all requests do.
+
+    An event that wakes every subscriber does not fill those: so many answers as a quarter of them are made at a time,
+    and the others wait for their turn.
+    """
 
     def __init__(self, engine: Engine, callers: Callers, settings: Settings, metrics: Metrics, at_work: Places) -> None:
         self._engine = engine
@@ -63,6 +67,7 @@ class Streams:
         self._metrics = metrics
         self.at_work = at_work
         self._places = Places(settings.streams)
+        self._turns = asyncio.Semaphore(max(1, settings.in_flight // 4))
         self._watched: dict[asyncio.Future[Ended], Caller] = {}
         self._round: asyncio.TimerHandle | None = None
         self.stopping = False
@@ -145,7 +150,8 @@ class Streams:
 
     async def answers(self, caller: Caller, request: Request, parameters: Parameters) -> AsyncGenerator[Answer, None]:
         """The answers to a subscription; raises `Expired` in place of one that the token does not reach any more."""
-        told = subscribe(self._engine, caller.actor, request.id, parameters, self._settings.deadline)
+        deadline = self._settings.deadline
+        told = subscribe(self._engine, caller.actor, request.id, parameters, deadline, self._turns)
         async with aclosing(told) as answers:
             async for answer in answers:
                 self.check(caller)

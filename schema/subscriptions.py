@@ -23,15 +23,16 @@ _KIND = (OperationType.SUBSCRIPTION,)
 
 
 async def subscribe(
-    engine: Engine, actor: Actor, request_id: str, parameters: Parameters, deadline: float
+    engine: Engine, actor: Actor, request_id: str, parameters: Parameters, deadline: float, turns: asyncio.Semaphore
 ) -> AsyncGenerator[Answer, None]:
     """The answers to a subscription; one that was not executed is the last. To be closed by who stops listening.
 
-    Waiting for an event takes as long as it takes; everything else at most `deadline` seconds, then OVERLOADED.
+    Waiting for an event takes as long as it takes. To begin and to answer each event takes one of `turns`: with waiting
+    for it at most `deadline` seconds, then OVERLOADED.
     """
     source: Any = None
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadline), turns:
             begun = await engine.begin(actor, request_id, parameters, _KIND)
             if isinstance(begun, Execution):
                 source = await _source(begun)
@@ -39,7 +40,7 @@ async def subscribe(
             yield begun
             return
         async for event in source:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(deadline), turns:
                 answer = await _answer(engine, actor, request_id, parameters, event)
             yield answer
             if not answer.executed:

@@ -111,6 +111,37 @@ async def everything(reader: asyncio.StreamReader) -> bytes:
     return octets
 
 
+async def test_an_event_for_many_leaves_places_to_others() -> None:
+    """Answers are made a few at a time, whoever listens; all come, and other requests are answered meanwhile."""
+    async with site(Settings(in_flight=8)) as it, it.server.line() as line:
+        await line.start()
+        for number in range(6):
+            await line.ask('subscription { patient(id: "ann") { displayName } }', id=str(number))
+        await it.feed.listened(6)
+        go, waiting, most = asyncio.Event(), 0, 0
+
+        async def wait() -> None:
+            nonlocal waiting, most
+            waiting += 1
+            most = max(most, waiting)
+            await go.wait()
+            waiting -= 1
+
+        it.services.before = wait
+        it.feed.tell({})
+        while waiting < 2:  # noqa: ASYNC110 - until as many are at work as may be
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        it.services.before = None
+        assert await it.answers()
+        it.services.before = wait
+        go.set()
+        heard = [await line.hear() for _ in range(6)]
+    assert {each["id"] for each in heard} == {str(number) for number in range(6)}
+    assert all(each["payload"] == {"data": {"patient": {"displayName": "Ann"}}} for each in heard)
+    assert most == 2
+
+
 # --- before anybody says who they are --------------------------------------------------------------------------------
 
 
