@@ -95,8 +95,8 @@ def _case(schema: GraphQLSchema, title: str, tree: DocumentNode, sent: dict[str,
     if validate(schema, tree):
         raise RuntimeError(f"{title}: not a valid document")
     definition = cast(OperationDefinitionNode, tree.definitions[0])
-    operations = Operations(schema, dict.fromkeys(("patient", "patients"), Rule()), count=10, size=100_000)
-    operation = operations.get(Document(tree, {None: definition}, {}, ""), None)
+    operations = Operations(schema, dict.fromkeys(("patient", "patients"), Rule()), count=10, size=1_000_000)
+    operation = operations.get(Document(tree, {None: definition}, {}, "", size=0), None)
     operations.prepared(operation, {})
     caller: Any = cast(Actor, None)
 

@@ -106,7 +106,9 @@ def appraise(
 
 
 def counted(text: str, name: str) -> int | None:
-    """How much a document holds of what a limit of `Limits` counts; None where a text as broken as that does not tell.
+    """How much a document holds of what a limit of `Limits` counts.
+
+    None where a text that is broken behind that place does not tell, and for what is not counted in a document.
 
     Reads to the end, so it is for texts of the deployment itself and not for those of requests.
     """
@@ -120,6 +122,8 @@ def counted(text: str, name: str) -> int | None:
         return None
     if name == "operations":
         return len(sizes)
+    if name == "root_fields":
+        return None
     each = [getattr(size, name) for size in sizes]
     return max(each, default=0) if name in {"depth", "introspection_depth"} else sum(each)
 

@@ -64,7 +64,7 @@ def _check_depth(value: Any, limit: int) -> None:
         if not below:
             return
         level = below
-    raise Refused(Code.QUERY_TOO_COSTLY, "The body is nested too deeply.")
+    raise Refused(Code.QUERY_TOO_COSTLY, "The body is nested too deeply.", limit=limit)
 
 
 def _check_nul(value: Any, path: str = "") -> None:

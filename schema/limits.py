@@ -38,6 +38,7 @@ _TEXTS: Mapping[str, str] = {
     "tokens": "The document has too many tokens.",
     "comments": "The document has too many comments.",
     "operations": "The document holds too many operations.",
+    "root_fields": "The operation has too many root fields.",
     "fields": "The document selects too many fields.",
     "depth": "The document is nested too deeply.",
     "introspection_depth": "The introspection is nested too deeply.",
@@ -47,7 +48,7 @@ _TEXTS: Mapping[str, str] = {
 
 
 class TooCostly(Refused):
-    """A document that is more than a limit allows; `name` is that of the limit, as `Limits` has it."""
+    """A document or operation that is more than a limit allows; `name` is that of the limit, as `Limits` has it."""
 
     def __init__(self, name: str, limits: Limits) -> None:
         super().__init__(Code.QUERY_TOO_COSTLY, _TEXTS[name], limit=getattr(limits, name))

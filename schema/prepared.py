@@ -29,6 +29,7 @@ from schema import selection
 from schema.compiled import Completion, Uncompilable, is_awaitable
 from schema.documents import Document
 from schema.errors import Code, Refused
+from schema.limits import TooCostly
 from schema.plan import Plan, RootField, Rule, planned
 from schema.recent import Recent
 from schema.settings import Limits
@@ -132,7 +133,7 @@ class Prepared:
         for a criterion of a search that is too long.
         """
         if len(self.fields) > limits.root_fields:
-            raise Refused(Code.QUERY_TOO_COSTLY, "The operation has too many root fields.")
+            raise TooCostly("root_fields", limits)
         roots = self._meta.copy()
         for root in self.roots:
             roots[root.key] = planned(root.name, root.rule, root.asked, root.arguments(variables), limits)

@@ -232,6 +232,9 @@ async def test_too_many_at_once() -> None:
 async def test_what_is_too_costly_says_how_much_it_may_be() -> None:
     """The message names what was counted, and `limit` is its number, whoever asks; the count itself is not told."""
     many = "query ($ids: [ID!]!) { a: patients(ids: $ids) { __typename } b: patients(ids: $ids) { __typename } }"
+    nested: list[Any] = []
+    for _ in range(16):
+        nested = [nested]
     asked: list[tuple[str, dict[str, Any], str, int]] = [
         ("{ viewer {" + " org" * 401 + "}}", {}, "The document selects too many fields.", 400),
         ("{ viewer {" + " org" * 1_000 + "}}", {}, "The document has too many tokens.", 1_000),
@@ -239,6 +242,7 @@ async def test_what_is_too_costly_says_how_much_it_may_be() -> None:
         (f"# {'x' * 50_000}\n{{ viewer {{ org }} }}", {}, "The document has too many characters.", 50_000),
         (many, {"ids": ["x"] * 501}, "The operation may touch too many records.", 1_000),
         ("x" * 102_400, {}, "The body has too many octets.", 102_400),
+        ("{ viewer { org } }", {"a": nested}, "The body is nested too deeply.", 16),
     ]
     async with speaking() as speaker:
         for query, variables, message, limit in asked:
