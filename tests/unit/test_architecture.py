@@ -51,6 +51,7 @@ DOORS: dict[str, set[str]] = {
     "boto3": {"crm/crypto/aws_kms.py"},
     "botocore": {"crm/crypto/aws_kms.py"},
     "smtplib": {"crm/delivery/"},
+    "h11": {"crm/delivery/"},
 }
 ENVIRONMENT = {"crm/settings/loading.py"}
 ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
