@@ -16,8 +16,9 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
-__all__ = ["BoundedHttp"]
+__all__ = ["BoundedHttp", "Connections"]
 
 SLICE = 4_096
 """Octets that are parsed between two looks at the bounds."""
@@ -27,6 +28,12 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Characters that no header may hold, besides those which end it."""
+
+
+class Connections(ServerState):
+    """The connections of one server. Once it is `leaving`, each answer is the last one of its connection."""
+
+    leaving = False
 
 
 class _Exchange(RequestResponseCycle):
@@ -240,7 +247,7 @@ class BoundedHttp(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._leaving(),
             on_response=self.on_response_complete,
         )
         if waiting:
@@ -248,6 +255,11 @@ class BoundedHttp(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
         else:
             self._start_asgi_task(self.cycle, self.app)
+
+    def _leaving(self) -> bool:
+        """Whether this is the last answer here. Requests that wait behind another one are still answered in turn."""
+        leaving = isinstance(self.server_state, Connections) and self.server_state.leaving
+        return leaving and not self._answering()
 
     def _check(self, version: str) -> None:
         """Raises _Unfit for a version or host that RFC 9112 does not allow (2.3, 3.2). Nobody is connected through."""

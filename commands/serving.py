@@ -7,7 +7,8 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -16,7 +17,7 @@ from starlette.applications import Starlette
 from auth.tokens import TokenVerifier
 from commands import logs
 from commands.house import House, house, verifier
-from commands.protocol import BoundedHttp
+from commands.protocol import BoundedHttp, Connections
 from commands.sockets import BoundedWebSocket
 from crm.catalogue import KeyClass
 from crm.crypto.keyset import KeySet
@@ -33,8 +34,11 @@ GRACE = 10
 YOUNG = 50_000
 """New objects, less those that went, after which the collector of garbage looks through them."""
 
+DRAIN = 5.0
+"""Seconds between "not ready" and the end of listening, in production and where nothing else is set."""
+
 STOPS = (signal.SIGINT, signal.SIGTERM)
-"""The signals that end the serving."""
+"""The signals that end the serving: Ctrl-C at once, SIGTERM after the drain."""
 
 _log = logging.getLogger("heed.process")
 
@@ -85,7 +89,7 @@ def address_of(bound: socket.socket) -> str:
 
 
 def serve(settings: Settings, *, opened: Opened = silent) -> None:
-    """Serves in this process until SIGINT or SIGTERM; what is in flight then gets `GRACE` seconds.
+    """Serves in this process until SIGINT or SIGTERM; what is in flight at the end gets `GRACE` seconds.
 
     Raises `Unsafe` or `StoreUnavailable` before anybody is answered when something is not in order.
     """
@@ -107,11 +111,12 @@ async def _serve(settings: Settings, bound: socket.socket, opened: Opened, stops
             _log.warning("%s", hazard)
         refreshing = asyncio.create_task(tokens.keep_fresh(settings.jwks_refresh), name="issuer keys")
         try:
-            application = _application(settings, it, tokens)
+            connections = Connections()
+            application = _application(settings, it, tokens, connections)
             collect_seldom()
-            config = _config(application, settings.request_bytes)
-            server = _Server(config, stops, lambda: opened(address_of(bound)), application.state.streams.stop)
-            await server.serve([bound])
+            config = _config(application, settings.request_bytes, settings.keep_alive)
+            told = _Told(lambda: opened(address_of(bound)), application.state.streams.stop)
+            await _Server(config, connections, stops, told, drain(settings)).serve([bound])
         finally:
             refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -152,9 +157,16 @@ def hazards(settings: Settings, keys: KeySet) -> list[str]:
     return lines
 
 
-def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starlette:
+def drain(settings: Settings) -> float:
+    """Seconds in which a process that was told to end is not ready any more, and still answers."""
+    if settings.drain is not None:
+        return settings.drain
+    return DRAIN if settings.env is Environment.PRODUCTION else 0.0
+
+
+def _application(settings: Settings, it: House, tokens: TokenVerifier, connections: Connections) -> Starlette:
     async def readiness() -> Mapping[str, bool]:
-        return {**await it.ready(), "issuers": tokens.ready}
+        return {**await it.ready(), "issuers": tokens.ready, "staying": not connections.leaving}
 
     gateways = [entry.opened() for entry in settings.contact_policy.gateways]
     return create_app(
@@ -162,7 +174,7 @@ def _application(settings: Settings, it: House, tokens: TokenVerifier) -> Starle
     )
 
 
-def _config(application: Starlette, message_octets: int = 102_400) -> uvicorn.Config:
+def _config(application: Starlette, message_octets: int = 102_400, keep_alive: int = 5) -> uvicorn.Config:
     """`message_octets` bounds a WebSocket message before anything looks at it."""
     return uvicorn.Config(
         application,
@@ -174,33 +186,56 @@ def _config(application: Starlette, message_octets: int = 102_400) -> uvicorn.Co
         log_config=None,
         access_log=False,  # addresses and query strings are the audit log's business, which keeps no values
         server_header=False,
+        timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=GRACE,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Who is told that the server answers, and that its connections are about to end."""
+
+    opened: Callable[[], None]
+    stopping: Callable[[], None]
+
+
 class _Server(uvicorn.Server):
-    """A server that stops on the given signals and does not raise them again, so that the process ends in order."""
+    """A server that stops on the given signals and does not raise them again, so that the process ends in order.
+
+    After SIGTERM it goes on to answer for `drain` seconds, is not ready, and lets go of each connection with its next
+    answer: nobody's request meets a closed door (docs/decisions/0055). Any further signal ends that.
+    """
 
     def __init__(
-        self,
-        config: uvicorn.Config,
-        stops: tuple[int, ...],
-        opened: Callable[[], None],
-        stopping: Callable[[], None],
+        self, config: uvicorn.Config, connections: Connections, stops: tuple[int, ...], told: _Told, drain: float
     ) -> None:
         super().__init__(config)
+        self.server_state: Connections = connections
         self._stops = stops
-        self._opened = opened
-        self._stopping = stopping
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets connections that last end in their own way first."""
-        self._stopping()
-        await super().shutdown(sockets)
+        self._told = told
+        self._drain = drain
+        self._hurried = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._opened()
+        self._told.opened()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Takes a signal."""
+        self._hurried = self.should_exit or sig != signal.SIGTERM
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Leaves in order; connections that last end in their own way first."""
+        self.server_state.leaving = True
+        end = asyncio.get_running_loop().time() + self._drain
+        tick = 0
+        while not self._hurried and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.1)
+            tick += 1
+            await self.on_tick(tick)  # answers still carry the date
+        self._told.stopping()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from typing import Self
 from commands import logs
 from commands.house import house, verifier
 from commands.refusals import sentence
-from commands.serving import GRACE, STOPS, Opened, address_of, reserved, run
+from commands.serving import GRACE, STOPS, Opened, address_of, drain, reserved, run
 from crm.crypto.process import harden_process
 from crm.errors import Unsafe
 from crm.settings import Settings
@@ -70,9 +70,10 @@ class _Crew:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bound.close()  # else the system would go on to accept connections that nobody serves
-        for process in self._processes:
-            process.terminate()
-        until = time.monotonic() + GRACE + 5
+        for stop in STOPS:
+            signal.signal(stop, self._hurry)
+        self._hurry()
+        until = time.monotonic() + drain(self._settings) + GRACE + 5
         for process in self._processes:
             process.join(max(0.0, until - time.monotonic()))
             if process.is_alive():
@@ -110,6 +111,11 @@ class _Crew:
                 if wait([self._alarm], PAUSE):
                     return
                 self.hire()
+
+    def _hurry(self, *_: object) -> None:
+        """Tells every worker to end; one that was told before does not wait for its clients any more."""
+        for process in self._processes:
+            process.terminate()
 
     def _ring(self, _signal: int, _frame: FrameType | None) -> None:
         with suppress(BlockingIOError):  # it rang often enough

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from commands import serving
+from commands.protocol import Connections
 from schema.mutations import Mutation
 from schema.queries import Query
 from schema.types import Patient
@@ -165,7 +166,8 @@ async def listening(
     config(made)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         opened = asyncio.Event()
-        server = serving._Server(made, (), opened.set, app.state.streams.stop)
+        told = serving._Told(opened.set, app.state.streams.stop)
+        server = serving._Server(made, Connections(), (), told, drain=0)
         task = asyncio.create_task(server._serve([listener]))
         try:
             await opened.wait()

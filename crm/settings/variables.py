@@ -20,6 +20,7 @@ from crm.settings.codes import CodeSettings
 from crm.settings.contact import ContactSettings
 from crm.settings.documents import DocumentSettings
 from crm.settings.limits import LimitSettings
+from crm.settings.serving import ServingSettings
 from crm.settings.streams import StreamSettings
 from crm.settings.witnesses import Witness
 
@@ -66,7 +67,7 @@ def _root_key(use: str) -> Any:
     return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
-class Settings(CodeSettings, ContactSettings, DocumentSettings, LimitSettings, StreamSettings):
+class Settings(CodeSettings, ContactSettings, DocumentSettings, LimitSettings, ServingSettings, StreamSettings):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(
