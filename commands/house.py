@@ -1,5 +1,6 @@
 """The composition of one process: settings become database, keys, log, use cases and verifier, and end in order."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -58,12 +59,16 @@ class House:
     async def ready(self) -> dict[str, bool]:
         """What readiness rests on: the database answers, keys are held, the log takes events."""
         try:
-            await self.database.probe()
+            async with asyncio.timeout(PROBE):
+                await self.database.probe()
             reachable = True
         except Exception:  # noqa: BLE001 - whatever ails it, the answer is no
             reachable = False
         return {"database": reachable, "keys": bool(self.services.store.keys.held), "log": self.log.healthy}
 
+
+PROBE = 1.0
+"""Seconds in which the database has to answer a look at its readiness; whoever looks does not wait for longer."""
 
 BRIEF = 3
 """Looks at the key store that a single command may miss in a row and still change records."""

@@ -4,7 +4,6 @@ A lane takes on the role `heed_app` when it connects and tells the server its or
 row-level security holds under every statement without a round trip for it (`docs/decisions/0008`).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -14,12 +13,16 @@ from crm.store import tables
 from crm.store.database import NO_ORG, Dialect, Row, bind
 from crm.store.lanes import Lane, connection
 from crm.store.sharing import Sharing
+from crm.store.slots import Slots
 from crm.store.statements import Statement
 from crm.store.work import Grow, Step, Work
 
 __all__ = ["PostgresDatabase"]
 
 _T = TypeVar("_T")
+
+PATIENCE: Final = 0.75
+"""Seconds in which not one of the lanes comes back, after which whoever waits for one is refused."""
 
 _DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -48,7 +51,7 @@ class PostgresDatabase:
         self._statement_timeout = statement_timeout
         self._wait = wait_timeout
         self._size = pool_size
-        self._slots = asyncio.Semaphore(pool_size)
+        self._slots = Slots(pool_size, patience=min(PATIENCE, wait_timeout), longest=wait_timeout)
         self._busy = 0
         self._idle: list[Lane] = []
         self._sharing = Sharing(self._fetch)
@@ -134,10 +137,7 @@ class PostgresDatabase:
     async def _acquire(self, org: str) -> Lane:
         if not self._open:
             raise StoreUnavailable
-        if not self._slots.locked():
-            await self._slots.acquire()
-        else:
-            await self._wait_for_slot()
+        await self._slots.take()
         self._busy += 1
         try:
             lane = self._pick(org) or await self._connect()
@@ -149,16 +149,9 @@ class PostgresDatabase:
                     raise
         except BaseException:
             self._busy -= 1
-            self._slots.release()
+            self._slots.give()
             raise
         return lane
-
-    async def _wait_for_slot(self) -> None:
-        try:
-            async with asyncio.timeout(self._wait):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise StoreUnavailable from None
 
     def _pick(self, org: str) -> Lane | None:
         """An idle lane of `org`; else none while there is room for a new one; else the one that idles longest.
@@ -179,7 +172,7 @@ class PostgresDatabase:
         else:
             lane.drop()
         self._busy -= 1
-        self._slots.release()
+        self._slots.give()
 
     async def _connect(self) -> Lane:
         try:
