@@ -17,8 +17,10 @@ from commands.house import House
 from crm.services.changes import canonical
 from crm.store import changing
 from crm.store.changing import Origin, Source, Writes
+from crm.store.history import Maker
 
 ORG = imports.ORG
+_MAKER = Maker("create", "bench", "bench", ("integration",), "bench", "import", "bench")
 CHUNK = 500
 """Few enough that the look at the key store gets its turn between them."""
 
@@ -27,6 +29,7 @@ _TABLES = (
     ("patient_key", "keys"),
     ("sealed_row", "sealed"),
     ("blind_index", "terms"),
+    ("patient_version", "described"),
 )
 """Tables in the order that their foreign keys allow, and where `Writes` holds their rows."""
 
@@ -54,7 +57,8 @@ def _sealed(house: House, writes: Writes, number: int) -> str:
     now = time.time_ns() // 1000
     record = changing.new_record(ORG, str(uuid7()), uuid4().hex, now)
     values = {**canonical(imports.person(number), region="GB"), "restricted": False}
-    changing.apply(house.services.store.keys, writes, record, values, Source(Origin("import", "bench"), "bench", now))
+    source = Source(Origin("import", "bench"), "bench", now, _MAKER)
+    changing.apply(house.services.store.keys, writes, record, values, source)
     return record.id
 
 

@@ -1,4 +1,4 @@
-"""How a change of a record becomes rows: new envelopes, row seals, data keys, blind-index terms and the outbox entry.
+"""How a change of a record becomes rows: new envelopes, row seals, data keys, search values, history, the outbox entry.
 
 Everything is collected in `Writes` and flushed table by table, so that many imported patients cost few statements.
 Nothing here decides who may change what, or which version was expected.
@@ -17,12 +17,14 @@ from crm.catalogue import BY_NAME, CLASSES, INDEXES, Index, KeyClass
 from crm.crypto.box import pack
 from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
+from crm.store import history
 from crm.store.codec import encode
 from crm.store.database import Connection
+from crm.store.history import Maker
 from crm.store.opening import provenance, reveal, unlock
 from crm.store.record import LIVE, Record, SealedRow
 from crm.store.statements import prepare
-from crm.store.tables import blind_index, outbox, patient, patient_key, sealed_row
+from crm.store.tables import blind_index, outbox, patient, patient_key, sealed_row, sealed_version
 
 FIRST_KEY = 1
 
@@ -32,6 +34,7 @@ _Unlocked = tuple[DataKey, dict[int, bytes], bytes | None]
 _INSERT_PATIENT = prepare(insert(patient))
 _INSERT_KEY = prepare(insert(patient_key))
 _INSERT_SEALED = prepare(insert(sealed_row))
+_INSERT_SUPERSEDED = prepare(insert(sealed_version))
 _INSERT_INDEX = prepare(insert(blind_index))
 _INSERT_OUTBOX = prepare(insert(outbox))
 _UPDATE_PATIENT = prepare(
@@ -77,11 +80,15 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a change comes from: who speaks, the subject who recorded it, and when (microseconds, UTC)."""
+    """Where a change comes from: who speaks, who makes the new version, and when (microseconds, UTC).
+
+    Provenance names `recorded_by`, the subject of whoever makes the change, as their token has it.
+    """
 
     origin: Origin
     recorded_by: str
     recorded_at: int
+    maker: Maker
 
     def note(self) -> dict[str, str]:
         """The clear provenance note of a field group; without `channel` it is the API's."""
@@ -98,9 +105,11 @@ class Writes:
     versions: list[dict[str, Any]] = field(default_factory=list)
     keys: list[dict[str, Any]] = field(default_factory=list)
     sealed: list[dict[str, Any]] = field(default_factory=list)
+    superseded: list[dict[str, Any]] = field(default_factory=list)
     resealed: list[dict[str, Any]] = field(default_factory=list)
     stale_terms: list[dict[str, Any]] = field(default_factory=list)
     terms: list[dict[str, Any]] = field(default_factory=list)
+    described: list[dict[str, Any]] = field(default_factory=list)
     outbox: list[dict[str, Any]] = field(default_factory=list)
 
     async def flush(self, connection: Connection) -> None:
@@ -110,9 +119,11 @@ class Writes:
             (_UPDATE_PATIENT, self.versions),
             (_INSERT_KEY, self.keys),
             (_INSERT_SEALED, self.sealed),
+            (_INSERT_SUPERSEDED, self.superseded),
             (_UPDATE_SEALED, self.resealed),
             (_DELETE_INDEX, self.stale_terms),
             (_INSERT_INDEX, self.terms),
+            (history.INSERT, self.described),
             (_INSERT_OUTBOX, self.outbox),
         ):
             if rows:
@@ -145,7 +156,7 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
         return []
     created = record.version == 0
     record.version += 1
-    record.updated_at = source.recorded_at
+    record.updated_at = max(source.recorded_at, record.updated_at)  # clocks of replicas differ, versions go on
     after = {**before, **{name: values[name] for name in changed}}
     _reseal_all(keys, writes, record, {name: values[name] for name in (*changed, *confirmed)}, source)
     for index in affected:
@@ -153,7 +164,7 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
             _reindex(keys, writes, record, index, after, fresh=created)
     _write_clear_row(writes, record, created)
     changed += ["provenance"] if confirmed else []
-    announce(writes, record, changed)
+    announce(writes, record, changed, source.maker)
     return changed
 
 
@@ -165,8 +176,12 @@ def _require_appended(before: Mapping[str, Any], values: Mapping[str, Any], chan
                 raise ValueError(f"{name} is only appended to")
 
 
-def announce(writes: Writes, record: Record, changed: Iterable[str]) -> None:
-    """Tells others, through the outbox, that fields of these names changed; never which values they have."""
+def announce(writes: Writes, record: Record, changed: Iterable[str], maker: Maker) -> None:
+    """Tells history and, through the outbox, others that the record's new version changed fields of these names.
+
+    Never which values they have. Each new version is announced, and once.
+    """
+    writes.described.append(history.row(record, changed, maker))
     writes.outbox.append(
         {
             "id": str(uuid7()),
@@ -252,7 +267,22 @@ def _reseal(writes: Writes, record: Record, unlocked: _Unlocked, values: Mapping
     if old is None:
         writes.sealed.append({**place, "patient_id": record.id, **stored})
     else:
+        writes.superseded.append(_as_it_was(record, key.key_class, old))
         writes.resealed.append({**place, "id_": record.id, **stored})
+
+
+def _as_it_was(record: Record, key_class: KeyClass, row: SealedRow) -> dict[str, Any]:
+    """The row that a new one replaces, for history; without content where that was erased."""
+    return {
+        "org": record.org,
+        "patient_id": record.id,
+        "key_class": key_class.value,
+        "version": row.version,
+        "dek_no": row.dek_no,
+        "cells": row.box or None,
+        "seal": row.seal or None,
+        "provenance": row.provenance,
+    }
 
 
 def _unlocked(keys: KeySet, writes: Writes, record: Record, key_class: KeyClass) -> _Unlocked:

@@ -3,7 +3,7 @@
 Data keys become NULL and `shredded`, for good: triggers refuse their return. Cells and seals go although nobody could
 open them any more, and with them search values and what imports knew. The clear row stays as the fact that there was a
 record; after the erasure of a whole patient it has a new name for the log, under which the erasure itself is recorded,
-so that no row leads from the id to the old events.
+so that no row leads from the id to the old events: its history, which names callers and requests, goes as well.
 """
 
 from collections.abc import Iterable
@@ -20,13 +20,15 @@ from crm.store.context import Context
 from crm.store.database import Connection
 from crm.store.ledger import Erasure
 from crm.store.record import LIVE, SHREDDED, Record
-from crm.store.statements import any_of, prepare
+from crm.store.statements import Statement, any_of, prepare
 from crm.store.tables import (
     blind_index,
     contact_verification,
     patient,
     patient_key,
+    patient_version,
     sealed_row,
+    sealed_version,
     source_record,
     waiting_message,
 )
@@ -49,9 +51,18 @@ _KEYS = prepare(
     .where(_of_classes(patient_key))
     .order_by(patient_key.c.key_class, patient_key.c.dek_no)
 )
-_EMPTY = prepare(
-    update(sealed_row).where(_of_classes(sealed_row)).values(cells=null(), seal=null(), provenance="{}")
-)  # fmt: skip
+
+
+def _emptied(table: Any) -> Statement:
+    return prepare(update(table).where(_of_classes(table)).values(cells=null(), seal=null(), provenance="{}"))
+
+
+def _without(table: Any) -> Statement:
+    return prepare(delete(table).where(table.c.org == bindparam("org"), table.c.patient_id == bindparam("id_")))
+
+
+_EMPTY: Final = (_emptied(sealed_row), _emptied(sealed_version))
+_FORGET: Final = (_without(sealed_version), _without(patient_version))
 
 _TERMS: Final = (
     (blind_index.c.org == bindparam("org"))
@@ -63,16 +74,8 @@ _UNINDEX = prepare(delete(blind_index).where(_TERMS))
 _REPORTED: Final = (source_record.c.org == bindparam("org")) & (source_record.c.patient_id == bindparam("id_"))
 _REPORT_VERSIONS = prepare(select(source_record.c.key_ver).distinct().where(_REPORTED))
 _UNREPORT = prepare(delete(source_record).where(_REPORTED))
-_UNSEND = prepare(
-    delete(contact_verification).where(
-        contact_verification.c.org == bindparam("org"), contact_verification.c.patient_id == bindparam("id_")
-    )
-)
-_UNWAIT = prepare(
-    delete(waiting_message).where(
-        waiting_message.c.org == bindparam("org"), waiting_message.c.patient_id == bindparam("id_")
-    )
-)
+_UNSEND: Final = _without(contact_verification)
+_UNWAIT: Final = _without(waiting_message)
 
 
 def _patient(**values: Any) -> Update:
@@ -152,7 +155,8 @@ async def _destroy(
     keys = tuple(
         (row["key_class"], row["dek_no"], row["epoch"]) for row in await connection.fetch(_KEYS, **of, classes=chosen)
     )
-    await connection.execute(_EMPTY, **of, classes=chosen)
+    for empty in _EMPTY:
+        await connection.execute(empty, **of, classes=chosen)
     versions = {row["key_ver"] for row in await connection.fetch(_VERSIONS, **of, codes=codes)}
     # Also for a class alone: a digest of all that a source said would let somebody with the index key test guesses.
     reported = {row["key_ver"] for row in await connection.fetch(_REPORT_VERSIONS, **of)}
@@ -163,12 +167,14 @@ async def _destroy(
     if KeyClass.PREFERENCE in chosen:  # nobody could read any more what waits to be read
         await connection.execute(_UNWAIT, **of)
     record.version += 1
-    record.updated_at = now
+    record.updated_at = at = max(now, record.updated_at)
     if classes is None:
         record.status, record.restricted, record.audit_subject = "erased", False, uuid4().hex
-        await connection.execute(_END, **of, version_=record.version, now=now, subject=record.audit_subject)
+        await connection.execute(_END, **of, version_=record.version, now=at, subject=record.audit_subject)
+        for forget in _FORGET:
+            await connection.execute(forget, **of)
     else:
-        await connection.execute(_STEP, **of, version_=record.version, now=now)
+        await connection.execute(_STEP, **of, version_=record.version, now=at)
     for key_class in record.rows.keys() & set(chosen):
         row = record.rows[key_class]
         row.wrapped, row.key_state, row.box, row.seal, row.provenance = None, SHREDDED, b"", b"", "{}"

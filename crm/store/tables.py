@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from crm.store.columns import Key, metadata, named, org
 from crm.store.contact_tables import contact_verification, inbound_message, suppression, waiting_message
+from crm.store.history_tables import patient_version, sealed_version
 from crm.store.log_tables import (
     audit_actor_day,
     audit_checkpoint,
@@ -34,6 +35,7 @@ from crm.store.log_tables import (
     audit_tile,
     break_glass,
 )
+from crm.store.token_tables import revoked_token
 
 __all__ = [
     "APPEND_ONLY",
@@ -61,8 +63,11 @@ __all__ = [
     "outbox",
     "patient",
     "patient_key",
+    "patient_version",
     "replica",
+    "revoked_token",
     "sealed_row",
+    "sealed_version",
     "source_record",
     "suppression",
     "trusted_document",
@@ -312,10 +317,13 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     suppression: ("SELECT", "INSERT", "DELETE"),
     contact_verification: _WRITE,
     trusted_document: ("SELECT", "INSERT", "UPDATE"),
+    revoked_token: ("SELECT", "INSERT"),
+    patient_version: ("SELECT", "INSERT", "DELETE"),
+    sealed_version: _WRITE,
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""
 
-APPEND_ONLY: Final = (audit_event, audit_tile, audit_detail, erasure_ledger)
+APPEND_ONLY: Final = (audit_event, audit_tile, audit_detail, erasure_ledger, revoked_token)
 """Tables whose rows are never changed or removed: triggers refuse it on both engines, whoever asks."""
 
 SCOPED: Final = frozenset(table for table in metadata.tables.values() if "org" in table.c) - {organisation}

@@ -33,6 +33,7 @@ from crm.store.changing import Origin, Source, Writes
 from crm.store.context import Context
 from crm.store.database import Connection, Database
 from crm.store.details import Detail
+from crm.store.history import Maker
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
@@ -40,6 +41,7 @@ from crm.store.messages import Answered, Waiting
 from crm.store.reading import Renew, Unit
 from crm.store.record import Record
 from crm.store.refusing import DENIALS, reason, refusals
+from crm.store.revoked_tokens import Revocation
 
 __all__ = ["Renew", "Store", "Unit", "WritingUnit"]
 
@@ -95,6 +97,11 @@ class WritingUnit(Unit):
         note.sealed = await self._seal(record.id, Detail(grant.id, Act.BREAKGLASS), words)
         await break_glass.add(self._connection, self.context.org, grant)
         return grant
+
+    async def revoke(self, entry: Revocation, why: str) -> None:
+        """Stores tokens that are not believed any more, with an event of the entry's id; `why` is a code."""
+        await entry.store(self._connection)
+        self.remark(ref=entry.id, why=why)
 
     async def review(
         self, grant: Grant, verdict: str, patient_id: str | None, words: str | None, shown: Iterable[str] = ()
@@ -189,8 +196,9 @@ class WritingUnit(Unit):
         """
         self._notebook.of(record)  # while it can still be opened
         known = {*self._keys.index_versions(), *index_versions}
+        before = record.version
         erasure = await erasing.erase(self._connection, self.context, record, classes, why, self.now, known)
-        self._erased(record, record.classes if classes is None else classes, why)
+        self._erased(record, before, record.classes if classes is None else classes, why)
         return erasure
 
     async def erase_again(self, link: Link) -> None:
@@ -200,20 +208,23 @@ class WritingUnit(Unit):
         if record is None:
             self.remark(why=told.reason)
         else:
-            self._erased(record, await erasing.erase_again(self._connection, record, told, self.now), told.reason)
+            before = record.version
+            left = await erasing.erase_again(self._connection, record, told, self.now)
+            self._erased(record, before, left, told.reason)
         await ledger.repeat(self._connection, [link])
 
-    def _erased(self, record: Record, classes: frozenset[KeyClass], why: str) -> None:
+    def _erased(self, record: Record, before: int, classes: frozenset[KeyClass], why: str) -> None:
         names = {field.name for key_class in classes for field in CLASSES[key_class]}
-        if names:
-            changing.announce(self.writes, record, names)
+        if record.version != before:
+            changing.announce(self.writes, record, names, Maker.of(self.context, Act.ERASE))
         note = self._notebook.of(record)
         note.act, note.why = Act.ERASE, why
         note.changed |= names
 
     def _change(self, record: Record, values: Mapping[str, Any], system: str, act: Act) -> list[str]:
         channel = "import" if self._act is Act.IMPORT else "api"
-        source = Source(Origin(channel, system), self.context.who.sub, self.now)
+        maker = Maker.of(self.context, act, channel, system)
+        source = Source(Origin(channel, system), self.context.who.sub, self.now, maker)
         changed = changing.apply(self._keys, self.writes, record, values, source)
         note = self._notebook.of(record)
         note.act = act

@@ -1,0 +1,136 @@
+"""The versions of a record: who made each of them and when, and which fields changed since. Opens nothing.
+
+What the record said in a version is loaded by `past`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import orjson
+from sqlalchemy import JSON, BigInteger, Select, String, bindparam, cast, column, func, insert, select, true
+
+from crm.audit.event import Act, recorded_request, recorded_subject
+from crm.store.context import Context
+from crm.store.database import Fetch
+from crm.store.record import Record
+from crm.store.statements import prepare
+from crm.store.tables import patient, patient_version
+
+__all__ = ["INSERT", "Maker", "Since", "changed_since", "row"]
+
+INSERT: Final = prepare(insert(patient_version))
+"""Stores what `row` gives."""
+
+_P: Final = patient.c
+_V: Final = patient_version.c
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Who made a version, as the log has them: `act`, the caller, and the channel and system that the values came from.
+
+    `channel` is `api` or `import`; None with its `system` where nobody gave values, as in an erasure.
+    """
+
+    act: str
+    issuer: str
+    subject: str
+    roles: tuple[str, ...]
+    request_id: str
+    channel: str | None = None
+    system: str | None = None
+
+    @classmethod
+    def of(cls, context: Context, act: Act, channel: str | None = None, system: str | None = None) -> "Maker":
+        """The caller of a unit of work."""
+        who = context.who
+        subject, request_id = recorded_subject(who.sub), recorded_request(context.request_id)
+        return cls(act.value, who.iss, subject, tuple(who.roles), request_id, channel, system)
+
+
+class Since(NamedTuple):
+    """What happened to a record since a version: its present `version`, and the catalogue names that changed.
+
+    `known` is false where `names` may be incomplete: some of the versions in between are not described, because they
+    are older than history, or their patient was erased.
+    """
+
+    version: int
+    names: frozenset[str]
+    known: bool
+
+
+def row(record: Record, names: Iterable[str], maker: Maker) -> dict[str, Any]:
+    """The row of the version that `record` has now, which changed the fields `names`."""
+    return {
+        "org": record.org,
+        "patient_id": record.id,
+        "version": record.version,
+        "at": record.updated_at,
+        "status": record.status,
+        "restricted": int(record.restricted),
+        "classes": record.stored_classes,
+        "changed": orjson.dumps(sorted(names)).decode(),
+        "act": maker.act,
+        "issuer": maker.issuer,
+        "subject": maker.subject,
+        "roles": orjson.dumps(maker.roles).decode(),
+        "channel": maker.channel,
+        "system": maker.system,
+        "request_id": maker.request_id,
+    }
+
+
+_PAIRS: Final = (column("key", String), column("value", String))
+_MOST: Final = 10_000
+"""Versions of one patient that are looked at; who is further behind is told that not all is known."""
+
+
+def _since() -> Select[Any]:
+    """Every version that is newer than the known one, beside the present one; once without, where there is none."""
+    pairs = func.json_each(bindparam("known", type_=String)).table_valued(*_PAIRS)
+    known = cast(pairs.c.value, BigInteger)
+    newer = (_V.org == _P.org) & (_V.patient_id == _P.id) & (_V.version > known)
+    joined = pairs.join(patient, (_P.org == bindparam("org")) & (_P.id == pairs.c.key))
+    columns = (_P.id, _P.version, known.label("known"), _V.act, _V.changed)
+    return select(*columns).select_from(joined.outerjoin(patient_version, newer))
+
+
+def _since_by_loops() -> Select[Any]:
+    """The same for PostgreSQL; the limits forbid to turn the loops into joins (see `record`)."""
+    pairs = func.json_each_text(cast(bindparam("known", type_=String), JSON)).table_valued(*_PAIRS).render_derived()
+    known = cast(pairs.c.value, BigInteger)
+    present = select(_P.id, _P.version).where(_P.org == bindparam("org"), _P.id == pairs.c.key).limit(1).lateral("now")
+    newer = (
+        select(_V.act, _V.changed)
+        .where(_V.org == bindparam("org"), _V.patient_id == present.c.id, _V.version > known)
+        .order_by(_V.version)
+        .limit(_MOST)
+        .lateral("newer")
+    )
+    columns = (present.c.id, present.c.version, known.label("known"), newer.c.act, newer.c.changed)
+    return select(*columns).select_from(pairs.join(present, true()).outerjoin(newer, true()))
+
+
+_SINCE: Final = prepare(_since(), postgresql=_since_by_loops())
+
+
+async def changed_since(fetch: Fetch, org: str, known: Mapping[str, int]) -> dict[str, Since]:
+    """For each of these patients of `org`, known in a version, what happened since; unknown ids are absent.
+
+    One statement. Whoever knows the present version, or claims to know a later one, is told of no names.
+    """
+    if not known:
+        return {}
+    found: dict[str, Since] = {}
+    described: dict[str, int] = {}
+    for each in await fetch(_SINCE, org=org, known=orjson.dumps(dict(known)).decode()):
+        before = found.get(each["id"])
+        names = before.names if before else frozenset()
+        if each["act"] is not None:
+            described[each["id"]] = described.get(each["id"], 0) + 1
+            names |= frozenset(orjson.loads(each["changed"]))
+        missing = each["version"] - each["known"] - described.get(each["id"], 0)
+        found[each["id"]] = Since(each["version"], names, known=missing <= 0)
+    return found
