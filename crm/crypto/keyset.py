@@ -13,7 +13,7 @@ from typing import Any
 
 from crm.catalogue import KeyClass
 from crm.crypto import index, wrapping
-from crm.crypto.aead import KEY, Alg, cell_cipher, cipher
+from crm.crypto.aead import KEY, Aead, Alg, cell_cipher, cipher
 from crm.crypto.data_key import ENTITY, DataKey
 from crm.crypto.lengths import lp, uuid_octets
 from crm.crypto.note import Signer, derived
@@ -248,14 +248,27 @@ class KeySet(Secret):
         """
         template = self._lasting.get((org, purpose))
         if template is None:
-            first = min((no for use, no in self._keys if use == "log"), default=None)
-            if first is None:
-                raise KeyUnavailable("no signing key")
+            first = self._first_signing_key()
             if len(self._lasting) >= _TEMPLATES:
                 self._lasting.clear()
             info = b"heed/digest/1" + lp(org) + lp(purpose)
-            template = self._lasting[org, purpose] = index.started(self._keys["log", first], info)
+            template = self._lasting[org, purpose] = index.started(first, info)
         return index.value(template, data)
+
+    def lasting_cipher(self, org: str, purpose: str) -> Aead:
+        """A cipher for settings that belong to an organisation and to no patient; erasing a patient does not end it.
+
+        AES-256-GCM-SIV under a key derived from the first signing key, HKDF-SHA256 with the info "heed/seal/1" ||
+        lp(org) || lp(purpose): every process that may answer has it. Raises KeyUnavailable.
+        """
+        return cipher(Alg.GCM_SIV, derived(self._first_signing_key(), b"heed/seal/1" + lp(org) + lp(purpose)))
+
+    def _first_signing_key(self) -> bytes:
+        first = min((no for use, no in self._keys if use == "log"), default=None)
+        if first is None:
+            raise KeyUnavailable("no signing key")
+        key: bytes = self._keys["log", first]
+        return key
 
     def _started(self, version: int, info: bytes) -> index.HMAC:
         template = self._templates.get((version, info))

@@ -7,11 +7,21 @@ over `id.timestamp.body`; the header holds several signatures, each `v1,` and ba
 
 import base64
 import hmac
+import os
 from collections.abc import Iterable, Sequence
 from hashlib import sha1, sha256
 from typing import Final
 
-__all__ = ["STANDARD_PREFIX", "TOLERANCE", "signed_as_standard", "signed_by_twilio", "standard", "twilio"]
+__all__ = [
+    "STANDARD_PREFIX",
+    "TOLERANCE",
+    "new_secret",
+    "signed_as_standard",
+    "signed_by_twilio",
+    "standard",
+    "twilio",
+    "written",
+]
 
 STANDARD_PREFIX: Final = "whsec_"
 """What a secret of Standard Webhooks begins with where it is written down, before its base64."""
@@ -20,6 +30,7 @@ TOLERANCE: Final = 5 * 60
 """Seconds by which the timestamp of a Standard Webhook may differ from our clock, either way."""
 
 _MOST_SIGNATURES: Final = 16
+_SECRET: Final = 32
 
 
 def twilio(secret: bytes, url: str, form: Iterable[tuple[str, str]]) -> str:
@@ -32,6 +43,16 @@ def twilio(secret: bytes, url: str, form: Iterable[tuple[str, str]]) -> str:
 def signed_by_twilio(secrets: Sequence[bytes], url: str, form: Sequence[tuple[str, str]], header: str) -> bool:
     """Whether `header` (X-Twilio-Signature) is the signature of the form under one of the secrets."""
     return _equals_any([twilio(secret, url, form) for secret in secrets], [header])
+
+
+def new_secret() -> bytes:
+    """A fresh secret of Standard Webhooks, 32 octets (24 to 64 are allowed)."""
+    return os.urandom(_SECRET)
+
+
+def written(secret: bytes) -> str:
+    """A secret as it is handed to whoever receives: `whsec_` and base64."""
+    return STANDARD_PREFIX + base64.b64encode(secret).decode()
 
 
 def standard(secret: bytes, message_id: str, timestamp: str, body: bytes) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from crm.store.columns import Key, metadata, named, org
 from crm.store.contact_tables import contact_verification, inbound_message, suppression, waiting_message
+from crm.store.feed_tables import change, change_head, outbox
 from crm.store.history_tables import patient_version, sealed_version
 from crm.store.log_tables import (
     audit_actor_day,
@@ -35,7 +36,9 @@ from crm.store.log_tables import (
     audit_tile,
     break_glass,
 )
+from crm.store.retry_tables import retry
 from crm.store.token_tables import revoked_token
+from crm.store.webhook_tables import webhook_endpoint, webhook_message
 
 __all__ = [
     "APPEND_ONLY",
@@ -52,6 +55,8 @@ __all__ = [
     "audit_tile",
     "blind_index",
     "break_glass",
+    "change",
+    "change_head",
     "contact_verification",
     "crypto_key",
     "epoch_floor",
@@ -65,6 +70,7 @@ __all__ = [
     "patient_key",
     "patient_version",
     "replica",
+    "retry",
     "revoked_token",
     "sealed_row",
     "sealed_version",
@@ -72,6 +78,8 @@ __all__ = [
     "suppression",
     "trusted_document",
     "waiting_message",
+    "webhook_endpoint",
+    "webhook_message",
 ]
 
 ROLE: Final = "heed_app"
@@ -242,19 +250,6 @@ legal_hold = Table(
 )
 """Reasons why a patient must not be erased now; a hold that was lifted stays as a fact."""
 
-outbox = Table(
-    "outbox",
-    metadata,
-    org(),
-    Column("id", Key, primary_key=True),
-    Column("patient_id", Key, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("changed", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    named(),
-)
-"""Changes to tell others about: which fields, never values. `changed` is a JSON list of field names."""
-
 source_record = Table(
     "source_record",
     metadata,
@@ -298,6 +293,8 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     blind_index: _WRITE,
     crypto_key: ("SELECT", "INSERT", "UPDATE"),
     outbox: ("SELECT", "INSERT", "DELETE"),
+    change: ("SELECT", "INSERT", "DELETE"),
+    change_head: ("SELECT", "INSERT", "UPDATE"),
     audit_head: ("SELECT", "INSERT", "UPDATE"),
     audit_event: ("SELECT", "INSERT"),
     audit_outbox: ("SELECT", "INSERT", "DELETE"),
@@ -317,9 +314,12 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     suppression: ("SELECT", "INSERT", "DELETE"),
     contact_verification: _WRITE,
     trusted_document: ("SELECT", "INSERT", "UPDATE"),
+    retry: _WRITE,
     revoked_token: ("SELECT", "INSERT"),
     patient_version: ("SELECT", "INSERT", "DELETE"),
     sealed_version: _WRITE,
+    webhook_endpoint: ("SELECT", "INSERT", "UPDATE"),
+    webhook_message: _WRITE,
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""
 
