@@ -40,9 +40,11 @@ webhook_endpoint = Table(
     CheckConstraint("state IN ('active', 'disabled')", name="state"),
     CheckConstraint("position >= 0", name="position"),
 )
-"""Who is told of changes. `sealed` is the registration: address, kinds, fields, role, purpose, secrets. All changes up to
-`position` of the feed were delivered or have a message. `lease_by` is the process that sends, `beat` its sign of life;
-`failures` counts those in a row, and until `paused_until` nothing is sent. `why` is a code: how the state came about."""
+"""Who is told of changes. `sealed` is the registration: address, kinds, fields, role, purpose, secrets.
+
+All changes up to `position` of the feed were delivered or have a message. `lease_by` is the process that sends, `beat`
+its sign of life; `failures` counts those in a row, and until `paused_until` nothing is sent. `why` is a code: how the
+state came about."""
 
 webhook_message = Table(
     "webhook_message",
@@ -65,5 +67,6 @@ webhook_message = Table(
     Index("ix_webhook_message_due", "org", "endpoint_id", "state", "next_at"),
     Index("ix_webhook_message_patient", "org", "endpoint_id", "patient_id", "position"),
 )
-"""Changes that an endpoint has not taken yet (`waiting`), and those that were given up (`dead`). `answer` is the code of
-the last attempt; `next_at` when the next one is due. One that was delivered has no row."""
+"""Changes that an endpoint has not taken yet (`waiting`), and those that were given up (`dead`).
+
+`answer` is the code of the last attempt; `next_at` when the next one is due. One that was delivered has no row."""
