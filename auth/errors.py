@@ -4,7 +4,15 @@ from collections.abc import Iterable
 
 from auth.actor import Actor
 
-__all__ = ["AuthError", "Forbidden", "ForbiddenField", "PurposeNotPermitted", "PurposeRequired", "Unauthenticated"]
+__all__ = [
+    "AuthError",
+    "Forbidden",
+    "ForbiddenField",
+    "PurposeNotPermitted",
+    "PurposeRequired",
+    "Revoked",
+    "Unauthenticated",
+]
 
 
 class AuthError(Exception):
@@ -20,6 +28,14 @@ class Unauthenticated(AuthError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Revoked(Unauthenticated):
+    """The token was good, and is not believed any more. `actor` is set so that the refusal can be recorded."""
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__("revoked")
+        self.actor = actor
 
 
 class Forbidden(AuthError):

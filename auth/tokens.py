@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,13 +17,16 @@ import jwt
 from jwt.types import Options
 
 from auth.actor import Actor
-from auth.errors import PurposeNotPermitted, Unauthenticated
+from auth.errors import PurposeNotPermitted, Revoked, Unauthenticated
 from auth.issuers import IssuerKeys, UnsafeIssuer
 from auth.purposes import Purpose
 from auth.roles import PERSONAL, STAFF, Role
 from auth.strict_json import parse_object
 
-__all__ = ["LEEWAY", "MAX_LIFETIME", "MAX_TOKEN_CHARACTERS", "TokenVerifier"]
+__all__ = ["LEEWAY", "MAX_LIFETIME", "MAX_TOKEN_CHARACTERS", "IsRevoked", "TokenVerifier", "nothing_revoked"]
+
+IsRevoked = Callable[[Actor, int], bool]
+"""Tells of the actor of a good token, and the time when it was issued (Unix seconds), whether it was revoked since."""
 
 MAX_TOKEN_CHARACTERS = 8192
 MAX_LIFETIME = 86_400
@@ -60,6 +63,11 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (  # the first that fit
 )
 
 
+def nothing_revoked(_actor: Actor, _issued_at: int) -> bool:
+    """For a verifier that believes every good token until it expires."""
+    return False
+
+
 class _Verified(NamedTuple):
     """What one good token says: the actor before any purpose, and the code in `purpose_of_use`, if any.
 
@@ -67,6 +75,7 @@ class _Verified(NamedTuple):
     """
 
     actor: Actor
+    issued_at: int
     purpose: str | None
     acting: dict[Purpose, Actor]
 
@@ -75,10 +84,12 @@ class TokenVerifier:
     """Verifies bearer tokens of the given issuers.
 
     Tokens found good are remembered for as long as they live (at most `MAX_REMEMBERED` of them, by SHA-256), because a
-    signature costs more than a look-up; a change of any issuer's keys forgets all of them.
+    signature costs more than a look-up; a change of any issuer's keys forgets all of them. Whether one `is_revoked` is
+    asked each time, of remembered ones too; whatever that raises goes on to the caller.
     """
 
-    def __init__(self, issuers: Iterable[IssuerKeys]) -> None:
+    def __init__(self, issuers: Iterable[IssuerKeys], is_revoked: IsRevoked = nothing_revoked) -> None:
+        self._is_revoked = is_revoked
         self._issuers: dict[str, IssuerKeys] = {}
         for keys in issuers:
             if self._issuers.setdefault(keys.issuer.issuer, keys) is not keys:
@@ -105,8 +116,9 @@ class TokenVerifier:
     def verify(self, authorization: str | None, purpose: str | None = None) -> Actor:
         """The actor behind an `Authorization` header, with the purpose of `X-Purpose-Of-Use` or else of the token.
 
-        Raises Unauthenticated for whatever is wrong with the token, and PurposeNotPermitted (with the actor) when the
-        purpose is no code we know. Whether the actor's roles may use that purpose is for the policy.
+        Raises Unauthenticated for whatever is wrong with the token, of which Revoked has the actor, and
+        PurposeNotPermitted (with the actor) when the purpose is no code we know. Whether the actor's roles may use that
+        purpose is for the policy.
         """
         token = _bearer(authorization)
         digest = hashlib.sha256(token.encode("ascii")).digest()
@@ -119,6 +131,8 @@ class TokenVerifier:
         elif verified.actor.expires_at <= time.time() - LEEWAY:
             del self._remembered[digest]
             raise Unauthenticated("expired")
+        if self._is_revoked(verified.actor, verified.issued_at):
+            raise Revoked(verified.actor)
         return _acting(verified, verified.purpose if purpose is None else purpose)
 
     def _examine(self, token: str) -> _Verified:
@@ -200,7 +214,7 @@ def _read_claims(claims: dict[str, Any]) -> _Verified:
         expires_at=expires_at,
         **(_as_a_person(claims) if roles & STAFF else {}),
     )
-    return _Verified(actor, _text(claims, "purpose_of_use") if "purpose_of_use" in claims else None, {})
+    return _Verified(actor, issued_at, _text(claims, "purpose_of_use") if "purpose_of_use" in claims else None, {})
 
 
 def _as_a_person(claims: dict[str, Any]) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys, UnsafeIssuer
 from auth.key_download import download
-from auth.tokens import TokenVerifier
+from auth.tokens import IsRevoked, TokenVerifier, nothing_revoked
 from commands.providers import provider as root_keys
 from commands.sending import sender
 from crm.audit.writer import LogWriter
@@ -19,7 +19,7 @@ from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import new_signing_key
 from crm.domain.circumstances import Watch, office_hours
 from crm.errors import Unsafe
-from crm.services import Services, services
+from crm.services import Services, revocations, services
 from crm.services.break_glass import Rules
 from crm.services.erasures import Erasures
 from crm.services.outside import Outside, Trouble
@@ -128,7 +128,9 @@ async def house(
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
         use_cases = _use_cases(settings, store, erasures)
         if lasting:
+            await use_cases.revocations.refresh()  # until then no token is believed
             counting = Rounds(
+                Chore("looking for revoked tokens", revocations.EVERY, use_cases.revocations.refresh),
                 Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh),
                 Chore("counting the days of actors", ROLLED_UP, use_cases.questions.count_days),
             )
@@ -262,13 +264,13 @@ def _check_signer(keys: KeySet) -> None:
         )
 
 
-def verifier(settings: Settings) -> TokenVerifier:
+def verifier(settings: Settings, is_revoked: IsRevoked = nothing_revoked) -> TokenVerifier:
     """The verifier of the configured issuers; in development without any, of the embedded one. Raises `Unsafe`."""
     development = settings.env is Environment.DEVELOPMENT
     issuers = settings.issuers
     try:
         if not issuers and development:
             issuers = (DevelopmentIssuer(settings.data_dir).issuer,)
-        return TokenVerifier(IssuerKeys(issuer, download, development=development) for issuer in issuers)
+        return TokenVerifier((IssuerKeys(each, download, development=development) for each in issuers), is_revoked)
     except UnsafeIssuer as error:
         raise Unsafe(f"HEED_ISSUERS: {error}") from None

@@ -105,14 +105,16 @@ def run(settings: Settings, bound: socket.socket, opened: Opened, stops: tuple[i
 
 async def _serve(settings: Settings, bound: socket.socket, opened: Opened, stops: tuple[int, ...]) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.unhandled)
-    tokens = verifier(settings)
+    verifier(settings)  # what is wrong with its settings is refused before anything is opened
     async with house(settings, lasting=True) as it:
+        tokens = verifier(settings, it.services.revocations.revoked)
         for hazard in hazards(settings, it.services.store.keys):
             _log.warning("%s", hazard)
         refreshing = asyncio.create_task(tokens.keep_fresh(settings.jwks_refresh), name="issuer keys")
         try:
             connections = Connections()
             application = _application(settings, it, tokens, connections)
+            it.services.revocations.told = application.state.streams.look
             collect_seldom()
             config = _config(application, settings.request_bytes, settings.keep_alive)
             told = _Told(lambda: opened(address_of(bound)), application.state.streams.stop)

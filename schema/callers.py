@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from auth.actor import Actor
-from auth.errors import AuthError, PurposeNotPermitted, Unauthenticated
+from auth.errors import AuthError, PurposeNotPermitted, Revoked, Unauthenticated
 from crm.services.request import Request
 from schema.context import Services, Verifier
 from schema.errors import problem_of
@@ -28,6 +28,9 @@ class Callers:
             if len(tokens) > 1 or len(purposes) > 1:
                 raise Unauthenticated("header_twice")
             return self.verify(next(iter(tokens), None), next(iter(purposes), None))
+        except Revoked as refused:
+            await log.refused(refused.reason, request, refused.actor, revoked=True)
+            raise
         except Unauthenticated as refused:
             await log.refused(refused.reason, request)
             raise

@@ -13,7 +13,7 @@ import orjson
 
 from auth.actor import Actor
 from auth.errors import AuthError
-from crm.errors import Overloaded
+from crm.errors import Overloaded, StoreUnavailable
 from crm.services.request import Request
 from schema.callers import Callers
 from schema.errors import problem_of
@@ -96,7 +96,7 @@ class Streams:
         self._metrics.streamed(transport, answer.problems[0].code.value if answer.problems else "none")
 
     def check(self, caller: Caller) -> None:
-        """Raises `Expired` as soon as the token is not good any more."""
+        """Raises `Expired` as soon as the token is not good any more, and StoreUnavailable where nobody knows."""
         try:
             self._callers.verify(caller.token, caller.purpose)
         except AuthError:
@@ -119,14 +119,20 @@ class Streams:
             self._round = asyncio.get_running_loop().call_later(self._settings.stream_check, self._go_round)
 
     def _go_round(self) -> None:
-        """Looks at all tokens; one timer for all of them costs a sixth of one for each."""
+        """One timer for all of them costs a sixth of one for each."""
         self._round = None
+        self.look()
+        self._go_round_later()
+
+    def look(self) -> None:
+        """Looks at all tokens now, because some may have been revoked."""
         for ended, caller in self._watched.items():
             try:
                 self.check(caller)
             except Expired as expired:
                 _end(ended, expired)
-        self._go_round_later()
+            except StoreUnavailable:
+                return  # nothing can be told meanwhile, so nobody needs to come again
 
     async def answer(self, caller: Caller, request: Request, parameters: Parameters) -> Answer:
         """The answer to a query or a mutation, which takes a place among all that are at work.
@@ -154,7 +160,11 @@ class Streams:
         told = subscribe(self._engine, caller.actor, request.id, parameters, deadline, self._turns)
         async with aclosing(told) as answers:
             async for answer in answers:
-                self.check(caller)
+                try:
+                    self.check(caller)
+                except StoreUnavailable as unknown:
+                    yield Answer([problem_of(unknown)])
+                    return
                 yield answer
 
 

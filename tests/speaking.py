@@ -399,7 +399,7 @@ class _Log:
         if self.services.before:
             await self.services.before()
 
-    async def refused(self, why: str, request: Request, actor: Actor | None = None) -> None:
+    async def refused(self, why: str, request: Request, actor: Actor | None = None, *, revoked: bool = False) -> None:
         """Remembers an attempt that got no further than its token."""
         self.services.refusals.append((why, request.operation, actor.subject if actor else None))
         if self.services.before:

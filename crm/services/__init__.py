@@ -24,6 +24,7 @@ from crm.services.profiles import Profiles
 from crm.services.questions import Questions
 from crm.services.related_persons import RelatedPersons
 from crm.services.restrictions import Restrictions
+from crm.services.revocations import Revocations
 from crm.services.senders import NoSender, Sender
 from crm.store.ledger_copies import LedgerCopies
 from crm.store.unit import Store
@@ -55,6 +56,7 @@ class Services:
     needs: Needs
     messages: Messages
     documents: TrustedDocuments
+    revocations: Revocations
 
 
 def services(
@@ -104,4 +106,5 @@ def services(
         Needs(store, profiles, editor),
         Messages(store, profiles, editor, contact, region=region),
         TrustedDocuments(store.database, store.clock, refresh=documents_refresh),
+        Revocations(store),
     )

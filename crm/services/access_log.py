@@ -69,13 +69,14 @@ class AccessLog:
         cursors = [encode_cursor(str(entry.seq)) for entry in shown]
         return Page(nodes, cursors, len(found) > first, after is not None)
 
-    async def refused(self, why: str, request: Request, actor: Actor | None = None) -> None:
+    async def refused(self, why: str, request: Request, actor: Actor | None = None, *, revoked: bool = False) -> None:
         """Records an attempt that got no further than its token: a reason code, and nothing of the token itself.
 
-        `actor` is known where the token was good but its purpose was not. Floods of the others are summed.
+        `actor` is known where the token was good but its purpose was not, or it was `revoked`. Floods are summed, but
+        of those whose token is still good.
         """
-        if actor is None:
-            await self._nobody.refuse(why, request)
+        if actor is None or revoked:
+            await self._nobody.refuse(why, request, actor)
         else:
             await self._store.refuse(request.context(actor), Act.LOGIN, [], why=why)
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 
+from auth.actor import Actor
 from auth.policy import POLICY_VERSION
 from crm.audit.event import Act, Event, Outcome, Who
 from crm.errors import AuditUnavailable
@@ -43,14 +44,22 @@ class Refusals:
         self._later: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
 
-    async def refuse(self, why: str, request: Request) -> None:
-        """Records one attempt; returns when that is durable, or at once when it is only counted."""
+    async def refuse(self, why: str, request: Request, actor: Actor | None = None) -> None:
+        """Records one attempt; returns when that is durable, or at once when it is only counted.
+
+        One whose token was good until it was revoked is recorded in the log of the `actor` it named, and summed with
+        the others.
+        """
         second = self._store.clock() // 1_000_000
         if second != self._second:
             self._second, self._seen = second, 0
         self._seen += 1
         if self._seen <= self._each_second:
-            await self._append([_refusal(why, request)])
+            if actor is None:
+                await self._append([_refusal(why, request)])
+            else:
+                denied = event(request.context(actor), act=Act.LOGIN, out=Outcome.DENIED, why=why)
+                await self._store.log.append(actor.org, [denied])
         else:
             self._sums[why] += 1
             self._flush_later()
