@@ -33,11 +33,25 @@ class VersionRequired(CrmError):
 
 
 class VersionConflict(CrmError):
-    """The record moved on since the caller read it; `current` is the version now stored."""
+    """The record moved on since the caller read it; `current` is the version now stored.
 
-    def __init__(self, current: int) -> None:
+    `paths` are the public paths of the fields that changed since, as far as the caller may read them, sorted; None
+    where that is not known, or not asked.
+    """
+
+    def __init__(self, current: int, paths: Iterable[str] | None = None) -> None:
         super().__init__(f"current version is {current}")
         self.current = current
+        self.changed = None if paths is None else tuple(sorted(paths))
+        self.paths: tuple[str, ...] = self.changed or ()
+
+
+class RequestInProgress(CrmError):
+    """The same request, under the same key, is being done at this moment. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__("in progress")
+        self.retry_after = retry_after
 
 
 class BatchTooLarge(CrmError):

@@ -32,6 +32,7 @@ class Code(StrEnum):
     NOT_FOUND = "NOT_FOUND"
     VERSION_REQUIRED = "VERSION_REQUIRED"
     VERSION_CONFLICT = "VERSION_CONFLICT"
+    REQUEST_IN_PROGRESS = "REQUEST_IN_PROGRESS"
     VALIDATION_FAILED = "VALIDATION_FAILED"
     BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
     QUERY_TOO_COSTLY = "QUERY_TOO_COSTLY"
@@ -59,6 +60,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.NOT_FOUND: "There is no such record that you may know of.",
     Code.VERSION_REQUIRED: "State expectedVersion: the version of the record that your change is based on.",
     Code.VERSION_CONFLICT: "The record changed since you read it; read it again and repeat your change.",
+    Code.REQUEST_IN_PROGRESS: "The same request is being done; ask again later for what it came to.",
     Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field.",
     Code.BATCH_TOO_LARGE: "Too many ids in one call.",
     Code.QUERY_TOO_COSTLY: "The request asks for more than the server does at once.",
@@ -80,7 +82,9 @@ MESSAGES: Mapping[Code, str] = {
 DESCRIPTIONS: Mapping[Code, str] = {
     **MESSAGES,
     Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field; `field` is its path, `rule` names the rule.",
-    Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored.",
+    Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored, "
+    "`changedFields` are the paths of what changed, of those that the caller may read, where that is known.",
+    Code.REQUEST_IN_PROGRESS: "The same request, under the same key, is being done; ask again after `retryAfter`.",
     Code.BATCH_TOO_LARGE: "Too many ids in one call; `limit` is how many there may be.",
     Code.QUERY_TOO_COSTLY: "The request asks for more than the server does at once; `limit` is how much it may be, of "
     "what the message names.",
@@ -149,6 +153,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.Invalid: Code.VALIDATION_FAILED,
     crm_errors.VersionRequired: Code.VERSION_REQUIRED,
     crm_errors.VersionConflict: Code.VERSION_CONFLICT,
+    crm_errors.RequestInProgress: Code.REQUEST_IN_PROGRESS,
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
     crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
     crm_errors.BreakGlassRequired: Code.BREAK_GLASS_REQUIRED,
@@ -222,11 +227,16 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
             found["rule"] = rule
         case auth_errors.ForbiddenField(paths=[path, *_]) | crm_errors.KeyUnavailable(paths=[path, *_]):
             found["field"] = path
-        case crm_errors.VersionConflict(current=version):
+        case crm_errors.VersionConflict(current=version, changed=changed):
             found["currentVersion"] = version
+            found |= {} if changed is None else {"changedFields": list(changed)}
         case crm_errors.BatchTooLarge(limit=limit):
             found["limit"] = limit
-        case crm_errors.Overloaded(retry_after=seconds) | crm_errors.RateLimited(retry_after=seconds):
+        case (
+            crm_errors.Overloaded(retry_after=seconds)
+            | crm_errors.RateLimited(retry_after=seconds)
+            | crm_errors.RequestInProgress(retry_after=seconds)
+        ):
             found["retryAfter"] = seconds
         case _:
             pass

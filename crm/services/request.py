@@ -9,6 +9,7 @@ from auth.policy import POLICY_VERSION
 from auth.roles import STAFF, Role
 from crm.audit.event import Who
 from crm.domain.circumstances import Caller
+from crm.domain.retries import Retry
 from crm.store.context import Context
 
 _TREATING = frozenset({Role.CLINICIAN, Role.CARE_COORDINATOR})
@@ -17,15 +18,22 @@ _TREATING = frozenset({Role.CLINICIAN, Role.CARE_COORDINATOR})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`id` is the X-Request-Id; `operation` a GraphQL operation's name, `sha256:…` of a document, or a command."""
+    """`id` is the X-Request-Id; `operation` a GraphQL operation's name, `sha256:…` of a document, or a command.
+
+    With `retry` a change that was made before under the same key is not made again. With `merge` a change may be put
+    on a newer version than the one it is based on, where that changed other fields (`crm.services.conflicts`).
+    """
 
     id: str
     operation: str
+    retry: Retry | None = None
+    merge: bool = False
 
     def context(self, actor: Actor, *rules: str) -> Context:
         """The context of a unit of work on behalf of `actor`, allowed by `rules` of the policy."""
         who, purpose, person = _standing(actor)
-        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, _single(rules), person)
+        rule = _single(rules)
+        return Context(actor.org, who, self.operation, self.id, purpose, POLICY_VERSION, rule, person, self.retry)
 
 
 class _Standing(NamedTuple):

@@ -15,6 +15,7 @@ from crm.errors import (
     LegalHold,
     NotFound,
     RateLimited,
+    RequestInProgress,
     RestrictedRecord,
     VersionConflict,
     VersionRequired,
@@ -72,6 +73,6 @@ def reason(failure: Exception) -> str:
 
 DENIALS = (
     AuthError, BatchTooLarge, BreakGlassRequired, Erased, Invalid, LegalHold, NotFound, RateLimited,
-    RestrictedRecord, VersionConflict, VersionRequired,
+    RequestInProgress, RestrictedRecord, VersionConflict, VersionRequired,
 )  # fmt: skip
 """What is refused by a rule; everything else that is raised is a failure of the service."""

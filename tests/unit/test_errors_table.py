@@ -12,8 +12,8 @@ from schema.errors import DESCRIPTIONS, MESSAGES, TABLE, UNAVAILABLE, Code, Refu
 
 CONTRACT = [
     "UNAUTHENTICATED", "FORBIDDEN", "FORBIDDEN_FIELD", "PURPOSE_REQUIRED", "PURPOSE_NOT_PERMITTED", "NOT_FOUND",
-    "VERSION_REQUIRED", "VERSION_CONFLICT", "VALIDATION_FAILED", "BATCH_TOO_LARGE", "QUERY_TOO_COSTLY",
-    "RATE_LIMITED", "RESTRICTED_RECORD", "BREAK_GLASS_REQUIRED", "ERASED", "LEGAL_HOLD", "AUDIT_UNAVAILABLE",
+    "VERSION_REQUIRED", "VERSION_CONFLICT", "REQUEST_IN_PROGRESS", "VALIDATION_FAILED", "BATCH_TOO_LARGE",
+    "QUERY_TOO_COSTLY", "RATE_LIMITED", "RESTRICTED_RECORD", "BREAK_GLASS_REQUIRED", "ERASED", "LEGAL_HOLD", "AUDIT_UNAVAILABLE",
     "KEY_UNAVAILABLE", "OVERLOADED", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED",
     "PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED", "INTERNAL_SERVER_ERROR",
 ]  # fmt: skip
@@ -48,6 +48,12 @@ def test_every_refusal_below_has_a_code() -> None:
         (crm_errors.Invalid("input.x", "e164"), Code.VALIDATION_FAILED, {"field": "input.x", "rule": "e164"}),
         (crm_errors.VersionRequired(), Code.VERSION_REQUIRED, {}),
         (crm_errors.VersionConflict(7), Code.VERSION_CONFLICT, {"currentVersion": 7}),
+        (
+            crm_errors.VersionConflict(7, ["names", "active"]),
+            Code.VERSION_CONFLICT,
+            {"currentVersion": 7, "changedFields": ["active", "names"]},
+        ),
+        (crm_errors.RequestInProgress(), Code.REQUEST_IN_PROGRESS, {"retryAfter": 1}),
         (crm_errors.BatchTooLarge(1000), Code.BATCH_TOO_LARGE, {"limit": 1000}),
         (crm_errors.RestrictedRecord(), Code.RESTRICTED_RECORD, {}),
         (crm_errors.BreakGlassRequired(), Code.BREAK_GLASS_REQUIRED, {}),

@@ -1,0 +1,37 @@
+"""A client's word that it asks again for the same thing: the key it gives, and what it asked. Stores nothing."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from crm.errors import Invalid
+
+__all__ = ["KEY", "LONGEST", "REQUEST_ID", "Retry", "checked"]
+
+KEY: Final = "idempotency-key"
+REQUEST_ID: Final = "x-request-id"
+"""Where a key comes from, as errors name it. The same text under the one and the other are two keys."""
+
+LONGEST: Final = 255
+_KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """One root field of a request that may come again.
+
+    `source` is `KEY` or `REQUEST_ID`, and `payload` the SHA-256 of all that was asked; `step` numbers the root fields
+    of the request from 0.
+    """
+
+    source: str
+    key: str = field(repr=False)
+    payload: bytes = field(repr=False)
+    step: int = 0
+
+
+def checked(key: str, source: str = KEY) -> str:
+    """`key`, if it is one: 1 to 255 visible ASCII characters. Raises `Invalid`."""
+    if not _KEY.fullmatch(key):
+        raise Invalid(source, "retry_key")
+    return key
