@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Update, bindparam, delete, null, select, upda
 from crm.audit.event import recorded_request, recorded_subject
 from crm.catalogue import BY_NAME, INDEXES, Index, KeyClass
 from crm.errors import LegalHold
-from crm.store import holds, ledger
+from crm.store import holds, ledger, retries
 from crm.store.context import Context
 from crm.store.database import Connection
 from crm.store.ledger import Erasure
@@ -173,6 +173,7 @@ async def _destroy(
         await connection.execute(_END, **of, version_=record.version, now=at, subject=record.audit_subject)
         for forget in _FORGET:
             await connection.execute(forget, **of)
+        await retries.empty(connection, record.org, record.id)
     else:
         await connection.execute(_STEP, **of, version_=record.version, now=at)
     for key_class in record.rows.keys() & set(chosen):

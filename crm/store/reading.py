@@ -7,15 +7,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from auth.vocabulary import Group
 from crm.audit.event import Act, Event, Outcome
 from crm.catalogue import BY_NAME, BY_PATH, Index
 from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Watch
+from crm.domain.precedence import Note
 from crm.errors import CrmError, Erased, NotFound
-from crm.store import break_glass, details, holds, imported, ledger, messages, opening, search, unmet
+from crm.store import break_glass, details, holds, imported, ledger, messages, opening, provenance, search, unmet
 from crm.store import record as records
 from crm.store.break_glass import Grant
-from crm.store.changing import Origin
 from crm.store.context import Context
 from crm.store.database import Fetch
 from crm.store.details import Detail
@@ -198,11 +199,9 @@ class Unit:
         """What was erased of a patient, in order; see `touch`."""
         return await ledger.entries_of(self._fetch, self.context.org, patient_id)
 
-    def origins(self, record: Record) -> dict[str, Origin]:
-        """For each field group somebody filled in: who did so last."""
-        return {
-            note["group"]: Origin(note.get("channel", "api"), note["source"]) for note in opening.provenance(record)
-        }
+    def notes(self, record: Record) -> dict[Group, Note]:
+        """For each field group somebody filled in: whose word stands."""
+        return provenance.notes(record)
 
     async def holds(self, record: Record) -> list[Hold]:
         """The legal holds on the record, also those that were lifted; looking at them is noted."""
@@ -234,6 +233,10 @@ class Unit:
     def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
         return matches(opening.reveal(self._keys, record, names, self.today))
+
+    def because(self, record: Record, why: str) -> None:
+        """Gives the patient's event a reason, a code."""
+        self._notebook.of(record).why = why
 
     def touch(self, record: Record) -> None:
         """Gives the patient an event although nothing of the record is answered."""

@@ -8,12 +8,10 @@
 It decides nothing: services ask the policy and pass in which fields are clear, masked or withheld.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -25,8 +23,9 @@ from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
+from crm.domain.precedence import SourceRules
 from crm.errors import AuditUnavailable, Invalid
-from crm.store import break_glass, changing, contact_codes, details, erasing, holds, imported, ledger, messages
+from crm.store import break_glass, changing, contact_codes, details, erasing, holds, imported, ledger, messages, retries
 from crm.store import record as records
 from crm.store.break_glass import Grant
 from crm.store.changing import Origin, Source, Writes
@@ -40,7 +39,9 @@ from crm.store.log import stage_rows
 from crm.store.messages import Answered, Waiting
 from crm.store.reading import Renew, Unit
 from crm.store.record import Record
-from crm.store.refusing import DENIALS, reason, refusals
+from crm.store.recording import Reading, Recording
+from crm.store.refusing import refusals
+from crm.store.retries import Effect, Kind
 from crm.store.revoked_tokens import Revocation
 
 __all__ = ["Renew", "Store", "Unit", "WritingUnit"]
@@ -59,6 +60,8 @@ class WritingUnit(Unit):
         super().__init__(connection.fetch, keys, renew, context, act, now, watch)
         self._connection = connection
         self.writes = Writes()
+        self.effect: Effect | None = None
+        """What is answered again to who asks for the same again; without one the unit is not what they asked for."""
 
     async def load_for_change(self, ids: Collection[str]) -> dict[str, Record]:
         """Whole records, locked against other writers until the unit ends."""
@@ -75,6 +78,7 @@ class WritingUnit(Unit):
         hold = Hold(str(uuid7()), record.id, reason, self.context.who.sub, self.now)
         self._notebook.of(record).why = reason
         await holds.place(self._connection, self.context.org, hold)
+        self.effect = Effect(Kind.HOLD_PLACED, record.id, record.version, hold.id)
         return hold
 
     async def lift_hold(self, record: Record, hold: Hold) -> Hold:
@@ -82,6 +86,7 @@ class WritingUnit(Unit):
         self._notebook.of(record).why = hold.reason
         if not await holds.lift(self._connection, self.context.org, hold.id, self.context.who.sub, self.now):
             raise Invalid("input.holdId", "already_lifted")
+        self.effect = Effect(Kind.HOLD_LIFTED, record.id, record.version, hold.id)
         return replace(hold, lifted_by=self.context.who.sub, lifted_at=self.now)
 
     async def break_glass(self, record: Record, grant: Grant, words: str) -> Grant:
@@ -92,10 +97,12 @@ class WritingUnit(Unit):
         note = self._notebook.of(record)
         if known := await break_glass.known(self._fetch, self.context, grant):
             note.why, note.broken, note.returned = AGAIN, known.id, frozenset({"text"})
+            self.effect = Effect(Kind.GRANT_GIVEN, record.id, record.version, known.id)
             return known
         note.why, note.broken, note.count = grant.reason, grant.id, (grant.expires_at - grant.requested_at) // MINUTE
         note.sealed = await self._seal(record.id, Detail(grant.id, Act.BREAKGLASS), words)
         await break_glass.add(self._connection, self.context.org, grant)
+        self.effect = Effect(Kind.GRANT_GIVEN, record.id, record.version, grant.id)
         return grant
 
     async def revoke(self, entry: Revocation, why: str) -> None:
@@ -114,6 +121,7 @@ class WritingUnit(Unit):
             raise Invalid("input.grantId", "already_reviewed")
         sealed = await self._seal(patient_id, Detail(grant.id, Act.REVIEW), words) if patient_id and words else None
         self.remark(pat=grant.subject, ref=grant.id, why=verdict, sealed=sealed, fld=tuple(sorted(shown)))
+        self.effect = Effect(Kind.GRANT_REVIEWED, patient_id, 0, grant.id)
         who = self.context.who
         return replace(grant, reviewer_issuer=who.iss, reviewer=who.sub, reviewed_at=self.now, verdict=verdict)
 
@@ -127,6 +135,7 @@ class WritingUnit(Unit):
         )
         note = self._notebook.of(record)
         note.about, note.why, note.returned = about, "CODE_SENT", frozenset({"contactPoints"})
+        self.effect = Effect(Kind.CODE, record.id, record.version)
 
     async def try_code(self, record: Record, point: Mapping[str, Any], code: str) -> bool | None:
         """See `contact_codes.tried`: nothing may be raised in this unit afterwards, or the try would not be counted."""
@@ -180,12 +189,15 @@ class WritingUnit(Unit):
         """A new record with these canonical values, under a fresh UUIDv7."""
         record = changing.new_record(self.context.org, str(uuid7()), uuid4().hex, self.now)
         self._change(record, values, system, Act.CREATE)
+        self.effect = Effect(Kind.PROFILE, record.id, record.version)
         return record
 
     def change(self, record: Record, values: Mapping[str, Any], system: str) -> list[str]:
         """Applies canonical values to a locked record; returns the names that really changed."""
         self._notebook.of(record)  # as it was: nobody changes away what their look is flagged for
-        return self._change(record, values, system, Act.UPDATE)
+        changed = self._change(record, values, system, Act.UPDATE)
+        self.effect = Effect(Kind.PROFILE, record.id, record.version)
+        return changed
 
     async def erase(
         self, record: Record, classes: frozenset[KeyClass] | None, why: str, index_versions: Iterable[int] = ()
@@ -199,6 +211,7 @@ class WritingUnit(Unit):
         before = record.version
         erasure = await erasing.erase(self._connection, self.context, record, classes, why, self.now, known)
         self._erased(record, before, record.classes if classes is None else classes, why)
+        self.effect = Effect(Kind.RECEIPT, record.id, record.version, str(erasure.seq))
         return erasure
 
     async def erase_again(self, link: Link) -> None:
@@ -236,7 +249,7 @@ class Store:
     """Opens units of work and records refusals; holds the database, the keys, the log and the clock.
 
     `renew` looks for new keys in the key store, for a record that names one which `keys` does not have. `watch` says
-    what is remarkable of staff.
+    what is remarkable of staff. `sources` is whose word stands before that of a feed.
     """
 
     def __init__(
@@ -247,6 +260,7 @@ class Store:
         clock: Callable[[], int],
         renew: Renew = _nothing_new,
         watch: Watch = Watch(),  # noqa: B008 - frozen
+        sources: SourceRules = SourceRules(),  # noqa: B008 - frozen
     ) -> None:
         self.database = database
         self.keys = keys
@@ -254,23 +268,31 @@ class Store:
         self.clock = clock
         self._renew = renew
         self._watch = watch
+        self._sources = sources
 
     def reading(
         self, context: Context, act: Act, subjects: Sequence[str] = ()
     ) -> AbstractAsyncContextManager[Unit, bool | None]:
         """A unit that only reads. On leaving, its events are durable; `subjects` are the ids that a refusal names."""
         fetch = partial(self.database.fetch, context.org)
-        return _Reading(
+        return Reading(
             self, Unit(fetch, self.keys, self._renew, context, act, self.clock(), self._watch), act, subjects
         )
 
     @asynccontextmanager
     async def writing(self, context: Context, act: Act, subjects: Sequence[str] = ()) -> AsyncIterator[WritingUnit]:
-        """A unit in one transaction. On leaving, change and audit rows are committed together and then sequenced."""
+        """A unit in one transaction. On leaving, change and audit rows are committed together and then sequenced.
+
+        What the context's `retry` names is done once: `Repeated` is raised where it was done before, and
+        `RequestInProgress` where it is being done.
+        """
         async with self.recording(context, act, subjects), self.database.transaction(context.org) as connection:
             unit = WritingUnit(connection, self.keys, self._renew, context, act, self.clock(), self._watch)
+            claimed = await retries.claim(connection, self.keys, context)
             yield unit
             await unit.writes.flush(connection)
+            if claimed and unit.effect:
+                await retries.complete(connection, claimed, context.org, unit.effect, unit.now)
             entries = self.log.stage(context.org, unit.events())
             await stage_rows(connection, context.org, entries)
         await self.log.sequence(context.org, entries)
@@ -282,7 +304,7 @@ class Store:
 
         Raises AuditUnavailable before anything is looked at where the log takes no events now.
         """
-        return _Recording(self, context, act, subjects)
+        return Recording(self, context, act, subjects)
 
     async def refuse(
         self,
@@ -309,61 +331,3 @@ class Store:
         """Raises AuditUnavailable where the log of `org` takes no events now."""
         if not self.log.accepting(org):
             raise AuditUnavailable
-
-
-class _Recording:
-    """See `Store.recording`. A class, because a generator costs three times as much to enter and to leave."""
-
-    __slots__ = ("_act", "_context", "_store", "_subjects")
-
-    def __init__(self, store: Store, context: Context, act: Act, subjects: Sequence[str]) -> None:
-        self._store = store
-        self._context = context
-        self._act = act
-        self._subjects = subjects
-
-    async def __aenter__(self) -> None:
-        self._store.ask_log(self._context.org)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if isinstance(failure, Exception):
-            await self._record(failure)
-
-    async def _record(self, failure: Exception) -> None:
-        """Records a refusal, or a failure of the service; but not that nothing can be recorded."""
-        if not isinstance(failure, AuditUnavailable):
-            denied, fields = isinstance(failure, DENIALS), getattr(failure, "paths", ())
-            await self._store.refuse(
-                self._context, self._act, self._subjects, why=reason(failure), denied=denied, fields=fields
-            )
-
-
-class _Reading:
-    """See `Store.reading`."""
-
-    __slots__ = ("_recording", "_store", "_unit")
-
-    def __init__(self, store: Store, unit: Unit, act: Act, subjects: Sequence[str]) -> None:
-        self._store = store
-        self._unit = unit
-        self._recording = _Recording(store, unit.context, act, subjects)
-
-    async def __aenter__(self) -> Unit:
-        self._store.ask_log(self._unit.context.org)
-        return self._unit
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if isinstance(failure, asyncio.CancelledError):
-            with suppress(AuditUnavailable):  # nobody gets an answer: what was opened for it is recorded all the same
-                await self._store.log.append(self._unit.context.org, self._unit.events())
-            return
-        if failure is not None:
-            await self._recording.__aexit__(kind, failure, at)
-            return
-        async with self._recording:
-            events = self._unit.events()
-        await self._store.log.append(self._unit.context.org, events)
