@@ -20,6 +20,7 @@ from crm.crypto.keyset import KeySet
 from crm.store import history
 from crm.store.codec import encode
 from crm.store.database import Connection
+from crm.store.feed import ChangeKind
 from crm.store.history import Maker
 from crm.store.opening import provenance, reveal, unlock
 from crm.store.record import LIVE, Record, SealedRow
@@ -176,7 +177,9 @@ def _require_appended(before: Mapping[str, Any], values: Mapping[str, Any], chan
                 raise ValueError(f"{name} is only appended to")
 
 
-def announce(writes: Writes, record: Record, changed: Iterable[str], maker: Maker) -> None:
+def announce(
+    writes: Writes, record: Record, changed: Iterable[str], maker: Maker, kind: ChangeKind = ChangeKind.CHANGED
+) -> None:
     """Tells history and, through the outbox, others that the record's new version changed fields of these names.
 
     Never which values they have. Each new version is announced, and once.
@@ -190,6 +193,7 @@ def announce(writes: Writes, record: Record, changed: Iterable[str], maker: Make
             "version": record.version,
             "changed": orjson.dumps(sorted(changed)).decode(),
             "created_at": record.updated_at,
+            "kind": kind.value,
         }
     )
 

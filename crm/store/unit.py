@@ -32,6 +32,7 @@ from crm.store.changing import Origin, Source, Writes
 from crm.store.context import Context
 from crm.store.database import Connection, Database
 from crm.store.details import Detail
+from crm.store.feed import ChangeKind
 from crm.store.history import Maker
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
@@ -229,7 +230,8 @@ class WritingUnit(Unit):
     def _erased(self, record: Record, before: int, classes: frozenset[KeyClass], why: str) -> None:
         names = {field.name for key_class in classes for field in CLASSES[key_class]}
         if record.version != before:
-            changing.announce(self.writes, record, names, Maker.of(self.context, Act.ERASE))
+            kind = ChangeKind.ERASED if record.status == "erased" else ChangeKind.CHANGED
+            changing.announce(self.writes, record, names, Maker.of(self.context, Act.ERASE), kind)
         note = self._notebook.of(record)
         note.act, note.why = Act.ERASE, why
         note.changed |= names
