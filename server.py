@@ -24,6 +24,7 @@ from commands.document_commands import documents_app
 from commands.durations import seconds
 from commands.key_commands import keys_app
 from commands.running import agreed, run
+from commands.token_commands import tokens_app
 from crm.domain.erasure import ErasureReason
 from crm.interchange.need_codes import Form
 
@@ -36,6 +37,7 @@ policy_app = typer.Typer(help="Who may do what.", **_PLAIN)
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
 app.add_typer(documents_app, name="documents")
+app.add_typer(tokens_app, name="tokens")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(policy_app, name="policy")

@@ -18,7 +18,10 @@ from crm.store import revoked_tokens
 from crm.store.revoked_tokens import Revocation
 from crm.store.unit import Store
 
-__all__ = ["EVERY", "STALE", "Revocation", "Revocations"]
+__all__ = ["EVERY", "STALE", "TOPIC", "Revocation", "Revocations"]
+
+TOPIC: Final = "tokens"
+"""What the bell rings for when something was revoked."""
 
 EVERY: Final = 0.25
 """Seconds between two looks at what was revoked, where nobody says that there is something new."""

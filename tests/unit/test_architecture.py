@@ -37,7 +37,7 @@ DOORS: dict[str, set[str]] = {
     "starlette": {"schema/", "commands/"},
     "uvicorn": {"commands/"},
     "rich": {"commands/"},
-    "typer": {"server.py", "commands/key_commands.py", "commands/audit_commands.py", "commands/document_commands.py"},
+    "typer": {"server.py"} | {f"commands/{name}_commands.py" for name in ("audit", "document", "key", "token")},
     "cryptography": {"crm/crypto/"} | _KEYS,
     "jwt": _KEYS,
     "sqlalchemy": _ROWS,
