@@ -3,7 +3,7 @@
 What the record said in a version is loaded by `past`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -11,13 +11,14 @@ import orjson
 from sqlalchemy import JSON, BigInteger, Select, String, bindparam, cast, column, func, insert, select, true
 
 from crm.audit.event import Act, recorded_request, recorded_subject
+from crm.catalogue import KeyClass
 from crm.store.context import Context
-from crm.store.database import Fetch
+from crm.store.database import Fetch, Row
 from crm.store.record import Record
-from crm.store.statements import prepare
+from crm.store.statements import any_of, prepare
 from crm.store.tables import patient, patient_version
 
-__all__ = ["INSERT", "Maker", "Since", "changed_since", "row"]
+__all__ = ["INSERT", "Maker", "Since", "Version", "at", "changed_since", "chosen", "page", "row"]
 
 INSERT: Final = prepare(insert(patient_version))
 """Stores what `row` gives."""
@@ -61,6 +62,21 @@ class Since(NamedTuple):
     known: bool
 
 
+class Version(NamedTuple):
+    """One version of a record, and the clear row as it was; `at` is since when, in microseconds since 1970, UTC.
+
+    `changed` are catalogue names. Without a `maker` nothing is described: the version is older than history.
+    """
+
+    version: int
+    at: int
+    status: str
+    restricted: bool
+    classes: frozenset[KeyClass]
+    changed: frozenset[str]
+    maker: Maker | None
+
+
 def row(record: Record, names: Iterable[str], maker: Maker) -> dict[str, Any]:
     """The row of the version that `record` has now, which changed the fields `names`."""
     return {
@@ -80,6 +96,54 @@ def row(record: Record, names: Iterable[str], maker: Maker) -> dict[str, Any]:
         "system": maker.system,
         "request_id": maker.request_id,
     }
+
+
+_COLUMNS: Final = tuple(
+    _V[name]
+    for name in (
+        "version", "at", "status", "restricted", "classes", "changed",
+        "act", "issuer", "subject", "roles", "request_id", "channel", "system",
+    )
+)  # fmt: skip
+"""Those of a `Version`, and behind them those of its `Maker`."""
+
+_MINE: Final = (_V.org == bindparam("org"), _V.patient_id == bindparam("patient"))
+_NEWEST_FIRST: Final = select(*_COLUMNS).where(*_MINE).order_by(_V.version.desc())
+_PAGE: Final = prepare(
+    _NEWEST_FIRST.where(_V.version < bindparam("below")).limit(bindparam("rows", type_=BigInteger))
+)  # fmt: skip
+_AT: Final = prepare(_NEWEST_FIRST.where(_V.at <= bindparam("time")).limit(1))
+_CHOSEN: Final = prepare(select(*_COLUMNS).where(*_MINE, any_of(_V.version, "versions")))
+
+
+def _version(stored: Row) -> Version:
+    number, since, status, restricted, classes, changed, act, issuer, subject, roles, *others = tuple(stored)
+    maker = None if act is None else Maker(act, issuer, subject, tuple(orjson.loads(roles)), *others)
+    return Version(
+        number,
+        since,
+        status,
+        bool(restricted),
+        frozenset(map(KeyClass, orjson.loads(classes))),
+        frozenset(orjson.loads(changed)),
+        maker,
+    )
+
+
+async def page(fetch: Fetch, org: str, patient_id: str, below: int, limit: int) -> list[Version]:
+    """At most `limit` versions older than `below`, the newest first."""
+    return [_version(each) for each in await fetch(_PAGE, org=org, patient=patient_id, below=below, rows=limit)]
+
+
+async def at(fetch: Fetch, org: str, patient_id: str, time: int) -> Version | None:
+    """The version that was the newest at a time (microseconds since 1970, UTC); None where none is kept."""
+    return next(iter([_version(each) for each in await fetch(_AT, org=org, patient=patient_id, time=time)]), None)
+
+
+async def chosen(fetch: Fetch, org: str, patient_id: str, versions: Collection[int]) -> dict[int, Version]:
+    """These versions by number; those that are not kept are absent."""
+    rows = await fetch(_CHOSEN, org=org, patient=patient_id, versions=list(versions))
+    return {version.version: version for version in map(_version, rows)}
 
 
 _PAIRS: Final = (column("key", String), column("value", String))

@@ -1,4 +1,7 @@
-"""What the events of a unit of work will say, gathered while it touches records: one note for each patient."""
+"""What the events of a unit of work will say, gathered while it touches records: one note for each patient.
+
+A record as it was has a note of its own for each version, which its event names.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +28,8 @@ _QUESTIONS = frozenset({Act.READ, Act.QUERY, Act.DECIDE})
 
 
 _Alike = tuple[object, ...]
+_Key = tuple[str, int | None]
+"""A patient, and the version if it is a former one."""
 
 _OF_THE_CALLER = frozenset({"after_hours", "self_access"})
 
@@ -71,7 +76,7 @@ class Note:
         record = self.record
         return (
             self.act, self.circumstances, self.returned, self.masked, self.changed, self.out, self.why, self.broken,
-            self.about, self.found, self.sealed, self.count, record.status, record.restricted,
+            self.about, self.found, self.sealed, self.count, record.status, record.guarded,
         )  # fmt: skip
 
     def facts(self, crowd: tuple[str, ...]) -> dict[str, Any]:
@@ -95,7 +100,7 @@ class Note:
         known = (*self.circumstances, *self.found)
         if self.record.status == "erased":  # nothing about the person shall stand under the name that still leads here
             known = tuple(flag for flag in known if flag in _OF_THE_CALLER)
-        flags = ("restricted",) if self.record.restricted else ()
+        flags = ("restricted",) if self.record.guarded else ()
         return (*known, *flags, "break_glass") if self.broken else (*known, *flags)
 
 
@@ -116,15 +121,19 @@ class Notebook:
         self._context = context
         self._act = act
         self._watcher = watcher
-        self._notes: dict[str, Note] = {}
+        self._notes: dict[_Key, Note] = {}
         self._remarks: list[Mapping[str, Any]] = []
 
     def of(self, record: Record, values: Mapping[str, Any] = _NONE, opened: frozenset[str] = frozenset()) -> Note:
         """The note of a record, new at the first touch; `values` is what was opened by then of the fields `opened`."""
-        note = self._notes.get(record.id)
+        key = (record.id, record.version if record.past else None)
+        note = self._notes.get(key)
         if note is None:
-            flags = self._watcher.flags(record, values, opened)
-            note = self._notes[record.id] = Note(record, self._act, flags)
+            if record.past:  # what is remarkable of the look follows from who the patient is now
+                flags = self._watcher.flags(record.past.present, _NONE, _NOTHING)
+            else:
+                flags = self._watcher.flags(record, values, opened)
+            note = self._notes[key] = Note(record, self._act, flags)
         return note
 
     def remark(self, facts: Mapping[str, Any]) -> None:
@@ -132,14 +141,14 @@ class Notebook:
         self._remarks.append({"flg": self._watcher.always, **facts})
 
     def events(self) -> list[Event]:
-        """One event per patient touched, in the order of touching, then the remarks.
+        """One event per patient touched, and per version as it was, in the order of touching, then the remarks.
 
         Several events of one question share an id; many patients are a crowd.
         """
         common = {**of_context(self._context), "act": self._act, "out": Outcome.OK}
         if self._act in _QUESTIONS and len(self._notes) + len(self._remarks) > 1:
             common["qid"] = str(uuid7())
-        crowd = self._watcher.crowd(len(self._notes))
+        crowd = self._watcher.crowd(len({patient_id for patient_id, _ in self._notes}))
         patterns: dict[_Alike, Event] = {}
         events: list[Event] = []
         for note in self._notes.values():

@@ -14,12 +14,26 @@ from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Watch
 from crm.domain.precedence import Note
 from crm.errors import CrmError, Erased, NotFound
-from crm.store import break_glass, details, holds, imported, ledger, messages, opening, provenance, search, unmet
+from crm.store import (
+    break_glass,
+    details,
+    history,
+    holds,
+    imported,
+    ledger,
+    messages,
+    opening,
+    past,
+    provenance,
+    search,
+    unmet,
+)
 from crm.store import record as records
 from crm.store.break_glass import Grant
 from crm.store.context import Context
 from crm.store.database import Fetch
 from crm.store.details import Detail
+from crm.store.history import Version
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure
 from crm.store.notes import Notebook
@@ -107,6 +121,41 @@ class Unit:
         needed = _joined(frozenset(names), self._watcher.fields)
         return await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
 
+    async def versions(self, patient_id: str, below: int, limit: int) -> list[Version]:
+        """At most `limit` versions older than `below`, the newest first; whoever answers of them notes the patient."""
+        return await history.page(self._fetch, self.context.org, patient_id, below, limit)
+
+    async def version_at(self, patient_id: str, time: int) -> Version | None:
+        """The version that was the newest at a time (microseconds since 1970, UTC); None where none is kept."""
+        return await history.at(self._fetch, self.context.org, patient_id, time)
+
+    async def version(self, patient_id: str, number: int) -> Version | None:
+        """That version; None where it is not kept."""
+        return (await history.chosen(self._fetch, self.context.org, patient_id, [number])).get(number)
+
+    async def load_past(
+        self, patient_id: str, versions: Sequence[Version], names: Iterable[str], day: str | None = None
+    ) -> tuple[Record | None, list[Record]]:
+        """The record as it is, and as it was in these versions, in step with them; to be opened like the present one.
+
+        None for an unknown patient; nothing of the past of one who was erased. `day` (YYYY-MM-DD) is the one on which
+        periods are judged, by default the first of each version. Raises `Tampered`, `KeyUnavailable` where nothing
+        vouches for the present restriction, which withholds of former versions too.
+        """
+        needed = frozenset(names)
+        rows: past.Rows = ()
+        if versions:
+            numbers = [version.version for version in versions]
+            rows = await past.rows(self._fetch, self.context.org, patient_id, records.classes_of(needed), numbers)
+        # Read last: whoever is not erased now was not when the rows were read, and then there is none missing.
+        present = (await self.load([patient_id], needed | {"restricted"})).get(patient_id)
+        if present is None or present.status == "erased" or not versions:
+            return present, []
+        self.current(present, ["restricted"])
+        found = [past.as_it_was(present, version, rows, day) for version in versions]
+        await self._known({str(number): record for number, record in enumerate(found)})
+        return present, found
+
     async def ids(self, after: str, first: int) -> list[str]:
         """At most `first` ids of the organisation's active patients behind `after`, ascending."""
         return await records.active_ids(self._fetch, self.context.org, after, first)
@@ -141,9 +190,9 @@ class Unit:
         if record.status == "erased":
             raise Erased
         names, masked, told, hidden = _shown(view.clear, view.masked, view.withheld)
-        beside = self._watcher.beside(record, names)
+        beside = frozenset[str]() if record.past else self._watcher.beside(record, names)
         opened = _joined(names, beside)
-        values = opening.reveal(self._keys, record, opened, self.today)
+        values = opening.reveal(self._keys, record, opened, record.past.day if record.past else self.today)
         note = self._notebook.of(record, values, opened)
         for name in beside:
             values.pop(name, None)

@@ -39,11 +39,19 @@ class SealedRow:
     key_state: str
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What makes a record one of former times: the `present` one, and the `day` (YYYY-MM-DD) on which it is seen."""
+
+    present: "Record"
+    day: str
+
+
 @dataclass(slots=True)
 class Record:
     """The clear row of a patient and the sealed rows that were asked for; times are microseconds since 1970, UTC.
 
-    `classes` are those in which the record has a sealed row, loaded or not.
+    `classes` are those in which the record has a sealed row, loaded or not. A record as it was (`past`) is only read.
     """
 
     org: str
@@ -56,6 +64,12 @@ class Record:
     updated_at: int
     classes: frozenset[KeyClass] = frozenset()
     rows: dict[KeyClass, SealedRow] = field(default_factory=dict)
+    past: Past | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the record is restricted; one as it was also where it became so since."""
+        return self.restricted or (self.past is not None and self.past.present.restricted)
 
     @property
     def erased(self) -> frozenset[KeyClass]:

@@ -13,6 +13,7 @@ from crm.store import history
 from crm.store.history import Since
 from crm.store.statements import prepare
 from crm.store.tables import patient_version, sealed_version
+from crm.store.view import View
 from tests.house import ORG, OTHER_ORG, REQUEST, House, actor, house
 
 _V = patient_version.c
@@ -112,3 +113,26 @@ async def test_erasure_reaches_what_was_kept(database_url: str, tmp_path: Path) 
         [last] = await it.database.fetch(ORG, _VERSIONS, key=patient)
         assert (last["version"], last["act"]) == (4, "erase")
         assert (await since(it, {patient: 1}))[patient].known is False
+
+
+async def test_a_version_reads_as_it_was(database_url: str, tmp_path: Path) -> None:
+    """Values, restriction and times of then; each version opened has an event of its own, which names it."""
+    async with house(database_url, tmp_path) as it:
+        patient = await it.store({"preferred_name": "Sam", "time_zone": "UTC"})
+        await change(it, patient, {"time_zone": "Africa/Nairobi"}, {"preferred_name": None, "restricted": True})
+        context = REQUEST.context(actor(Role.PRIVACY_OFFICER))
+        view = View(frozenset({"preferredName", "timeZone", "restricted"}))
+        async with it.services.store.reading(context, Act.READ) as unit:
+            versions = await unit.versions(patient, 4, 10)
+            present, found = await unit.load_past(patient, versions, ["preferred_name", "time_zone", "restricted"])
+            profiles = [unit.open(record, view) for record in found]
+        assert present and present.restricted
+        assert [record.guarded for record in found] == [True] * 3
+        assert profiles == [
+            {"id": patient, "version": 3, "time_zone": "Africa/Nairobi", "restricted": True},
+            {"id": patient, "version": 2, "preferred_name": "Sam", "time_zone": "Africa/Nairobi", "restricted": False},
+            {"id": patient, "version": 1, "preferred_name": "Sam", "time_zone": "UTC", "restricted": False},
+        ]
+        leaves = await it.leaves()
+        assert [leaf["obj"][0]["ver"] for leaf in leaves[-3:]] == [3, 2, 1]
+        assert all(leaf["fld"] == ["preferredName", "restricted", "timeZone"] for leaf in leaves[-3:])

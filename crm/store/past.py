@@ -1,0 +1,102 @@
+"""A record as it was in one of its versions: its sealed rows of then, under the clear row of then. Opens nothing.
+
+In each class the row holds that is the newest of those not newer than the version. Its row seal vouches for the clear
+row of that version: whatever changes that row seals all others anew.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, ColumnElement, Table, and_, bindparam, func, or_, select, union_all
+
+from crm.audit.event import rfc3339
+from crm.catalogue import KeyClass
+from crm.store.database import Fetch
+from crm.store.history import Version
+from crm.store.record import Past, Record, SealedRow
+from crm.store.statements import any_of, prepare
+from crm.store.tables import patient_key, sealed_row, sealed_version
+
+__all__ = ["Rows", "as_it_was", "rows"]
+
+Rows = Sequence[tuple[KeyClass, SealedRow]]
+"""Sealed rows of one patient, of several classes and versions."""
+
+_ROW: Final = ("key_class", "version", "dek_no", "cells", "seal", "provenance")
+_HIGH: Final = bindparam("high", type_=BigInteger)
+_LOW: Final = bindparam("low", type_=BigInteger)
+
+
+def _here(table: Any) -> ColumnElement[bool]:
+    return and_(
+        table.c.org == bindparam("org"),
+        table.c.patient_id == bindparam("patient"),
+        any_of(table.c.key_class, "classes"),
+    )
+
+
+def _of(table: Table, *where: ColumnElement[bool]) -> Any:
+    return select(*(table.c[name] for name in _ROW)).where(_here(table), table.c.version <= _HIGH, *where)
+
+
+def _statement() -> Any:
+    """The rows of all versions from `low` to `high`: what was replaced in between, and what held at `low` already."""
+    older = sealed_version.alias("older")
+    held = (
+        select(func.max(older.c.version))
+        .where(
+            older.c.org == bindparam("org"),
+            older.c.patient_id == bindparam("patient"),
+            older.c.key_class == sealed_version.c.key_class,
+            older.c.version <= _LOW,
+        )
+        .scalar_subquery()
+    )
+    replaced = _of(sealed_version, or_(sealed_version.c.version > _LOW, sealed_version.c.version == held))
+    found = union_all(_of(sealed_row), replaced).subquery("found")
+    key = and_(
+        patient_key.c.org == bindparam("org"),
+        patient_key.c.patient_id == bindparam("patient"),
+        patient_key.c.key_class == found.c.key_class,
+        patient_key.c.dek_no == found.c.dek_no,
+    )
+    return select(*(found.c[name] for name in _ROW), patient_key.c.wrapped, patient_key.c.state).select_from(
+        found.outerjoin(patient_key, key)
+    )
+
+
+_ROWS: Final = prepare(_statement())
+
+
+async def rows(
+    fetch: Fetch, org: str, patient_id: str, classes: Collection[KeyClass], versions: Collection[int]
+) -> Rows:
+    """The sealed rows of these classes that hold in any of the versions; one statement, so that they fit together."""
+    span = {"low": min(versions), "high": max(versions)}
+    found = await fetch(_ROWS, org=org, patient=patient_id, classes=sorted(classes), **span)
+    return [(KeyClass(row["key_class"]), SealedRow(*tuple(row)[1:])) for row in found]
+
+
+def as_it_was(present: Record, version: Version, known: Rows, day: str | None = None) -> Record:
+    """The record in that version, made of `rows`; seen on `day` (YYYY-MM-DD), by default the version's first.
+
+    A patient's name in the log and the time of registration are the same in all versions.
+    """
+    held: dict[KeyClass, SealedRow] = {}
+    for key_class, row in known:
+        if row.version <= version.version and (key_class not in held or held[key_class].version < row.version):
+            held[key_class] = row
+    past = Past(present, day or rfc3339(version.at)[:10])
+    return Record(
+        present.org,
+        present.id,
+        version.version,
+        version.status,
+        version.restricted,
+        present.audit_subject,
+        present.created_at,
+        version.at,
+        version.classes,
+        held,
+        past,
+    )
