@@ -124,7 +124,7 @@ async def house(
         if not troubles:
             await log.start()
         opened.push_async_callback(log.stop)
-        store = Store(database, keys, log, clock, keyroom.renew, _watch(settings))
+        store = Store(database, keys, log, clock, keyroom.renew, _watch(settings), settings.sources.rules)
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
         use_cases = _use_cases(settings, store, erasures)
         if lasting:

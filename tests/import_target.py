@@ -6,7 +6,7 @@ from typing import Any
 
 from crm.errors import VersionConflict
 from crm.services.consent_imports import Said, Statement
-from crm.services.imports import Draft, Incoming, Known, Outcome
+from crm.services.imports import Applied, Draft, Incoming, Known, Outcome
 from crm.services.recognition import Candidate, Person, named, recognise
 
 
@@ -49,7 +49,7 @@ class MemoryTarget:
     async def known(self, incoming: Sequence[Incoming]) -> list[Known | None]:
         return [self._known(entry) for entry in incoming]
 
-    async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Outcome]:
+    async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Applied]:
         self.before_apply([draft for draft, _ in drafts])
         ids = [known.patient_id for _, known in drafts if known]
         assert len(ids) == len(set(ids)), "one patient twice in a transaction"
@@ -85,7 +85,7 @@ class MemoryTarget:
         patient = self.patients[found.patient_id]
         return Known(patient.id, patient.version, digest, patient.restricted)
 
-    def _store(self, draft: Draft, known: Known | None) -> Outcome:
+    def _store(self, draft: Draft, known: Known | None) -> Applied:
         entry = draft.incoming
         patient = self.patients[known.patient_id] if known else Patient(len(self.patients))
         self.patients[patient.id] = patient
@@ -94,7 +94,7 @@ class MemoryTarget:
         values["source_records"] = patient.values["source_records"] if known else [entry.source_record]
         restricted = draft.restricted or patient.restricted
         if known and bare(patient.values) == bare(values) and patient.restricted == restricted:
-            return Outcome.UNCHANGED
+            return Applied(str(patient.id), Outcome.UNCHANGED)
         patient.values, patient.restricted = values, restricted
         patient.version += 1
-        return Outcome.UPDATED if known else Outcome.CREATED
+        return Applied(str(patient.id), Outcome.UPDATED if known else Outcome.CREATED)

@@ -20,7 +20,7 @@ from crm.interchange.reader import Record, read
 from crm.interchange.rejects import Reason, Reject
 from crm.interchange.rejects_file import RejectsFile
 from crm.services.consent_imports import Said, Statement
-from crm.services.imports import Draft, Incoming, Known, Outcome
+from crm.services.imports import Applied, Draft, Incoming, Known
 from crm.services.recognition import Obstacle
 
 __all__ = ["CHUNK", "OnReject", "Progress", "Summary", "Target", "run"]
@@ -46,7 +46,7 @@ class Target(Protocol):
 
     async def known(self, incoming: Sequence[Incoming]) -> list[Known | None]: ...
 
-    async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Outcome]: ...
+    async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Applied]: ...
 
     async def append(self, statements: Sequence[Statement]) -> list[Said]: ...
 
@@ -56,7 +56,8 @@ class Summary:
     """What became of every record: each is in exactly one of the first four numbers.
 
     `by_reason` counts the rejects by reason, `not_taken` the records that had an element we do not keep, by its path;
-    `seconds` is the time of the whole run.
+    `kept` the records of which the word of a higher source was kept instead, by field group; `seconds` is the time of
+    the whole run.
     """
 
     created: int = 0
@@ -65,6 +66,7 @@ class Summary:
     rejected: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
     not_taken: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     @property
@@ -80,7 +82,8 @@ class Summary:
         """The summary for machines; it holds no value of any record."""
         reasons = dict(sorted(self.by_reason.items()))
         left = dict(sorted(self.not_taken.items(), key=lambda entry: (-entry[1], entry[0])))
-        return {**self.counts(), "by_reason": reasons, "not_taken": left, "seconds": round(self.seconds, 3)}
+        kept, seconds = dict(sorted(self.kept.items())), round(self.seconds, 3)
+        return {**self.counts(), "by_reason": reasons, "not_taken": left, "kept": kept, "seconds": seconds}
 
 
 async def run(
@@ -296,7 +299,7 @@ class _Run:
             if not batch:
                 return
             try:
-                outcomes = await self._target.apply([(waiting.draft, known) for waiting, known in batch])
+                applied = await self._target.apply([(waiting.draft, known) for waiting, known in batch])
             except VersionConflict:
                 # Somebody changed one of the patients since `known`: look again.
                 waiting = [one for one, _ in batch]
@@ -307,8 +310,10 @@ class _Run:
                 reject = _refusal(fault)
                 break
             else:
-                for outcome in outcomes:
-                    setattr(self.summary, outcome.value, getattr(self.summary, outcome.value) + 1)
+                for one in applied:
+                    name = one.outcome.value
+                    setattr(self.summary, name, getattr(self.summary, name) + 1)
+                    self.summary.kept.update(group.value for group in one.kept)
                 return
         if len(batch) == 1:
             self._reject(batch[0][0].file, batch[0][0].record, reject)

@@ -6,16 +6,17 @@ The reader of the foreign format lives in `crm/interchange`; it reaches the stor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from auth import policy
 from auth.actor import Actor
 from auth.errors import AuthError
-from auth.policy import Action
+from auth.policy import Action, Group
 from crm.audit.event import Act
 from crm.audit.event import Outcome as Ending
-from crm.catalogue import FIELDS, INDEXES, KeyClass
+from crm.catalogue import FIELDS, INDEXES, Field, KeyClass
 from crm.domain import source_records
+from crm.domain.precedence import Rule
 from crm.domain.restrictions import said_by_source
 from crm.domain.times import instant
 from crm.errors import Tampered, VersionConflict
@@ -23,12 +24,11 @@ from crm.services.consent_imports import Said, Statement, append_all
 from crm.services.profiles import groups
 from crm.services.recognition import Candidate, Incoming, Known, Obstacle, Person, named, recognise
 from crm.services.request import Request
-from crm.store.changing import Origin
 from crm.store.record import Record
 from crm.store.refusing import reason
 from crm.store.unit import Store, Unit, WritingUnit
 
-__all__ = ["Draft", "Imports", "Incoming", "Known", "Outcome"]
+__all__ = ["Applied", "Draft", "Imports", "Incoming", "Known", "Outcome"]
 
 _SOURCE_RECORD = next(index for index in INDEXES if index.name == "source_record")
 _SEALED = frozenset(row.name for row in FIELDS if row.key_class is not None)
@@ -57,6 +57,14 @@ class Draft:
     values: Mapping[str, Any] = field(repr=False)
     restricted: bool
     not_taken: frozenset[str] = frozenset()
+
+
+class Applied(NamedTuple):
+    """What became of one record, and the field groups in which a higher source's word was kept instead of its own."""
+
+    patient_id: str
+    outcome: Outcome
+    kept: frozenset[Group] = frozenset()
 
 
 class Imports:
@@ -110,7 +118,7 @@ class Imports:
                     result.append(Known("", 0, digest, obstacle=found) if found else None)
             return result
 
-    async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Outcome]:
+    async def apply(self, drafts: Sequence[tuple[Draft, Known | None]]) -> list[Applied]:
         """Stores one chunk in one transaction: all of it, its digests and one event per patient, or nothing.
 
         No two drafts of a chunk may be about the same patient; the caller sees to that. Raises `VersionConflict` when a
@@ -118,16 +126,16 @@ class Imports:
         """
         async with self._store.writing(self._context, Act.IMPORT) as unit:
             records = await unit.load_for_change([entry.patient_id for _, entry in drafts if entry])
-            outcomes: list[Outcome] = []
+            applied: list[Applied] = []
             slots: dict[bytes, tuple[str, bytes]] = {}
             for draft, entry in drafts:
-                record, outcome = _store_one(unit, draft, records.get(entry.patient_id) if entry else None, entry)
-                outcomes.append(outcome)
+                one = _store_one(unit, draft, records.get(entry.patient_id) if entry else None, entry)
+                applied.append(one)
                 digest = self.digest(draft.incoming.digest_material)
                 if entry is None or entry.digest != digest:
-                    slots[self._slot(draft.incoming)] = record.id, digest
+                    slots[self._slot(draft.incoming)] = one.patient_id, digest
             await unit.remember(slots)
-            return outcomes
+            return applied
 
     async def append(self, statements: Sequence[Statement]) -> list[Said]:
         """Appends what consents say about patients who are known; raises what `append_all` raises."""
@@ -161,7 +169,7 @@ def _candidate(unit: Unit, incoming: Incoming, record: Record, *, said: bool) ->
     return Candidate(record.id, Person.of(values), named(values, incoming), said, obstacle)
 
 
-def _store_one(unit: WritingUnit, draft: Draft, record: Record | None, known: Known | None) -> tuple[Record, Outcome]:
+def _store_one(unit: WritingUnit, draft: Draft, record: Record | None, known: Known | None) -> Applied:
     incoming = draft.incoming
     values = {**draft.values, "restricted": draft.restricted}
     if known is None:
@@ -169,46 +177,56 @@ def _store_one(unit: WritingUnit, draft: Draft, record: Record | None, known: Kn
         if draft.restricted:
             stated = values.get("restrictions") or []
             values["restrictions"] = said_by_source(stated, incoming.source, instant(unit.now))
-        return unit.create(values, incoming.source), Outcome.CREATED
+        return Applied(unit.create(values, incoming.source).id, Outcome.CREATED)
     if record is None or record.version != known.version or record.status != "active":
         raise VersionConflict(record.version if record else 0)
     unit.touch(record)
     current = unit.current(record, _SEALED | {"restricted"})
-    changes = _differences(current, values, unit.origins(record), incoming.source, record.erased)
-    changes |= _restriction(current, draft, record.erased, instant(unit.now))
-    changed = unit.change(record, changes, incoming.source) if changes else []
-    return record, Outcome.UPDATED if changed else Outcome.UNCHANGED
+    weighed = _weighed(unit, record, draft, current)
+    changes = weighed.changes | _restriction(current, draft, record.erased, instant(unit.now))
+    changed = unit.change(record, changes, incoming.source, overruled=weighed.kept) if changes or weighed.kept else []
+    taken = bool(set(changed) - {"provenance"})
+    return Applied(record.id, Outcome.UPDATED if taken else Outcome.UNCHANGED, frozenset(weighed.kept))
 
 
-def _differences(
-    current: Mapping[str, Any],
-    incoming: Mapping[str, Any],
-    origins: Mapping[str, Origin],
-    source: str,
-    erased: frozenset[KeyClass],
-) -> dict[str, Any]:
-    """The values to change: this source speaks only for groups that it filled itself, or that nobody filled yet.
+class _Weighed(NamedTuple):
+    """The values to change, and the groups in which what the file says differs but is not taken, with the rule."""
 
-    It does not fill what was erased: that is for a person to decide, not for a file that comes every night.
+    changes: dict[str, Any]
+    kept: dict[Group, Rule]
+
+
+def _weighed(unit: WritingUnit, record: Record, draft: Draft, current: Mapping[str, Any]) -> _Weighed:
+    """What of a record is taken: where this source spoke last, all that it says, silence included; elsewhere by rank.
+
+    Of what another source said it replaces only what it states itself. It does not fill what was erased: that is for a
+    person to decide, not for a file that comes every night.
     """
-    ours = Origin("import", source)
+    source = draft.incoming.source
+    known, us = unit.notes(record), unit.word(source).system
+    verdicts = unit.weigh(record, Group, source)
     changes: dict[str, Any] = {}
+    kept: dict[Group, Rule] = {}
     for row in FIELDS:
-        if (
-            row.key_class is None
-            or row.name == "restrictions"  # see `_restriction`
-            or row.append_only  # no record of a patient speaks for it
-            or row.key_class in erased
-            or not row.paths
-            or origins.get(row.group.value, ours) != ours
-        ):
+        if not _imported(row) or row.key_class in record.erased:
             continue
-        old, new = current.get(row.name), incoming.get(row.name)
+        old, new = current.get(row.name), draft.values.get(row.name)
         if isinstance(new, list) and isinstance(old, list):
             new = _carry_ids(old, new)
-        if new != old:
+        silent = new is None and row.group in known and known[row.group].system != us
+        if new == old or silent:
+            continue
+        verdict = verdicts[row.group]
+        if verdict.takes:
             changes[row.name] = new
-    return changes
+        else:
+            kept[row.group] = verdict.rule
+    return _Weighed(changes, kept)
+
+
+def _imported(row: Field) -> bool:
+    """Whether a record of a patient speaks for this field; restrictions have a rule of their own (`_restriction`)."""
+    return row.key_class is not None and bool(row.paths) and not row.append_only and row.name != "restrictions"
 
 
 def _restriction(current: Mapping[str, Any], draft: Draft, erased: frozenset[KeyClass], at: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from crm.settings.contact import ContactSettings
 from crm.settings.documents import DocumentSettings
 from crm.settings.limits import LimitSettings
 from crm.settings.serving import ServingSettings
+from crm.settings.sources import SourceSettings
 from crm.settings.streams import StreamSettings
 from crm.settings.witnesses import Witness
 
@@ -67,7 +68,9 @@ def _root_key(use: str) -> Any:
     return Field(default=SecretStr(""), json_schema_extra=_NONE, description=text)
 
 
-class Settings(CodeSettings, ContactSettings, DocumentSettings, LimitSettings, ServingSettings, StreamSettings):
+class Settings(
+    CodeSettings, ContactSettings, DocumentSettings, LimitSettings, ServingSettings, SourceSettings, StreamSettings
+):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(

@@ -6,7 +6,7 @@ Nothing here decides who may change what, or which version was expected.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from sqlalchemy import bindparam, delete, insert, update
@@ -22,7 +22,8 @@ from crm.store.codec import encode
 from crm.store.database import Connection
 from crm.store.feed import ChangeKind
 from crm.store.history import Maker
-from crm.store.opening import provenance, reveal, unlock
+from crm.store.opening import reveal, unlock
+from crm.store.provenance import Source, confirmed, noted, unheard
 from crm.store.record import LIVE, Record, SealedRow
 from crm.store.statements import prepare
 from crm.store.tables import blind_index, outbox, patient, patient_key, sealed_row, sealed_version
@@ -69,35 +70,6 @@ _DELETE_INDEX = prepare(
 )
 
 
-class Origin(NamedTuple):
-    """Who speaks for a field group: an application (channel `api`) or a source whose files are imported (`import`).
-
-    Both choose their own names, so a name alone does not tell them apart.
-    """
-
-    channel: str
-    system: str
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a change comes from: who speaks, who makes the new version, and when (microseconds, UTC).
-
-    Provenance names `recorded_by`, the subject of whoever makes the change, as their token has it.
-    """
-
-    origin: Origin
-    recorded_by: str
-    recorded_at: int
-    maker: Maker
-
-    def note(self) -> dict[str, str]:
-        """The clear provenance note of a field group; without `channel` it is the API's."""
-        when = rfc3339(self.recorded_at)
-        note = {"source": self.origin.system, "recorded_by": self.recorded_by, "recorded_at": when}
-        return note if self.origin.channel == "api" else {**note, "channel": self.origin.channel}
-
-
 @dataclass(slots=True)
 class Writes:
     """Rows that wait for the end of the unit of work, in the order in which foreign keys allow them."""
@@ -141,9 +113,9 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     """Puts the new record's rows into `writes`, advances `record` to it, and names the fields that really changed.
 
     `values` maps catalogue names to canonical values (None clears). Fields whose value stays the same are left alone;
-    when nothing changes, nothing is written and the version stays. A person who confirms what an import said speaks for
-    it from then on: that is a change of `provenance`. Raises `ValueError` where less than was there would be left of a
-    field that is only appended to, whoever asks for it.
+    when nothing changes, nothing is written and the version stays. Who speaks from now on for what a lower voice said,
+    and whose other word is remembered, is a change of `provenance`. Raises `ValueError` where less than was there would
+    be left of a field that is only appended to, whoever asks for it.
     """
     keys.check_age()
     on = rfc3339(source.recorded_at)[:10]
@@ -152,19 +124,20 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     before = reveal(keys, record, needed, on)
     changed = [name for name, value in values.items() if before.get(name) != value]
     _require_appended(before, values, changed)
-    confirmed = [] if source.origin.channel == "import" else _imported(record, values.keys() - set(changed))
-    if not (changed or confirmed) and record.version:
+    same = confirmed(record, values.keys() - set(changed), source)
+    heard = unheard(record, source)
+    if not (changed or same or heard) and record.version:
         return []
     created = record.version == 0
     record.version += 1
     record.updated_at = max(source.recorded_at, record.updated_at)  # clocks of replicas differ, versions go on
     after = {**before, **{name: values[name] for name in changed}}
-    _reseal_all(keys, writes, record, {name: values[name] for name in (*changed, *confirmed)}, source)
+    _reseal_all(keys, writes, record, {name: values[name] for name in (*changed, *same)}, source, heard)
     for index in affected:
         if created or not set(changed).isdisjoint(index.fields):
             _reindex(keys, writes, record, index, after, fresh=created)
     _write_clear_row(writes, record, created)
-    changed += ["provenance"] if confirmed else []
+    changed += ["provenance"] if same or heard else []
     announce(writes, record, changed, source.maker)
     return changed
 
@@ -193,15 +166,8 @@ def announce(
             "version": record.version,
             "changed": orjson.dumps(sorted(changed)).decode(),
             "created_at": record.updated_at,
-            "kind": kind.value,
         }
     )
-
-
-def _imported(record: Record, names: Iterable[str]) -> list[str]:
-    """Those of `names` whose group was last filled by an import."""
-    groups = {note["group"] for note in provenance(record) if note.get("channel") == "import"}
-    return sorted(name for name in names if BY_NAME[name].group.value in groups)
 
 
 def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
@@ -233,8 +199,18 @@ def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
         )
 
 
-def _reseal_all(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any], source: Source) -> None:
-    """Seals the rows of every class whose cells change, and all rows when the clear row changes that they vouch for."""
+def _reseal_all(
+    keys: KeySet,
+    writes: Writes,
+    record: Record,
+    values: Mapping[str, Any],
+    source: Source,
+    heard: frozenset[KeyClass],
+) -> None:
+    """Seals the rows of every class whose cells or notes change.
+
+    All rows when the clear row changes that they vouch for; `heard` are classes of which notes change besides.
+    """
     by_class = {
         key_class: {name: value for name, value in values.items() if BY_NAME[name].key_class is key_class}
         for key_class in CLASSES
@@ -243,6 +219,7 @@ def _reseal_all(keys: KeySet, writes: Writes, record: Record, values: Mapping[st
     restricted, classes = bool(values.get("restricted", record.restricted)), record.classes | filled
     if (restricted, classes) != (record.restricted, record.classes):
         filled |= classes - record.erased
+    filled |= heard
     # Opened before the record changes: the present seals vouch for the present record.
     opened = {key_class: _unlocked(keys, writes, record, key_class) for key_class in sorted(filled)}
     record.restricted, record.classes = restricted, classes
@@ -254,10 +231,10 @@ def _reseal(writes: Writes, record: Record, unlocked: _Unlocked, values: Mapping
     """Seals the changed cells of one class, and the row as a whole."""
     key, cells, wrapped = unlocked
     old = record.rows.get(key.key_class)
-    notes = orjson.loads(old.provenance) if old else {}
+    spoken = dict.fromkeys(BY_NAME[name].group for name in values)
+    notes = noted(orjson.loads(old.provenance) if old else {}, spoken, source)
     for name, value in values.items():
         entry = BY_NAME[name]
-        notes[entry.group.value] = source.note()
         if value is None:
             cells.pop(entry.number, None)
         else:

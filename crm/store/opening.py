@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import orjson
-
 from crm.audit.event import rfc3339
 from crm.catalogue import BY_NAME, Field, KeyClass
 from crm.crypto.box import unpack
@@ -13,6 +11,7 @@ from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
 from crm.errors import Erased, KeyUnavailable, Tampered
 from crm.store.codec import decode
+from crm.store.provenance import told
 from crm.store.record import LIVE, SHREDDED, Record, sources
 
 
@@ -134,20 +133,12 @@ def _answer(record: Record, wanted: frozenset[str], values: dict[str, Any], on: 
     return result
 
 
-def provenance(record: Record) -> list[dict[str, Any]]:
-    """For each field group: its source system, who recorded it and when, sorted by group."""
-    groups: dict[str, Any] = {}
-    for row in record.rows.values():
-        groups.update(orjson.loads(row.provenance))
-    return [{"group": group, **groups[group]} for group in sorted(groups)]
-
-
 _VOUCHED = frozenset({"restricted", "provenance"})
 
 _CLEAR: dict[str, Callable[[Record], Any]] = {
     "restricted": lambda record: record.restricted,
     "recorded_at": lambda record: rfc3339(record.created_at),
     "updated_at": lambda record: rfc3339(record.updated_at),
-    "provenance": provenance,
+    "provenance": told,
 }
 """Fields that are not sealed come through the same door, so that reading them is noted too."""

@@ -12,23 +12,26 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from uuid_utils import uuid7
 
-from crm.audit.event import Act, Outcome
+from auth.roles import Role
+from auth.vocabulary import Group
+from crm.audit.event import Act, Outcome, rfc3339
 from crm.audit.writer import LogWriter
 from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
-from crm.domain.precedence import SourceRules
+from crm.domain.precedence import Note, Rule, SourceRules, Verdict, Voice, may_replace, voice_of
 from crm.errors import AuditUnavailable, Invalid
 from crm.store import break_glass, changing, contact_codes, details, erasing, holds, imported, ledger, messages, retries
 from crm.store import record as records
 from crm.store.break_glass import Grant
-from crm.store.changing import Origin, Source, Writes
+from crm.store.changing import Writes
 from crm.store.context import Context
 from crm.store.database import Connection, Database
 from crm.store.details import Detail
@@ -38,6 +41,7 @@ from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
 from crm.store.log import stage_rows
 from crm.store.messages import Answered, Waiting
+from crm.store.provenance import Source
 from crm.store.reading import Renew, Unit
 from crm.store.record import Record
 from crm.store.recording import Reading, Recording
@@ -48,6 +52,9 @@ from crm.store.revoked_tokens import Revocation
 __all__ = ["Renew", "Store", "Unit", "WritingUnit"]
 
 
+_NOTHING: Mapping[Group, Rule] = MappingProxyType({})
+
+
 async def _nothing_new() -> None:
     """For a process whose keys never change while it runs."""
 
@@ -56,10 +63,19 @@ class WritingUnit(Unit):
     """A unit inside one transaction: it can also lock and change records."""
 
     def __init__(
-        self, connection: Connection, keys: KeySet, renew: Renew, context: Context, act: Act, now: int, watch: Watch
+        self,
+        connection: Connection,
+        keys: KeySet,
+        renew: Renew,
+        context: Context,
+        act: Act,
+        now: int,
+        watch: Watch,
+        sources: SourceRules,
     ) -> None:
         super().__init__(connection.fetch, keys, renew, context, act, now, watch)
         self._connection = connection
+        self._sources = sources
         self.writes = Writes()
         self.effect: Effect | None = None
         """What is answered again to who asks for the same again; without one the unit is not what they asked for."""
@@ -193,10 +209,33 @@ class WritingUnit(Unit):
         self.effect = Effect(Kind.PROFILE, record.id, record.version)
         return record
 
-    def change(self, record: Record, values: Mapping[str, Any], system: str) -> list[str]:
-        """Applies canonical values to a locked record; returns the names that really changed."""
+    def word(self, system: str) -> Note:
+        """What the caller says now through an application or as an imported source, for `precedence`."""
+        imported = self._act is Act.IMPORT
+        voice = Voice.SYSTEM if imported else voice_of(frozenset(map(Role, self.context.who.roles)))
+        return Note(voice, "import" if imported else "api", system, rfc3339(self.now))
+
+    def weigh(self, record: Record, groups: Iterable[Group], system: str) -> dict[Group, Verdict]:
+        """For each of the groups whether the caller's word may replace what stands there."""
+        known, word = self.notes(record), self.word(system)
+        return {group: may_replace(group, known.get(group), word, self._sources) for group in groups}
+
+    def change(
+        self,
+        record: Record,
+        values: Mapping[str, Any],
+        system: str,
+        *,
+        speaks: bool = True,
+        overruled: Mapping[Group, Rule] = _NOTHING,
+    ) -> list[str]:
+        """Applies canonical values to a locked record; returns the names that really changed.
+
+        With `speaks` false they are marks beside what somebody said, whose word it stays. `overruled` are groups in
+        which the caller said something else that is not taken: that it was said is remembered, with the rule.
+        """
         self._notebook.of(record)  # as it was: nobody changes away what their look is flagged for
-        changed = self._change(record, values, system, Act.UPDATE)
+        changed = self._change(record, values, system, Act.UPDATE, speaks=speaks, overruled=overruled)
         self.effect = Effect(Kind.PROFILE, record.id, record.version)
         return changed
 
@@ -236,10 +275,19 @@ class WritingUnit(Unit):
         note.act, note.why = Act.ERASE, why
         note.changed |= names
 
-    def _change(self, record: Record, values: Mapping[str, Any], system: str, act: Act) -> list[str]:
-        channel = "import" if self._act is Act.IMPORT else "api"
-        maker = Maker.of(self.context, act, channel, system)
-        source = Source(Origin(channel, system), self.context.who.sub, self.now, maker)
+    def _change(
+        self,
+        record: Record,
+        values: Mapping[str, Any],
+        system: str,
+        act: Act,
+        *,
+        speaks: bool = True,
+        overruled: Mapping[Group, Rule] = _NOTHING,
+    ) -> list[str]:
+        word = self.word(system)
+        maker = Maker.of(self.context, act, word.channel, system)
+        source = Source(word, self.context.who.sub, self.now, maker, self._sources, speaks, overruled)
         changed = changing.apply(self._keys, self.writes, record, values, source)
         note = self._notebook.of(record)
         note.act = act
@@ -289,7 +337,8 @@ class Store:
         `RequestInProgress` where it is being done.
         """
         async with self.recording(context, act, subjects), self.database.transaction(context.org) as connection:
-            unit = WritingUnit(connection, self.keys, self._renew, context, act, self.clock(), self._watch)
+            now = self.clock()
+            unit = WritingUnit(connection, self.keys, self._renew, context, act, now, self._watch, self._sources)
             claimed = await retries.claim(connection, self.keys, context)
             yield unit
             await unit.writes.flush(connection)

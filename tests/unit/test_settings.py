@@ -8,11 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from auth import development
+from auth.vocabulary import Group
 from commands import serving
 from commands.settings_page import settings_page
 from crm.crypto.cosignature import Cosigner
 from crm.crypto.note import Signer
 from crm.crypto.provider import USES
+from crm.domain.precedence import SourceRules
 from crm.errors import Unsafe
 from crm.settings import Environment, KeyProvider, LogLevel, Settings, load
 
@@ -44,6 +46,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test without any `HEED_` variable."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"HEED_{name.upper()}", raising=False)
+
+
+def test_order_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word the patient comes first; the configured order and its exceptions reach the domain as they are."""
+    assert load().sources.rules == SourceRules()
+    said = {"order": ["PATIENT", "STAFF"], "groups": {"LEGAL_NAME": ["import:pas", "PATIENT"]}}
+    monkeypatch.setenv("HEED_SOURCES", json.dumps(said))
+    rules = load().sources.rules
+    assert rules.order == ("PATIENT", "STAFF")
+    assert dict(rules.groups) == {Group.LEGAL_NAME: ("import:pas", "PATIENT")}
 
 
 def test_defaults() -> None:
@@ -135,6 +147,14 @@ def test_connection_strings_are_not_shown() -> None:
         ("HEED_DATABASE_URL", "mysql://h/heed", "HEED_DATABASE_URL: must start with sqlite:/// or postgresql://"),
         ("HEED_ISSUERS", "{", "HEED_ISSUERS is not JSON; docs/settings.md shows its shape"),
         ("HEED_WITNESSES", "{", "HEED_WITNESSES is not JSON; docs/settings.md shows its shape"),
+        ("HEED_SOURCES", "pas", "HEED_SOURCES: is not JSON; docs/settings.md shows its shape"),
+        ("HEED_SOURCES", '{"ordr": []}', "HEED_SOURCES: ordr: Extra inputs are not permitted"),
+        ("HEED_SOURCES", '{"order": ["STAFF", "STAFF"]}', "HEED_SOURCES: order: names something twice"),
+        (
+            "HEED_SOURCES",
+            '{"groups": {"BIRTH": ["pas"]}}',
+            "HEED_SOURCES: groups.BIRTH: each must be a voice such as STAFF, or a system as `import:name` or `api:name`",
+        ),
         ("HEED_WITNESSES", '[{"url": "https://w.test"}]', "HEED_WITNESSES.0.key: Field required"),
         ("HEED_WITNESSES", json.dumps([WITNESS | {"url": "w.test"}]), _ADDRESS.format("HEED_WITNESSES.0.url")),
         (
