@@ -1,0 +1,95 @@
+"""Undoing a merge: what is left of either record, as a pure rule over canonical values. Loads and stores nothing.
+
+What came with the merge and was not changed since goes; what was changed since stays, for a person to look at: nobody
+can tell any more whom it is about. Prohibitions and restrictions stay on both records, because nobody can tell that
+either, and a wrong silence is the smaller harm.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from crm.domain.merging_consents import said_again
+
+__all__ = ["Unmerged", "unmerge"]
+
+Values = Mapping[str, Any]
+Entries = Sequence[Any]
+
+_DIRECTIVES: Final = frozenset({"consents", "restrictions", "restricted", "suspensions"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """What changes of the survivor and of the duplicate, by catalogue name, and what was changed since the merge.
+
+    `left` are catalogue names: these fields of the survivor were changed since, and need somebody to look at them.
+    """
+
+    survivor: dict[str, Any] = field(repr=False)
+    duplicate: dict[str, Any] = field(repr=False)
+    left: tuple[str, ...]
+
+
+def unmerge(before: Values, joined: Values, now: Values, duplicate: Values, at: int, by: str) -> Unmerged:
+    """What becomes of a survivor (`before` the merge, as the merge `joined` it, and `now`) and of its `duplicate`.
+
+    All are canonical and whole, by catalogue name; `duplicate` is as it was merged. `at` is microseconds since 1970,
+    `by` the subject of whoever undoes the merge. Raises `Invalid` where directives are too many.
+    """
+    names = {*before, *joined, *now} - _DIRECTIVES
+    new = {name: _without(before.get(name), joined.get(name), now.get(name)) for name in names}
+    left = [name for name in {*names, *_DIRECTIVES} if now.get(name) != joined.get(name)]
+    other: dict[str, Any] = {}
+    new["consents"] = _directives(_without(*(each.get("consents") for each in (before, joined, now))), now, new, at, by)
+    other["consents"] = _directives(duplicate.get("consents"), now, duplicate, at, by)
+    new["restrictions"] = now.get("restrictions")
+    other["restrictions"] = _restrictions(duplicate.get("restrictions") or (), now.get("restrictions") or ())
+    new["restricted"] = bool(now.get("restricted"))
+    other["restricted"] = bool(duplicate.get("restricted") or now.get("restricted"))
+    new["suspensions"] = _without(*(each.get("suspensions") for each in (before, joined, now)))
+    other["suspensions"] = _as_read(duplicate.get("suspensions") or (), now.get("suspensions") or ())
+    return Unmerged(_changed(new, now), _changed(other, duplicate), tuple(sorted(left)))
+
+
+def _changed(new: Values, old: Values) -> dict[str, Any]:
+    return {name: value for name, value in new.items() if value != old.get(name) and (value or old.get(name))}
+
+
+def _without(before: Any, joined: Any, now: Any) -> Any:
+    """The present value without what the merge brought, as far as nobody changed it since."""
+    if now == joined:
+        return before
+    if joined == before or not all(isinstance(value, list | None) for value in (before, joined, now)):
+        return now
+    was, became = list(before or ()), list(joined or ())
+    kept = [entry for entry in now or () if entry in was or entry not in became]
+    known = {entry["id"] for entry in kept if isinstance(entry, Mapping) and "id" in entry}
+    replaced = [entry for entry in was if entry not in became and entry not in kept]
+    back = [entry for entry in replaced if not isinstance(entry, Mapping) or entry.get("id") not in known]
+    return [*kept, *back] or None
+
+
+def _directives(own: Entries | None, now: Values, holder: Values, at: int, by: str) -> Entries | None:
+    """A record's own directives, and the prohibitions that the merged record had besides."""
+    kept = list(own or ())
+    known = {each["id"] for each in kept}
+    foreign = [each for each in now.get("consents") or () if each["id"] not in known]
+    return said_again(kept, foreign, _points(holder), at, by) or None
+
+
+def _points(values: Values) -> set[str]:
+    parties = (values, *(values.get("related_persons") or ()))
+    return {point["id"] for party in parties for point in party.get("contact_points") or ()}
+
+
+def _restrictions(own: Entries, now: Entries) -> Entries | None:
+    """A record's own, none of them lifted by the merged record, and those in force that it had besides."""
+    known = {each["id"] for each in own}
+    return [*own, *(each for each in now if each["id"] not in known and "lifted_at" not in each)] or None
+
+
+def _as_read(own: Entries, now: Entries) -> Entries | None:
+    """The record's own messages, with what staff who read them in the merged record said of them."""
+    read = {each["id"]: each for each in now}
+    return [read.get(each["id"], each) for each in own] or None
