@@ -115,6 +115,7 @@ _MOVING = frozenset(
         Action.EXPORT,
         Action.CONSENT,
         Action.INBOUND,
+        Action.FOLLOW,
     }
 )
 
@@ -170,7 +171,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(  # no contact points: the one to use comes with a contact decision; nor whether the record is restricted
         Role.MESSAGING,
         frozenset({Purpose.COC}),
-        frozenset({Action.READ, Action.DECIDE, Action.INBOUND}),
+        frozenset({Action.READ, Action.DECIDE, Action.INBOUND, Action.FOLLOW}),
         read=frozenset({Group.RECORD, Group.ADDRESSING, Group.VITAL, Group.LANGUAGE, Group.ACCESS, Group.CHANNEL}),
     ),
     Grant(  # VITAL stays, so that nobody writes to the dead
@@ -187,6 +188,7 @@ GRANTS: tuple[Grant, ...] = (
                 Action.READ,
                 Action.SELF_READ,
                 Action.SELF_AUDIT,
+                Action.FOLLOW,
                 Action.UPDATE,
                 Action.DECIDE,
                 Action.CONSENT,
@@ -200,20 +202,20 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.PROXY,
         frozenset({Purpose.FAMRQT}),
-        frozenset({Action.READ}),
+        frozenset({Action.READ, Action.FOLLOW}),
         read=_STAND_IN,
     ),
     Grant(
         Role.PROXY,
         frozenset({Purpose.PWATRNY}),
-        frozenset({Action.READ, Action.UPDATE, Action.CONSENT}),
+        frozenset({Action.READ, Action.UPDATE, Action.CONSENT, Action.FOLLOW}),
         read=_STAND_IN,
         write=frozenset({Group.LANGUAGE, Group.ACCESS, Group.HANDLING, Group.APPOINTMENT}),
     ),
     Grant(
         Role.PROXY,
         frozenset({Purpose.SUPNWK}),
-        frozenset({Action.READ}),
+        frozenset({Action.READ, Action.FOLLOW}),
         read=frozenset({Group.RECORD, Group.ADDRESSING, Group.LANGUAGE, Group.ACCESS, Group.APPOINTMENT}),
     ),
     Grant(  # recognises a record in a complaint without learning it; keeps evidence, and so cannot erase

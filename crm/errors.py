@@ -54,6 +54,10 @@ class RequestInProgress(CrmError):
         self.retry_after = retry_after
 
 
+class PositionExpired(CrmError):
+    """The feed is not kept from this position on any more, or never had it: whoever asks has to read all anew."""
+
+
 class BatchTooLarge(CrmError):
     """More ids in one call than `limit`."""
 

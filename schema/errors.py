@@ -34,6 +34,7 @@ class Code(StrEnum):
     VERSION_CONFLICT = "VERSION_CONFLICT"
     REQUEST_IN_PROGRESS = "REQUEST_IN_PROGRESS"
     VALIDATION_FAILED = "VALIDATION_FAILED"
+    POSITION_EXPIRED = "POSITION_EXPIRED"
     BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
     QUERY_TOO_COSTLY = "QUERY_TOO_COSTLY"
     RATE_LIMITED = "RATE_LIMITED"
@@ -62,6 +63,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.VERSION_CONFLICT: "The record changed since you read it; read it again and repeat your change.",
     Code.REQUEST_IN_PROGRESS: "The same request is being done; ask again later for what it came to.",
     Code.VALIDATION_FAILED: "A submitted value breaks a rule of its field.",
+    Code.POSITION_EXPIRED: "Changes are not kept from that position on: read all anew, and go on from the newest.",
     Code.BATCH_TOO_LARGE: "Too many ids in one call.",
     Code.QUERY_TOO_COSTLY: "The request asks for more than the server does at once.",
     Code.RATE_LIMITED: "Too many requests; try again later.",
@@ -154,6 +156,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.VersionRequired: Code.VERSION_REQUIRED,
     crm_errors.VersionConflict: Code.VERSION_CONFLICT,
     crm_errors.RequestInProgress: Code.REQUEST_IN_PROGRESS,
+    crm_errors.PositionExpired: Code.POSITION_EXPIRED,
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
     crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
     crm_errors.BreakGlassRequired: Code.BREAK_GLASS_REQUIRED,

@@ -54,6 +54,7 @@ class Act(StrEnum):
     EXPORT = "export"
     DISCLOSE = "disclose"
     DECIDE = "decide"
+    NOTIFY = "notify"
     BREAKGLASS = "breakglass"
     REVIEW = "review"
     LOGIN = "login"

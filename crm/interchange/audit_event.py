@@ -33,6 +33,7 @@ _KINDS: Final[Mapping[str, tuple[Code, Code | None, str]]] = {
     "import": ((_DCM, "110107"), (_LIFECYCLE, "receive"), "C"),
     "export": ((_DCM, "110106"), (_LIFECYCLE, "disclose"), "R"),
     "disclose": ((_DCM, "110106"), (_LIFECYCLE, "disclose"), "R"),
+    "notify": (_REST_TYPE, (_REST, "history-instance"), "R"),
     "decide": ((_DCM, "110113"), (_BALP_AUTHZ, "AuthZ-Role"), "E"),
     "breakglass": ((_DCM, "110113"), (_DCM, "110127"), "E"),
     "review": ((_DCM, "110113"), None, "E"),
@@ -52,7 +53,7 @@ _KINDS: Final[Mapping[str, tuple[Code, Code | None, str]]] = {
 """Type, subtype and action for each act. Every event also has our own word for the act as a subtype."""
 
 _OUTCOMES: Final = {"ok": "0", "partial": "4", "denied": "8", "error": "12"}
-_GIVES: Final = frozenset({"read", "export", "disclose"})
+_GIVES: Final = frozenset({"read", "export", "disclose", "notify"})
 """Acts in which the server is the source of the data; in all others BALP has it as the destination."""
 
 _UNKNOWN: Final = {

@@ -22,7 +22,7 @@ from crm.store.statements import any_of, prepare, prepare_growth
 from crm.store.tables import change, change_head, outbox
 from crm.store.work import Grow, Work, step
 
-__all__ = ["TOPIC", "Change", "ChangeKind", "find", "head", "prune", "read", "sequence", "waiting"]
+__all__ = ["TOPIC", "Change", "ChangeKind", "find", "head", "prune", "read", "sequence", "settle"]
 
 TOPIC: Final = "change"
 """What is rung when changes got their numbers."""
@@ -109,9 +109,16 @@ _SLICE: Final = 5_000
 """Changes that are taken away in one transaction."""
 
 
-async def waiting(fetch: Fetch, org: str) -> bool:
-    """Whether changes of `org` wait for their numbers."""
-    return bool(await fetch(_ANY, org=org))
+async def settle(database: Database, org: str) -> bool:
+    """Numbers all that waits when this is called; whether there was anything. Raises StoreUnavailable.
+
+    Whoever reads the feed after this sees every change that was acknowledged before it, by whichever replica.
+    """
+    if not await database.fetch(org, _ANY):
+        return False
+    while await sequence(database, org):
+        pass
+    return True
 
 
 async def sequence(database: Database, org: str, *, at_once: int = AT_ONCE) -> bool:

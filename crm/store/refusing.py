@@ -14,6 +14,7 @@ from crm.errors import (
     Invalid,
     LegalHold,
     NotFound,
+    PositionExpired,
     RateLimited,
     RequestInProgress,
     RestrictedRecord,
@@ -73,6 +74,6 @@ def reason(failure: Exception) -> str:
 
 DENIALS = (
     AuthError, BatchTooLarge, BreakGlassRequired, Erased, Invalid, LegalHold, NotFound, RateLimited,
-    RequestInProgress, RestrictedRecord, VersionConflict, VersionRequired,
+    PositionExpired, RequestInProgress, RestrictedRecord, VersionConflict, VersionRequired,
 )  # fmt: skip
 """What is refused by a rule; everything else that is raised is a failure of the service."""

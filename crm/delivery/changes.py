@@ -1,0 +1,119 @@
+"""Following the change feed: one reader for each organisation, from which every subscriber takes at their own pace.
+
+Owns the newest changes that this process remembers, and nothing of a subscriber but where they are: who is slow just
+lags and reads the table, so that nothing queues up. Who may be told of a change is not decided here.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from functools import partial
+
+from crm.delivery.bell import Bell
+from crm.store import feed
+from crm.store.database import Database
+from crm.store.feed import Change
+
+__all__ = ["Changes"]
+
+_log = logging.getLogger("heed.feed")
+
+REMEMBERED = 1_000
+"""Changes of an organisation that are remembered while somebody follows it."""
+
+AT_ONCE = 200
+"""Changes that are read in one statement."""
+
+LOOK = 1.0
+"""Seconds between two looks, where no ring comes."""
+
+
+class Changes:
+    """The changes of all organisations that somebody follows in this process."""
+
+    def __init__(self, database: Database, bell: Bell, *, remembered: int = REMEMBERED) -> None:
+        self._database = database
+        self._bell = bell
+        self._remembered = remembered
+        self._readers: dict[str, _Reader] = {}
+
+    async def follow(self, org: str, after: int) -> AsyncGenerator[Change, None]:
+        """Every change behind number `after` in order, those that come later too. To be closed by who stops.
+
+        Raises StoreUnavailable where a subscriber has to catch up and the database does not answer.
+        """
+        reader = self._readers.get(org)
+        if reader is None:
+            reader = self._readers[org] = _Reader(self._database, self._bell, org, after, self._remembered)
+        reader.followers += 1
+        try:
+            while True:
+                found = reader.remembered(after)
+                if found is None:
+                    found = await feed.read(partial(self._database.fetch, org), org, after, AT_ONCE)
+                for change in found:
+                    yield change
+                    after = change.seq
+                if not found:
+                    await reader.more(after)
+        finally:
+            reader.followers -= 1
+            if not reader.followers:
+                del self._readers[org]
+                await reader.close()
+
+    def __len__(self) -> int:
+        """How many organisations are followed."""
+        return len(self._readers)
+
+
+class _Reader:
+    """Reads the feed of one organisation once for all who follow it."""
+
+    def __init__(self, database: Database, bell: Bell, org: str, last: int, remembered: int) -> None:
+        self.followers = 0
+        self._database = database
+        self._bell = bell
+        self._org = org
+        self._last = last
+        self._newest: deque[Change] = deque(maxlen=remembered)
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(self._read(), name="following changes")
+
+    def remembered(self, after: int) -> list[Change] | None:
+        """Some of what comes behind number `after`; None where that is not remembered, or not yet."""
+        if not self._newest or after < self._newest[0].seq - 1:
+            return None if after != self._last else []
+        start = after - self._newest[0].seq + 1
+        return [self._newest[at] for at in range(start, min(start + AT_ONCE, len(self._newest)))]
+
+    async def more(self, after: int) -> None:
+        """Returns when there may be something behind number `after`."""
+        while self._last <= after:
+            await self._news.wait()
+
+    async def close(self) -> None:
+        """Nobody follows any more."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _read(self) -> None:
+        """Looks, tells those who wait, and waits for a ring; what fails is tried again."""
+        fetch = partial(self._database.fetch, self._org)
+        async with self._bell.listening(feed.TOPIC, self._org) as wake:
+            while True:
+                try:
+                    found = await feed.read(fetch, self._org, self._last, AT_ONCE)
+                except Exception as failure:  # noqa: BLE001 - the next look may succeed
+                    _log.warning("the change feed cannot be read: %s", type(failure).__name__)
+                    found = []
+                if found:
+                    self._newest.extend(found)
+                    self._last = found[-1].seq
+                    self._news.set()
+                    self._news = asyncio.Event()
+                else:
+                    await wake(LOOK)

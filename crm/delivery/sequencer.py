@@ -1,0 +1,65 @@
+"""The sequencer of a serving process: gives changes their numbers in the feed as soon as they are committed.
+
+Owns when that is done, not how (`crm.store.feed`). Every replica has one, and any of them may number any change: what
+one leaves behind that was killed, another finds when it looks round.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from crm.delivery.bell import Bell
+from crm.store import feed, organisations
+from crm.store.database import Database
+
+__all__ = ["Sequencer"]
+
+_log = logging.getLogger("heed.feed")
+
+
+class Sequencer:
+    """Numbers the changes of one database, and wakes those who wait for them in this process."""
+
+    def __init__(self, database: Database, bell: Bell) -> None:
+        self._database = database
+        self._bell = bell
+        self._kicked: set[str] = set()
+        self._called = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Numbers from now on what it is told of."""
+        self._task = asyncio.create_task(self._work(), name="change feed")
+
+    async def stop(self) -> None:
+        """Ends; what is not numbered by then is left to the next who looks round."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def kick(self, org: str) -> None:
+        """A change of this organisation was committed here."""
+        self._kicked.add(org)
+        self._called.set()
+
+    async def look_round(self) -> None:
+        """Numbers what others left; to be done every second or so. Raises StoreUnavailable."""
+        for org in await organisations.every(self._database):
+            await self._settle(org)
+
+    async def _work(self) -> None:
+        while True:
+            await self._called.wait()
+            self._called.clear()
+            kicked, self._kicked = self._kicked, set()
+            for org in kicked:
+                try:
+                    await self._settle(org)
+                except Exception as failure:  # noqa: BLE001 - looking round makes up for it
+                    _log.warning("changes wait for their numbers: %s", type(failure).__name__)
+
+    async def _settle(self, org: str) -> None:
+        if await feed.settle(self._database, org):
+            self._bell.wake(feed.TOPIC, org)
