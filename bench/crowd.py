@@ -14,13 +14,16 @@ from uuid_utils import uuid7
 from bench import imports
 from bench.bare import refresh_statistics
 from commands.house import House
+from crm.audit.event import rfc3339
+from crm.domain.precedence import Note, Voice
 from crm.services.changes import canonical
 from crm.store import changing
-from crm.store.changing import Origin, Source, Writes
+from crm.store.changing import Writes
 from crm.store.history import Maker
+from crm.store.provenance import Source
 
 ORG = imports.ORG
-_MAKER = Maker("create", "bench", "bench", ("integration",), "bench", "import", "bench")
+MAKER = Maker("create", "bench", "bench", ("integration",), "bench", "import", "bench")
 CHUNK = 500
 """Few enough that the look at the key store gets its turn between them."""
 
@@ -57,7 +60,7 @@ def _sealed(house: House, writes: Writes, number: int) -> str:
     now = time.time_ns() // 1000
     record = changing.new_record(ORG, str(uuid7()), uuid4().hex, now)
     values = {**canonical(imports.person(number), region="GB"), "restricted": False}
-    source = Source(Origin("import", "bench"), "bench", now, _MAKER)
+    source = Source(Note(Voice.SYSTEM, "import", "bench", rfc3339(now)), "bench", now, MAKER)
     changing.apply(house.services.store.keys, writes, record, values, source)
     return record.id
 

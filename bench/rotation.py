@@ -22,12 +22,16 @@ from uuid_utils import uuid7
 
 from bench import children, imports
 from bench.bare import refresh_statistics
+from bench.crowd import MAKER
 from bench.load import Wire, post
 from bench.reads import ORG, authorization
 from commands.house import House, clock
+from crm.audit.event import rfc3339
+from crm.domain.precedence import Note, Voice
 from crm.services.changes import canonical
 from crm.store import changing
-from crm.store.changing import Origin, Source, Writes
+from crm.store.changing import Writes
+from crm.store.provenance import Source
 
 CHUNK = 500
 REFRESH = "1"
@@ -52,7 +56,9 @@ async def fill(house: House, patients: int) -> list[str]:
     Straight through the store, without policy and events, because it is not what is measured.
     """
     await imports.fill(house, 20)  # founds the organisation's log
-    store, source, ids = house.services.store, Source(Origin("import", "bench"), "bench", clock()), []
+    now = clock()
+    source = Source(Note(Voice.SYSTEM, "import", "bench", rfc3339(now)), "bench", now, MAKER)
+    store, ids = house.services.store, []
     for start in range(0, patients, CHUNK):
         writes = Writes()
         for number in range(start, min(start + CHUNK, patients)):

@@ -289,8 +289,8 @@ async def _imported(it: Premises, text: str, **values: Any) -> Outcome | str:
     [known] = await imports.known([incoming])
     if known is not None and known.obstacle is not None:
         return known.obstacle.value
-    [outcome] = await imports.apply([(Draft(incoming, values, restricted=False), known)])
-    return outcome
+    [applied] = await imports.apply([(Draft(incoming, values, restricted=False), known)])
+    return applied.outcome
 
 
 async def test_an_import_does_not_fill_what_was_erased(it: Premises) -> None:
