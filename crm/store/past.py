@@ -5,19 +5,21 @@ row of that version: whatever changes that row seals all others anew.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, bindparam, func, or_, select, union_all
 
 from crm.audit.event import rfc3339
 from crm.catalogue import KeyClass
+from crm.store import history
 from crm.store.database import Fetch
 from crm.store.history import Version
 from crm.store.record import Past, Record, SealedRow
 from crm.store.statements import any_of, prepare
 from crm.store.tables import patient_key, sealed_row, sealed_version
 
-__all__ = ["Rows", "as_it_was", "rows"]
+__all__ = ["Rows", "as_it_was", "former", "rows"]
 
 Rows = Sequence[tuple[KeyClass, SealedRow]]
 """Sealed rows of one patient, of several classes and versions."""
@@ -77,6 +79,38 @@ async def rows(
     return [(KeyClass(row["key_class"]), SealedRow(*tuple(row)[1:])) for row in found]
 
 
+_FORMER: Final = prepare(
+    select(*(sealed_version.c[name] for name in _ROW))
+    .where(sealed_version.c.org == bindparam("org"), sealed_version.c.patient_id == bindparam("patient"))
+    .order_by(sealed_version.c.key_class, sealed_version.c.version)
+)
+
+
+async def former(fetch: Fetch, record: Record) -> dict[KeyClass, list[Record]]:
+    """For each class, the record as it was where a former row of it began to hold, with just that row.
+
+    Only of rows that the present data key opens; `record` is locked and whole. A row from before history is put under
+    the first version that is described, in which it still held; and one that no version fits, under the present one.
+    """
+    told = await history.page(fetch, record.org, record.id, record.version + 1, record.version)
+    ascending = sorted(told, key=lambda version: version.version)
+    found: dict[KeyClass, list[Record]] = {}
+    for stored in await fetch(_FORMER, org=record.org, patient=record.id):
+        key_class = KeyClass(stored["key_class"])
+        now = record.rows.get(key_class)
+        if now is None or stored["dek_no"] != now.dek_no:
+            continue
+        version_of_row, dek_no, cells, seal, provenance = tuple(stored)[1:]
+        row = SealedRow(version_of_row, dek_no, cells, seal, provenance, now.wrapped, now.key_state)
+        version = next((each for each in ascending if each.version >= row.version), None)
+        if version is None:
+            then = replace(record, rows={key_class: row})
+        else:
+            then = as_it_was(record, version, [(key_class, row)])
+        found.setdefault(key_class, []).append(then)
+    return found
+
+
 def as_it_was(present: Record, version: Version, known: Rows, day: str | None = None) -> Record:
     """The record in that version, made of `rows`; seen on `day` (YYYY-MM-DD), by default the version's first.
 
@@ -86,17 +120,13 @@ def as_it_was(present: Record, version: Version, known: Rows, day: str | None = 
     for key_class, row in known:
         if row.version <= version.version and (key_class not in held or held[key_class].version < row.version):
             held[key_class] = row
-    past = Past(present, day or rfc3339(version.at)[:10])
-    return Record(
-        present.org,
-        present.id,
-        version.version,
-        version.status,
-        version.restricted,
-        present.audit_subject,
-        present.created_at,
-        version.at,
-        version.classes,
-        held,
-        past,
+    return replace(
+        present,
+        version=version.version,
+        status=version.status,
+        restricted=version.restricted,
+        classes=version.classes,
+        updated_at=version.at,
+        rows=held,
+        past=Past(present, day or rfc3339(version.at)[:10]),
     )

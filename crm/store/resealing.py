@@ -1,25 +1,29 @@
 """A patient's cells under a new data key: opened, sealed again, and the old key shredded, all in one transaction.
 
-The record says the same afterwards, under the same version. Decides nothing about whose turn it is.
+The record says the same afterwards, under the same version, and so does each of its former versions, which go along.
+Decides nothing about whose turn it is.
 
 Keys of details (`crm.store.details`) are left: the log has the digest of what they sealed, which can only be destroyed.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, select, update
 
 from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.box import pack
+from crm.crypto.data_key import DataKey
 from crm.crypto.detail import FIRST_KEY
 from crm.crypto.keyset import KeySet
 from crm.errors import KeyDestroyed, Tampered, UnknownKey
+from crm.store import past
 from crm.store import record as records
 from crm.store.database import Connection, Database
 from crm.store.opening import unlock
 from crm.store.record import LIVE, SHREDDED, Record
 from crm.store.statements import prepare
-from crm.store.tables import patient_key, sealed_row
+from crm.store.tables import patient_key, sealed_row, sealed_version
 
 __all__ = ["count", "is_older", "older", "reseal"]
 
@@ -60,6 +64,18 @@ _RESEAL: Final = prepare(
     )
     .values(dek_no=bindparam("number"), cells=bindparam("cells"), seal=bindparam("seal"))
 )
+_F: Final = sealed_version.c
+_RESEAL_FORMER: Final = prepare(
+    update(sealed_version)
+    .where(
+        _F.org == bindparam("org"),
+        _F.patient_id == bindparam("patient"),
+        _F.key_class == bindparam("class_"),
+        _F.version == bindparam("of_version"),
+        _F.dek_no == bindparam("old"),
+    )
+    .values(dek_no=bindparam("number"), cells=bindparam("cells"), seal=bindparam("seal"))
+)
 
 
 async def older(database: Database, org: str, before: int, after: str) -> list[str]:
@@ -93,11 +109,12 @@ async def reseal(database: Database, keys: KeySet, org: str, patient_id: str, be
         if record is None:
             return 0, 0
         due = {tuple(row) for row in await connection.fetch(_OF_PATIENT, patient=patient_id, before=before)}
+        former = await past.former(connection.fetch, record)
         for key_class, row in record.rows.items():
             if row.key_state != LIVE or (key_class.value, row.dek_no) not in due:
                 continue
             try:
-                changes = _changes(keys, record, key_class, now)
+                changes = _changes(keys, [record, *former.get(key_class, ())], key_class, now)
             except (KeyError, Tampered, UnknownKey, KeyDestroyed):  # KeyError: a field that only a newer program knows
                 failed += 1
                 continue
@@ -106,39 +123,52 @@ async def reseal(database: Database, keys: KeySet, org: str, patient_id: str, be
     return done, failed
 
 
-def _changes(keys: KeySet, record: Record, key_class: KeyClass, now: int) -> dict[str, Any]:
-    """The parameters of the three statements that exchange the data key of one class."""
-    row = record.rows[key_class]
-    key, cells = unlock(keys, record, key_class)
-    number = row.dek_no + 1
-    fresh, new = keys.new_data_key(record.org, record.id, key_class, number)
-    fields = {field.number: field for field in CLASSES[key_class]}
-    sealed = {at: fresh.seal(fields[at], key.open(fields[at], cell)) for at, cell in cells.items()}
-    provenance, vouched = row.provenance.encode(), record.vouched
-    seal = fresh.seal_row(row.version, sealed, provenance, record=vouched)
+def _changes(keys: KeySet, versions: Sequence[Record], key_class: KeyClass, now: int) -> dict[str, Any]:
+    """The parameters of the statements that exchange the data key of one class, in the present version and all others.
+
+    The present one is the first of `versions`. None of them is exchanged where one cannot be.
+    """
+    present = versions[0]
+    number = present.rows[key_class].dek_no + 1
+    fresh, new = keys.new_data_key(present.org, present.id, key_class, number)
     # The old key is about to be shredded: the new one has to prove itself as it will be stored.
-    again = keys.data_key(record.org, record.id, key_class, number, new.wrapped)
-    again.verify_row(seal, row.version, sealed, provenance, record=vouched)
+    again = keys.data_key(present.org, present.id, key_class, number, new.wrapped)
+    sealed = [_sealed(keys, record, key_class, fresh, again) for record in versions]
     return {
-        "patient": record.id, "class_": key_class.value, "old": row.dek_no, "number": number, "epoch": new.epoch,
-        "wrapped": new.wrapped, "cells": pack(sealed), "seal": seal, "at": now,
+        "place": {"patient": present.id, "class_": key_class.value},
+        "old": present.rows[key_class].dek_no, "number": number, "epoch": new.epoch, "wrapped": new.wrapped,
+        "present": sealed[0], "former": sealed[1:], "at": now,
     }  # fmt: skip
 
 
-async def _store(connection: Connection, changes: dict[str, Any]) -> None:
+def _sealed(keys: KeySet, record: Record, key_class: KeyClass, fresh: DataKey, again: DataKey) -> dict[str, Any]:
+    """The cells and the row seal of one version under `fresh`, after `again`, which is the same key, believed them."""
+    row, vouched = record.rows[key_class], record.vouched
+    key, cells = unlock(keys, record, key_class, vouched)
+    fields = {field.number: field for field in CLASSES[key_class]}
+    sealed = {at: fresh.seal(fields[at], key.open(fields[at], cell)) for at, cell in cells.items()}
+    seal = fresh.seal_row(row.version, sealed, row.provenance.encode(), record=vouched)
+    again.verify_row(seal, row.version, sealed, row.provenance.encode(), record=vouched)
+    return {"of_version": row.version, "cells": pack(sealed), "seal": seal}
+
+
+async def _store(connection: Connection, changes: Mapping[str, Any]) -> None:
     """The new key first: cells are only ever stored beside a live one."""
-    place = {"patient": changes["patient"], "class_": changes["class_"]}
+    place, old, number = changes["place"], changes["old"], changes["number"]
     await connection.execute(
         _INSERT_KEY,
-        patient_id=changes["patient"],
-        key_class=changes["class_"],
-        dek_no=changes["number"],
+        patient_id=place["patient"],
+        key_class=place["class_"],
+        dek_no=number,
         epoch=changes["epoch"],
         wrapped=changes["wrapped"],
         state=LIVE,
         created_at=changes["at"],
         shredded_at=None,
     )
-    values = {name: changes[name] for name in ("old", "number", "cells", "seal")}
-    await connection.execute(_RESEAL, **place, **values)
-    await connection.execute(_SHRED, **place, number=changes["old"], at=changes["at"])
+    present = {name: changes["present"][name] for name in ("cells", "seal")}
+    await connection.execute(_RESEAL, **place, old=old, number=number, **present)
+    if changes["former"]:
+        rows = [{**place, "old": old, "number": number, **former} for former in changes["former"]]
+        await connection.execute_many(_RESEAL_FORMER, rows)
+    await connection.execute(_SHRED, **place, number=old, at=changes["at"])

@@ -4,17 +4,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import bindparam, select
 
 from auth.roles import Role
 from crm.audit.event import Act
-from crm.catalogue import KeyClass
-from crm.store import history
+from crm.catalogue import BY_PATH, KeyClass
+from crm.errors import Erased, Tampered
+from crm.store import history, resealing
 from crm.store.history import Since
 from crm.store.statements import prepare
 from crm.store.tables import patient_version, sealed_version
 from crm.store.view import View
-from tests.house import ORG, OTHER_ORG, REQUEST, House, actor, house
+from tests.house import ORG, OTHER_ORG, REQUEST, House, actor, house, now
+from tests.intruder import Intruder
 
 _V = patient_version.c
 _S = sealed_version.c
@@ -24,7 +27,7 @@ _VERSIONS = prepare(
     .order_by(_V.version)
 )
 _REPLACED = prepare(
-    select(_S.key_class, _S.version, _S.cells, _S.provenance)
+    select(_S.key_class, _S.version, _S.cells, _S.provenance, _S.dek_no)
     .where(_S.org == bindparam("org"), _S.patient_id == bindparam("key"))
     .order_by(_S.key_class, _S.version)
 )
@@ -115,20 +118,22 @@ async def test_erasure_reaches_what_was_kept(database_url: str, tmp_path: Path) 
         assert (await since(it, {patient: 1}))[patient].known is False
 
 
+async def told(it: House, patient_id: str, *names: str) -> list[dict[str, Any]]:
+    """What every version says of these public paths, the newest first."""
+    context = REQUEST.context(actor(Role.PRIVACY_OFFICER))
+    view = View(frozenset(names))
+    async with it.services.store.reading(context, Act.READ) as unit:
+        versions = await unit.versions(patient_id, 2**53, 100)
+        _, found = await unit.load_past(patient_id, versions, [BY_PATH[name].name for name in names])
+        return [unit.open(record, view) for record in found]
+
+
 async def test_a_version_reads_as_it_was(database_url: str, tmp_path: Path) -> None:
     """Values, restriction and times of then; each version opened has an event of its own, which names it."""
     async with house(database_url, tmp_path) as it:
         patient = await it.store({"preferred_name": "Sam", "time_zone": "UTC"})
         await change(it, patient, {"time_zone": "Africa/Nairobi"}, {"preferred_name": None, "restricted": True})
-        context = REQUEST.context(actor(Role.PRIVACY_OFFICER))
-        view = View(frozenset({"preferredName", "timeZone", "restricted"}))
-        async with it.services.store.reading(context, Act.READ) as unit:
-            versions = await unit.versions(patient, 4, 10)
-            present, found = await unit.load_past(patient, versions, ["preferred_name", "time_zone", "restricted"])
-            profiles = [unit.open(record, view) for record in found]
-        assert present and present.restricted
-        assert [record.guarded for record in found] == [True] * 3
-        assert profiles == [
+        assert await told(it, patient, "preferredName", "timeZone", "restricted") == [
             {"id": patient, "version": 3, "time_zone": "Africa/Nairobi", "restricted": True},
             {"id": patient, "version": 2, "preferred_name": "Sam", "time_zone": "Africa/Nairobi", "restricted": False},
             {"id": patient, "version": 1, "preferred_name": "Sam", "time_zone": "UTC", "restricted": False},
@@ -136,3 +141,43 @@ async def test_a_version_reads_as_it_was(database_url: str, tmp_path: Path) -> N
         leaves = await it.leaves()
         assert [leaf["obj"][0]["ver"] for leaf in leaves[-3:]] == [3, 2, 1]
         assert all(leaf["fld"] == ["preferredName", "restricted", "timeZone"] for leaf in leaves[-3:])
+        assert all("restricted" in leaf["flg"] for leaf in leaves[-3:])
+
+
+async def test_a_class_that_was_erased_and_filled_again(database_url: str, tmp_path: Path) -> None:
+    """Before the erasure and until it was filled: erased, and nothing else. From then on: what was entered."""
+    async with house(database_url, tmp_path) as it:
+        patient = await it.store({"preferred_name": "Sam", "pronouns": "they/them"})
+        await erase(it, patient, frozenset({KeyClass.SENSITIVE}))
+        await change(it, patient, {"pronouns": "ze/zir"})
+        said = [each["pronouns"] for each in await told(it, patient, "pronouns", "preferredName")]
+        assert said[0] == "ze/zir"
+        assert [type(each) for each in said[1:]] == [Erased, Erased]
+
+
+async def test_history_goes_along_with_a_new_data_key(database_url: str, tmp_path: Path) -> None:
+    """Every version says the same afterwards under the new key; the old one is gone, and erasure reaches all."""
+    async with house(database_url, tmp_path) as it:
+        patient = await it.store({"preferred_name": "Sam", "time_zone": "UTC", "pronouns": "they/them"})
+        await change(it, patient, {"time_zone": "Africa/Nairobi"}, {"restricted": True}, {"pronouns": None})
+        names = ("preferredName", "timeZone", "pronouns", "restricted", "provenance")
+        before = await told(it, patient, *names)
+        for _ in range(2):
+            assert await resealing.reseal(it.database, it.services.store.keys, ORG, patient, now(), now()) == (3, 0)
+        assert await told(it, patient, *names) == before
+        assert {row["dek_no"] for row in await it.database.fetch(ORG, _REPLACED, key=patient)} == {3}
+        await erase(it, patient, frozenset({KeyClass.PREFERENCE}))
+        assert all(isinstance(each["time_zone"], Erased) for each in await told(it, patient, "timeZone"))
+
+
+async def test_a_class_whose_history_does_not_open_keeps_its_key(database_url: str, tmp_path: Path) -> None:
+    """Damage is not sealed anew: the class is left as it is, and the others are exchanged."""
+    async with house(database_url, tmp_path) as it:
+        patient = await it.store({"preferred_name": "Sam", "time_zone": "UTC"})
+        await change(it, patient, {"time_zone": "Africa/Nairobi"})
+        intruder = Intruder(database_url)
+        await intruder.run("UPDATE sealed_version SET provenance = '{}' WHERE key_class = 'preference'")
+        assert await resealing.reseal(it.database, it.services.store.keys, ORG, patient, now(), now()) == (1, 1)
+        with pytest.raises(Tampered):
+            await told(it, patient, "timeZone")
+        assert [each["preferred_name"] for each in await told(it, patient, "preferredName")] == ["Sam", "Sam"]
