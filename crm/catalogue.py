@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from auth.policy import Group
-from crm.domain import addressing, confidential, masks, reply_terms, search_terms, source_records, values
+from crm.domain import addressing, confidential, masks, reply_terms, search_terms, source_records, superseding, values
 
 __all__ = [
     "BY_NAME",
@@ -180,6 +180,12 @@ FIELDS: tuple[Field, ...] = (
     _identity(21, "sensitivity", "sensitivity", Group.GOVERNANCE, Label.NONE,
               "Why more people than usual may be curious about the record; the access log marks who looks at it.",
               "meta.security (v3-ActCode CEL, EMP)", kind=values.Sensitivities),
+    _identity(22, "superseded_ids", "supersededIds", Group.RECORD, Label.NONE,
+              "Ids of records that were merged into this one: each of them answers with this one.",
+              "", kind=superseding.SupersededIds),
+    Field(23, "merged_into", (), Group.RECORD, Label.NONE,
+          "The record into which this one was merged; followed from the old id, never answered.", "",
+          kind=superseding.RecordId, key_class=KeyClass.IDENTITY, codec=Codec.TEXT, block=64),
     # --- how to reach them -------------------------------------------------------------------------------------------
     _contact(30, "contact_points", "contactPoints", Group.CONTACT, Label.PATLOC,
              "Telephone numbers, e-mail addresses and other ways to reach the person, ranked.", "telecom",

@@ -26,11 +26,11 @@ from schema.parts import (
     Identifier,
     Language,
     Link,
-    Provenance,
     items,
     needed,
     readable_by,
 )
+from schema.provenance import Provenance
 from schema.scalars import DateTime, PartialDate, PartialDateTime, TimeZone
 
 __all__ = ["CLEAR", "Patient", "PatientResult", "Refusal"]
@@ -63,6 +63,7 @@ class Patient(graphene.ObjectType):
 
     id = needed(graphene.ID, "The record's id: opaque, and the same for ever.")
     version = needed(graphene.Int, "Counts the record's changes from 1; state it as `expectedVersion` in a change.")
+    superseded_ids = _own_list(graphene.ID, "supersededIds")
     restricted = _own(graphene.Boolean, "restricted")
     sensitivity = _own_list(enums.Sensitivity, "sensitivity")
     recorded_at = _own(DateTime, "recordedAt")

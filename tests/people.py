@@ -90,9 +90,11 @@ WHOLE: dict[str, Any] = {
     "religion": "Quietist",
     "religion_code": "1020",
 }
-"""`cultural_needs` stands for the two fields in which it is stored; `source_records` is known to imports only."""
+"""`cultural_needs` stands for the two fields in which it is stored; `source_records` is known to imports only, and
+`superseded_ids` and `merged_into` to merges."""
 
 _STORED = {*WHOLE, "cultural_need_handling", "cultural_need_detail", "source_records"} - {"cultural_needs"}
+_STORED |= {"superseded_ids", "merged_into"}
 assert {row.name for row in FIELDS if row.key_class} == _STORED, "a new field needs a value here"
 
 OF_THEIR_OWN = frozenset({"confidential_communication", "consents", "related_persons", "restrictions", "suspensions"})

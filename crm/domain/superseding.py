@@ -7,13 +7,16 @@ from pydantic import Field
 from crm.domain.shape import distinct
 from crm.domain.texts import Id
 
-__all__ = ["MERGED", "MOST_SUPERSEDED", "SupersededIds"]
+__all__ = ["MERGED", "MOST_SUPERSEDED", "RecordId", "SupersededIds"]
 
 MERGED: Final = "merged"
 """The status of a record that was merged into another one."""
 
 MOST_SUPERSEDED: Final = 100
 """Records that one may take in, directly or through others."""
+
+RecordId = Id
+"""The id of a record."""
 
 SupersededIds = Annotated[list[Id], Field(max_length=MOST_SUPERSEDED), distinct(str)]
 """Ids of records that were merged into this one, directly or through others, in the order in which they came."""

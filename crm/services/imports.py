@@ -226,7 +226,8 @@ def _weighed(unit: WritingUnit, record: Record, draft: Draft, current: Mapping[s
 
 def _imported(row: Field) -> bool:
     """Whether a record of a patient speaks for this field; restrictions have a rule of their own (`_restriction`)."""
-    return row.key_class is not None and bool(row.paths) and not row.append_only and row.name != "restrictions"
+    ours = row.append_only or row.name in {"restrictions", "superseded_ids"}
+    return row.key_class is not None and bool(row.paths) and not ours
 
 
 def _restriction(current: Mapping[str, Any], draft: Draft, erased: frozenset[KeyClass], at: str) -> dict[str, Any]:

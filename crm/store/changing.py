@@ -6,7 +6,7 @@ Nothing here decides who may change what, or which version was expected.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, delete, insert, update
@@ -17,6 +17,7 @@ from crm.catalogue import BY_NAME, CLASSES, INDEXES, Index, KeyClass
 from crm.crypto.box import pack
 from crm.crypto.data_key import DataKey
 from crm.crypto.keyset import KeySet
+from crm.domain.superseding import MERGED
 from crm.store import history
 from crm.store.codec import encode
 from crm.store.database import Connection
@@ -39,10 +40,11 @@ _INSERT_SEALED = prepare(insert(sealed_row))
 _INSERT_SUPERSEDED = prepare(insert(sealed_version))
 _INSERT_INDEX = prepare(insert(blind_index))
 _INSERT_OUTBOX = prepare(insert(outbox))
+_VERSIONED = ("version", "status", "restricted", "classes", "updated_at", "merged_into")
 _UPDATE_PATIENT = prepare(
     update(patient)
     .where(patient.c.org == bindparam("org"), patient.c.id == bindparam("id_"))
-    .values({name: bindparam(name) for name in ("version", "restricted", "classes", "updated_at")})
+    .values({name: bindparam(name) for name in _VERSIONED})
 )
 _UPDATE_SEALED = prepare(
     update(sealed_row)
@@ -109,7 +111,28 @@ def new_record(org: str, patient_id: str, audit_subject: str, now: int) -> Recor
     return Record(org, patient_id, 0, "active", False, audit_subject, now, now)
 
 
-def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any], source: Source) -> list[str]:
+class Turn(NamedTuple):
+    """What a change is besides its values: what others are told of it, and the status of the record (None: as before).
+
+    With `takes_back` entries may leave a list that is only appended to: those that a merge appended, and nobody else.
+    """
+
+    kind: ChangeKind = ChangeKind.CHANGED
+    status: str | None = None
+    takes_back: bool = False
+
+
+_ORDINARY: Final = Turn()
+
+
+def apply(
+    keys: KeySet,
+    writes: Writes,
+    record: Record,
+    values: Mapping[str, Any],
+    source: Source,
+    turn: Turn = _ORDINARY,
+) -> list[str]:
     """Puts the new record's rows into `writes`, advances `record` to it, and names the fields that really changed.
 
     `values` maps catalogue names to canonical values (None clears). Fields whose value stays the same are left alone;
@@ -119,11 +142,13 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     """
     keys.check_age()
     on = rfc3339(source.recorded_at)[:10]
-    affected = [index for index in INDEXES if not values.keys().isdisjoint(index.fields)]
+    turned = turn.status not in (None, record.status)
+    affected = [index for index in INDEXES if turned or not values.keys().isdisjoint(index.fields)]
     needed = set(values) | {name for index in affected for name in index.fields}
     before = reveal(keys, record, needed, on)
     changed = [name for name, value in values.items() if before.get(name) != value]
-    _require_appended(before, values, changed)
+    if not turn.takes_back:
+        _require_appended(before, values, changed)
     same = confirmed(record, values.keys() - set(changed), source)
     heard = unheard(record, source)
     if not (changed or same or heard) and record.version:
@@ -132,13 +157,14 @@ def apply(keys: KeySet, writes: Writes, record: Record, values: Mapping[str, Any
     record.version += 1
     record.updated_at = max(source.recorded_at, record.updated_at)  # clocks of replicas differ, versions go on
     after = {**before, **{name: values[name] for name in changed}}
-    _reseal_all(keys, writes, record, {name: values[name] for name in (*changed, *same)}, source, heard)
+    given = {name: values[name] for name in (*changed, *same)}
+    _reseal_all(keys, writes, record, given, source, heard, turn.status or record.status)
     for index in affected:
-        if created or not set(changed).isdisjoint(index.fields):
+        if created or turned or not set(changed).isdisjoint(index.fields):
             _reindex(keys, writes, record, index, after, fresh=created)
-    _write_clear_row(writes, record, created)
+    _write_clear_row(writes, record, created, values.get("merged_into"))
     changed += ["provenance"] if same or heard else []
-    announce(writes, record, changed, source.maker)
+    announce(writes, record, changed, source.maker, turn.kind)
     return changed
 
 
@@ -166,11 +192,12 @@ def announce(
             "version": record.version,
             "changed": orjson.dumps(sorted(changed)).decode(),
             "created_at": record.updated_at,
+            "kind": kind.value,
         }
     )
 
 
-def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
+def _write_clear_row(writes: Writes, record: Record, created: bool, merged_into: str | None) -> None:
     if created:
         writes.patients.append(
             {
@@ -192,9 +219,11 @@ def _write_clear_row(writes: Writes, record: Record, created: bool) -> None:
                 "org": record.org,
                 "id_": record.id,
                 "version": record.version,
+                "status": record.status,
                 "restricted": int(record.restricted),
                 "classes": record.stored_classes,
                 "updated_at": record.updated_at,
+                "merged_into": merged_into,
             }
         )
 
@@ -206,6 +235,7 @@ def _reseal_all(
     values: Mapping[str, Any],
     source: Source,
     heard: frozenset[KeyClass],
+    status: str,
 ) -> None:
     """Seals the rows of every class whose cells or notes change.
 
@@ -217,12 +247,12 @@ def _reseal_all(
     }
     filled = {key_class for key_class, cells in by_class.items() if cells}
     restricted, classes = bool(values.get("restricted", record.restricted)), record.classes | filled
-    if (restricted, classes) != (record.restricted, record.classes):
+    if (restricted, classes, status) != (record.restricted, record.classes, record.status):
         filled |= classes - record.erased
     filled |= heard
     # Opened before the record changes: the present seals vouch for the present record.
     opened = {key_class: _unlocked(keys, writes, record, key_class) for key_class in sorted(filled)}
-    record.restricted, record.classes = restricted, classes
+    record.restricted, record.classes, record.status = restricted, classes, status
     for key_class, unlocked in opened.items():
         _reseal(writes, record, unlocked, by_class[key_class], source)
 
@@ -295,7 +325,7 @@ def _unlocked(keys: KeySet, writes: Writes, record: Record, key_class: KeyClass)
 def _reindex(
     keys: KeySet, writes: Writes, record: Record, index: Index, values: Mapping[str, Any], *, fresh: bool
 ) -> None:
-    """Replaces the record's terms of one blind index."""
+    """Replaces the record's terms of one blind index; a record that was merged into another is not found any more."""
     if not fresh:
         writes.stale_terms.append({"org": record.org, "id_": record.id, "code_": index.code})
     present = {name: value for name, value in values.items() if value is not None}
@@ -303,7 +333,7 @@ def _reindex(
     hashed = {
         (version, keys.index_value(record.org, index.name, index.bits, term, version))
         for version in keys.index_versions_written()
-        for term in index.terms(present)
+        for term in (index.terms(present) if record.status != MERGED else ())
     }
     writes.terms.extend(
         {
