@@ -137,7 +137,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.CLINICIAN,
         frozenset({Purpose.TREAT}),
-        frozenset({Action.READ, Action.SEARCH, Action.UPDATE, Action.BREAK_GLASS}) | _CONTACTING,
+        frozenset({Action.READ, Action.SEARCH, Action.UPDATE, Action.HISTORY, Action.BREAK_GLASS}) | _CONTACTING,
         read=_WITHOUT_CONFIDENTIAL,
         masked=_USED_UNSEEN,
         write=_MEETING
@@ -188,6 +188,7 @@ GRANTS: tuple[Grant, ...] = (
                 Action.READ,
                 Action.SELF_READ,
                 Action.SELF_AUDIT,
+                Action.HISTORY,
                 Action.FOLLOW,
                 Action.UPDATE,
                 Action.DECIDE,
@@ -221,7 +222,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(  # recognises a record in a complaint without learning it; keeps evidence, and so cannot erase
         Role.COMPLIANCE_OFFICER,
         frozenset({Purpose.HCOMPL}),
-        frozenset({Action.READ, Action.AUDIT_READ, Action.HOLD, Action.REVIEW}),
+        frozenset({Action.READ, Action.HISTORY, Action.AUDIT_READ, Action.HOLD, Action.REVIEW}),
         read=frozenset({Group.RECORD, Group.GOVERNANCE, Group.CONSENT, Group.RESTRICTION}),
         masked=frozenset({Group.ADDRESSING, Group.CONTACT, Group.IDENTIFIERS}) | _USED_UNSEEN,
     ),
@@ -231,7 +232,7 @@ GRANTS: tuple[Grant, ...] = (
         frozenset(
             {Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ, Action.ERASE, Action.HOLD, Action.REVIEW}
         )
-        | {Action.CONFIDE, Action.RESTRICT, Action.DECIDE},
+        | {Action.CONFIDE, Action.RESTRICT, Action.DECIDE, Action.HISTORY},
         read=_ALL,
         write=frozenset({Group.CONFIDENTIAL, Group.GOVERNANCE, Group.RESTRICTION}),
         sees_restricted=True,
@@ -247,7 +248,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(  # copies of record must be whole: an export that left restricted addresses out would lose them
         Role.INTEGRATION,
         frozenset({Purpose.RECORDMGT}),
-        _MOVING,
+        _MOVING | {Action.HISTORY},
         read=_ALL,
         write=_ALL,
         sees_restricted=True,

@@ -45,10 +45,11 @@ class Action(StrEnum):
 
     HOLD places and lifts legal holds, and shows them and the receipts of erasures; ERASE erases. BREAK_GLASS asks for a
     break-glass grant; REVIEW judges what was done under one, and shows the queue. DECIDE asks whether a patient may be
-    contacted; CONSENT appends a consent directive; CONFIDE sets or clears the confidential communication; RESTRICT
-    places and lifts restrictions; FOLLOW is told of changes without naming the records, all that there are or the
-    caller's own (who names them needs READ); INBOUND brings a message of a patient, and what became of
-    one to them; RESOLVE says what an unclear one meant; ATTEST says on one's own word whose a contact point is.
+    contacted; HISTORY shows who changed the record and what it said before; CONSENT appends a consent directive;
+    CONFIDE sets or clears the confidential communication; RESTRICT places and lifts restrictions; FOLLOW is told of
+    changes without naming the records, all that there are or the caller's own (who names them needs READ); INBOUND
+    brings a message of a patient, and what became of one to them; RESOLVE says what an unclear one meant; ATTEST says
+    on one's own word whose a contact point is.
     """
 
     READ = "patient:read"
@@ -68,6 +69,7 @@ class Action(StrEnum):
     INBOUND = "message:record"
     RESOLVE = "message:resolve"
     ATTEST = "contact:attest"
+    HISTORY = "patient:history"
     FOLLOW = "patient:follow"
     AUDIT_READ = "audit:read"
     SELF_READ = "self:read"

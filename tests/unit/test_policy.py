@@ -50,6 +50,7 @@ LETTERS = {
     "Q": Action.INBOUND,
     "O": Action.RESOLVE,
     "Y": Action.ATTEST,
+    "P": Action.HISTORY,
     "W": Action.FOLLOW,
 }
 READING = (Action.READ, Action.SEARCH, Action.EXPORT, Action.SELF_READ)
