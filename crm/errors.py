@@ -70,6 +70,14 @@ class RestrictedRecord(CrmError):
     """The record is restricted, and the change would overwrite what it withholds from this actor."""
 
 
+class SourceOverruled(CrmError):
+    """A feed would change what a higher source said; `paths` are the fields, sorted. Nothing was changed."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths: tuple[str, ...] = tuple(sorted(paths))
+        super().__init__("a higher source speaks for " + ", ".join(self.paths))
+
+
 class BreakGlassRequired(CrmError):
     """The purpose of use needs a break-glass grant for this record, and the caller holds none that is active."""
 

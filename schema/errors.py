@@ -39,6 +39,7 @@ class Code(StrEnum):
     QUERY_TOO_COSTLY = "QUERY_TOO_COSTLY"
     RATE_LIMITED = "RATE_LIMITED"
     RESTRICTED_RECORD = "RESTRICTED_RECORD"
+    SOURCE_OVERRULED = "SOURCE_OVERRULED"
     BREAK_GLASS_REQUIRED = "BREAK_GLASS_REQUIRED"
     ERASED = "ERASED"
     LEGAL_HOLD = "LEGAL_HOLD"
@@ -68,6 +69,7 @@ MESSAGES: Mapping[Code, str] = {
     Code.QUERY_TOO_COSTLY: "The request asks for more than the server does at once.",
     Code.RATE_LIMITED: "Too many requests; try again later.",
     Code.RESTRICTED_RECORD: "This record is restricted.",
+    Code.SOURCE_OVERRULED: "A higher source speaks for at least one of the fields named, so nothing was changed.",
     Code.BREAK_GLASS_REQUIRED: "This needs a break-glass grant.",
     Code.ERASED: "This was erased.",
     Code.LEGAL_HOLD: "This record is under a legal hold.",
@@ -87,6 +89,8 @@ DESCRIPTIONS: Mapping[Code, str] = {
     Code.VERSION_CONFLICT: "The record changed since it was read; `currentVersion` is the version now stored, "
     "`changedFields` are the paths of what changed, of those that the caller may read, where that is known.",
     Code.REQUEST_IN_PROGRESS: "The same request, under the same key, is being done; ask again after `retryAfter`.",
+    Code.SOURCE_OVERRULED: "A program would change what a higher source said, such as the patient; `fields` are the "
+    "paths, `field` the first. Nothing was changed: leave them out, or have a person see to it.",
     Code.BATCH_TOO_LARGE: "Too many ids in one call; `limit` is how many there may be.",
     Code.QUERY_TOO_COSTLY: "The request asks for more than the server does at once; `limit` is how much it may be, of "
     "what the message names.",
@@ -159,6 +163,7 @@ TABLE: Mapping[type[BaseException], Code] = {
     crm_errors.PositionExpired: Code.POSITION_EXPIRED,
     crm_errors.BatchTooLarge: Code.BATCH_TOO_LARGE,
     crm_errors.RestrictedRecord: Code.RESTRICTED_RECORD,
+    crm_errors.SourceOverruled: Code.SOURCE_OVERRULED,
     crm_errors.BreakGlassRequired: Code.BREAK_GLASS_REQUIRED,
     crm_errors.Erased: Code.ERASED,
     crm_errors.LegalHold: Code.LEGAL_HOLD,
@@ -233,6 +238,8 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
         case crm_errors.VersionConflict(current=version, changed=changed):
             found["currentVersion"] = version
             found |= {} if changed is None else {"changedFields": list(changed)}
+        case crm_errors.SourceOverruled(paths=[path, *_] as paths):
+            found |= {"field": path, "fields": list(paths)}
         case crm_errors.BatchTooLarge(limit=limit):
             found["limit"] = limit
         case (

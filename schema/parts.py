@@ -6,13 +6,13 @@ from typing import Any
 import graphene
 
 from auth.policy import GRANTS, Group
-from schema import contact_enums, enums, policy_enums
-from schema.scalars import ClockTime, DateTime, LanguageTag, PartialDateTime, TimeZone
+from schema import contact_enums, enums
+from schema.scalars import ClockTime, LanguageTag, PartialDateTime, TimeZone
 
 __all__ = [
     "AccessNeed", "Address", "AppointmentPreferences", "CaseManager", "ChannelPreference", "ContactPoint",
-    "ContactWindow", "CulturalNeed", "HumanName", "Identifier", "Language", "Link", "Period", "Provenance",
-    "items", "needed", "readable_by", "words",
+    "ContactWindow", "CulturalNeed", "HumanName", "Identifier", "Language", "Link", "Period", "items", "needed",
+    "readable_by", "words",
 ]  # fmt: skip
 
 
@@ -237,12 +237,3 @@ class CaseManager(graphene.ObjectType):
     reference = words("A reference to the person in another system.")
     organisation = words("The organisation they work for.")
     since = graphene.Field(PartialDateTime, description="Since when.")
-
-
-class Provenance(graphene.ObjectType):
-    """Where one group of fields comes from."""
-
-    group = needed(policy_enums.FieldGroup, "The group of fields.")
-    source = needed(graphene.String, "The system that said so.")
-    recorded_by = words("Who entered it, as the subject of their token.")
-    recorded_at = needed(DateTime, "When it was entered here.")

@@ -136,7 +136,7 @@ class ContactVerification:
                 new.pop("undeliverable", None)  # the code arrived
             points = [new if each["id"] == point_id else each for each in _points(unit, record)]
             kept = values.parse(values.ContactPoints, points, "input.contactPoints", lenient=True)
-            unit.change(record, {"contact_points": kept}, system_of(admitted.actor))
+            unit.change(record, {"contact_points": kept}, system_of(admitted.actor), speaks=False)
             await unit.end_codes(record, point_id)
             return self._editor.answer(unit, record, admitted)
 

@@ -67,7 +67,7 @@ class DeliveryReports:
                 raise NotFound if Role.MESSAGING in actor.roles else Erased  # a decision does not tell it of erasures
             mark = _cleared if delivered else _failing(reason or UndeliverableReason.UNKNOWN, rfc3339(unit.now))
             changes = _marked(unit, record, contact_point_id, mark, hidden=_hidden(actor, record))
-            unit.change(record, changes, system_of(actor))
+            unit.change(record, changes, system_of(actor), speaks=False)
             return {"id": record.id, "version": record.version}
 
 

@@ -11,7 +11,7 @@ from auth.actor import Actor
 from auth.policy import Action, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME
-from crm.errors import Erased, NotFound, RestrictedRecord, VersionConflict, VersionRequired
+from crm.errors import Erased, NotFound, RestrictedRecord, SourceOverruled, VersionConflict, VersionRequired
 from crm.services.held_keys import require_to_change
 from crm.services.profiles import Profile, Profiles, groups, view
 from crm.services.request import Request
@@ -63,14 +63,21 @@ class Editor:
             require_to_change(self._store.keys, paths)
         return Admitted(actor, request.context(actor, *{grant.rule, rule}), patient_id, changed, grant)
 
-    async def edit(self, admitted: Admitted, expected_version: int | None, edit: Edit) -> Profile:
+    async def edit(
+        self, admitted: Admitted, expected_version: int | None, edit: Edit, *, speaks: bool = True
+    ) -> Profile:
         """Stores what `edit` makes of the locked record, and answers from what is now stored.
 
-        Raises `VersionRequired`, `VersionConflict`, `NotFound`, `Erased`, `RestrictedRecord`, and what `edit` raises.
+        With `speaks` false that is a mark beside what somebody said (see `WritingUnit.change`). Raises
+        `VersionRequired`, `VersionConflict`, `NotFound`, `Erased`, `RestrictedRecord`, `SourceOverruled`, and what
+        `edit` raises.
         """
         async with self._store.writing(admitted.context, Act.UPDATE, [admitted.patient_id]) as unit:
             record = await self.locked(unit, admitted, expected_version)
-            unit.change(record, edit(unit, record), system_of(admitted.actor))
+            values, system = edit(unit, record), system_of(admitted.actor)
+            if speaks:
+                _require_heard(unit, record, values, system)
+            unit.change(record, values, system, speaks=speaks)
             return self.answer(unit, record, admitted)
 
     async def locked(self, unit: WritingUnit, admitted: Admitted, expected_version: int | None) -> Record:
@@ -107,6 +114,15 @@ class Editor:
     def answer(self, unit: WritingUnit, record: Record, admitted: Admitted) -> Profile:
         """The profile as it is now, as far as the actor asked for it and may read it."""
         return unit.open(record, view(admitted.grant, admitted.actor, restricted=record.restricted))
+
+
+def _require_heard(unit: WritingUnit, record: Record, values: Mapping[str, Any], system: str) -> None:
+    """Raises `SourceOverruled` where a feed would change what a higher source said; the same again is no change."""
+    verdicts = unit.weigh(record, {BY_NAME[name].group for name in values}, system)
+    held = [name for name in values if not verdicts[BY_NAME[name].group].takes]
+    stored = unit.current(record, held) if held else {}
+    if paths := [path for name in held if values[name] != stored.get(name) for path in BY_NAME[name].paths]:
+        raise SourceOverruled(paths)
 
 
 def system_of(actor: Actor) -> str:

@@ -119,7 +119,7 @@ class Needs:
                 unit.flag(record, "need_unmet")
             return {"access_needs": values.parse(values.AccessNeeds, changed, "input", lenient=True)}
 
-        return await self._editor.edit(admitted, expected_version, change)
+        return await self._editor.edit(admitted, expected_version, change, speaks=False)
 
     async def overdue(
         self, actor: Actor, request: Request, as_of: str | None, first: int, after: str | None, asked: frozenset[str]

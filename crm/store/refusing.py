@@ -18,6 +18,7 @@ from crm.errors import (
     RateLimited,
     RequestInProgress,
     RestrictedRecord,
+    SourceOverruled,
     VersionConflict,
     VersionRequired,
 )
@@ -74,6 +75,6 @@ def reason(failure: Exception) -> str:
 
 DENIALS = (
     AuthError, BatchTooLarge, BreakGlassRequired, Erased, Invalid, LegalHold, NotFound, RateLimited,
-    PositionExpired, RequestInProgress, RestrictedRecord, VersionConflict, VersionRequired,
+    PositionExpired, RequestInProgress, RestrictedRecord, SourceOverruled, VersionConflict, VersionRequired,
 )  # fmt: skip
 """What is refused by a rule; everything else that is raised is a failure of the service."""

@@ -13,9 +13,9 @@ from schema.errors import DESCRIPTIONS, MESSAGES, TABLE, UNAVAILABLE, Code, Refu
 CONTRACT = [
     "UNAUTHENTICATED", "FORBIDDEN", "FORBIDDEN_FIELD", "PURPOSE_REQUIRED", "PURPOSE_NOT_PERMITTED", "NOT_FOUND",
     "VERSION_REQUIRED", "VERSION_CONFLICT", "REQUEST_IN_PROGRESS", "VALIDATION_FAILED", "POSITION_EXPIRED",
-    "BATCH_TOO_LARGE", "QUERY_TOO_COSTLY", "RATE_LIMITED", "RESTRICTED_RECORD", "BREAK_GLASS_REQUIRED", "ERASED",
-    "LEGAL_HOLD", "AUDIT_UNAVAILABLE", "KEY_UNAVAILABLE", "OVERLOADED", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED",
-    "PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED", "INTERNAL_SERVER_ERROR",
+    "BATCH_TOO_LARGE", "QUERY_TOO_COSTLY", "RATE_LIMITED", "RESTRICTED_RECORD", "SOURCE_OVERRULED",
+    "BREAK_GLASS_REQUIRED", "ERASED", "LEGAL_HOLD", "AUDIT_UNAVAILABLE", "KEY_UNAVAILABLE", "OVERLOADED",
+    "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED", "INTERNAL_SERVER_ERROR",
 ]  # fmt: skip
 
 SECRET = "canary-7f3a"
@@ -57,6 +57,11 @@ def test_every_refusal_below_has_a_code() -> None:
         (crm_errors.PositionExpired(), Code.POSITION_EXPIRED, {}),
         (crm_errors.BatchTooLarge(1000), Code.BATCH_TOO_LARGE, {"limit": 1000}),
         (crm_errors.RestrictedRecord(), Code.RESTRICTED_RECORD, {}),
+        (
+            crm_errors.SourceOverruled(["names", "birthDate"]),
+            Code.SOURCE_OVERRULED,
+            {"field": "birthDate", "fields": ["birthDate", "names"]},
+        ),
         (crm_errors.BreakGlassRequired(), Code.BREAK_GLASS_REQUIRED, {}),
         (crm_errors.Erased(), Code.ERASED, {}),
         (crm_errors.KeyUnavailable(), Code.KEY_UNAVAILABLE, {"retryAfter": 1}),
