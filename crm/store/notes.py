@@ -23,7 +23,7 @@ __all__ = ["Note", "Notebook"]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _NOTHING: Final[frozenset[str]] = frozenset()
-_QUESTIONS = frozenset({Act.READ, Act.QUERY, Act.DECIDE})
+_QUESTIONS = frozenset({Act.READ, Act.QUERY, Act.DECIDE, Act.NOTIFY})
 """Acts whose events of one unit share an id; imports and exports have the id of their request."""
 
 

@@ -117,9 +117,29 @@ class Unit:
         return self._watcher.today
 
     async def load(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
-        """Sealed records by id, with the classes that `names` and the flags need; unknown ids are absent."""
+        """Sealed records by id, with the classes that `names` and the flags need; unknown ids are absent.
+
+        Under the id of a record that was merged into another stands that one. Raises `Tampered`, `KeyUnavailable`.
+        """
         needed = _joined(frozenset(names), self._watcher.fields)
-        return await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
+        found = await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
+        if redirecting.any_merged(found):
+            load = partial(self._loaded, needed)
+            return await redirecting.followed(self._fetch, self._keys, self.context.org, found, load)
+        return found
+
+    async def _loaded(self, names: frozenset[str], ids: Collection[str]) -> dict[str, Record]:
+        return await self._known(await records.load(self._fetch, self.context.org, ids, names)) if ids else {}
+
+    async def same(self, patient_id: str, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that lead to the same record as `patient_id`; unknown ones lead nowhere."""
+        found = await self.load({patient_id, *ids}, ())
+        own = found.get(patient_id)
+        return [each for each in ids if own is not None and each in found and found[each].id == own.id]
+
+    async def superseded(self, record: Record) -> list[str]:
+        """The ids of all records that were merged into this one, directly or through others."""
+        return await redirecting.superseded(self._fetch, self.context.org, record.id)
 
     async def versions(self, patient_id: str, below: int, limit: int) -> list[Version]:
         """At most `limit` versions older than `below`, the newest first; whoever answers of them notes the patient."""
@@ -290,6 +310,15 @@ class Unit:
     def touch(self, record: Record) -> None:
         """Gives the patient an event although nothing of the record is answered."""
         self._notebook.of(record)
+
+    def notify(self, record: Record, names: frozenset[str], broken: str | None = None) -> None:
+        """Notes that the caller is told that fields of these names changed, and nothing else of the record.
+
+        `broken` is the id of the break-glass grant under which they are.
+        """
+        note = self._notebook.of(record)
+        note.changed |= names
+        note.broken = note.broken or broken
 
     def remark(self, **facts: Any) -> None:
         """Adds one event of its own, such as the count of a search."""

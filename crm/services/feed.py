@@ -1,0 +1,270 @@
+"""Telling of changes: to whom, what of them, and only once it is on record. Owns positions, and no transport.
+
+A change tells an id, a version and which fields changed, never a value. Of a field somebody is told only what they
+might read: what the policy keeps from them, and what the record withholds while it is restricted, has not changed for
+them. What is told is decided by the policy and the record of the moment it is told, not of the change.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from auth import policy
+from auth.actor import Actor
+from auth.policy import Action, Group, Ruling
+from crm.audit.event import Act, rfc3339
+from crm.catalogue import BY_NAME
+from crm.errors import BatchTooLarge, Erased, Invalid, NotFound, PositionExpired
+from crm.services.profiles import AT_A_STRETCH, MAX_BATCH, Refused, decode_cursor, encode_cursor, visible
+from crm.services.request import Request
+from crm.store import feed
+from crm.store.feed import Change, ChangeKind
+from crm.store.history import changed_since
+from crm.store.record import Record
+from crm.store.refusing import reason
+from crm.store.unit import Store, Unit
+
+__all__ = ["ChangesPage", "Feed", "Source", "groups_told", "position_of", "told"]
+
+_NOBODY: Final[frozenset[Group]] = frozenset()
+_VOUCHED: Final = frozenset({"restricted"})
+"""What must be believed of a record before anything of it is told."""
+
+
+class Source(Protocol):
+    """Where changes come from as they are made (`crm.delivery.changes`)."""
+
+    def follow(self, org: str, after: int) -> AsyncGenerator[Change, None]:
+        """Every change behind number `after`, without end; to be closed by who stops."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesPage:
+    """Some changes in order. `end` is the position up to which they were looked at, `newest` that of the last one."""
+
+    nodes: list[dict[str, Any]]
+    cursors: list[str]
+    end: str
+    newest: str
+    has_next_page: bool
+
+
+def position_of(change: Change | None) -> str:
+    """The opaque position behind a change; with None, before the first."""
+    return encode_cursor("0-0" if change is None else f"{change.seq}-{change.at}")
+
+
+def groups_told(actor: Actor, ruling: Ruling, *, restricted: bool) -> frozenset[Group]:
+    """The groups of fields of which `actor` may be told that they changed."""
+    hidden = policy.withheld_when_restricted(actor) if restricted else _NOBODY
+    return ruling.reading({}).groups - hidden
+
+
+def told(names: Collection[str], groups: frozenset[Group]) -> frozenset[str]:
+    """Those of the catalogue names that belong to these groups, and stand in the interface."""
+    return frozenset(
+        name for name in names if name in BY_NAME and BY_NAME[name].group in groups and BY_NAME[name].paths
+    )
+
+
+class Feed:
+    """The use cases of following changes. Without `source` only what is on record can be asked for."""
+
+    def __init__(self, store: Store, source: Source | None = None) -> None:
+        self._store = store
+        self._source = source
+
+    async def follow(
+        self, actor: Actor, request: Request, ids: Sequence[str] | None, after: str | None
+    ) -> AsyncGenerator[Change, None]:
+        """What may have to be told of, from a position or from now on: of these patients, or of all.
+
+        Each is to be given to `tell`. Raises what the policy refuses, `Invalid` and `PositionExpired`, on record.
+        """
+        await self._ruling(actor, request, [], named=ids is not None)
+        org = actor.org
+        async with self._store.recording(request.context(actor), Act.NOTIFY):
+            await feed.settle(self._store.database, org)
+            start = await self._newest(org) if after is None else await self._found(org, after)
+        return self._chosen(org, 0 if start is None else start.seq, _of(actor, ids))
+
+    async def _chosen(self, org: str, after: int, ids: frozenset[str] | None) -> AsyncGenerator[Change, None]:
+        if self._source is None:
+            raise RuntimeError("this process follows no changes")
+        async with aclosing(self._source.follow(org, after)) as changes:
+            async for change in changes:
+                if ids is None or change.patient_id in ids:
+                    yield change
+
+    async def tell(self, actor: Actor, request: Request, change: Change, *, named: bool) -> dict[str, Any] | None:
+        """What the actor is told of a change, once that is on record; None where it is nothing.
+
+        `named` says that they named the patient. Raises what the policy refuses now.
+        """
+        ids = [change.patient_id]
+        ruling = await self._ruling(actor, request, ids, named=named)
+        async with self._store.reading(request.context(actor, ruling.rule), Act.NOTIFY, ids) as unit:
+            found = await _tellings(unit, actor, ruling, [change])
+        return found[0] if found else None
+
+    async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> ChangesPage:
+        """The oldest changes behind a position, of `first` that were looked at those that may be told.
+
+        From the oldest that is kept without one. Raises what the policy refuses, `Invalid` and `PositionExpired`.
+        """
+        ruling = await self._ruling(actor, request, [], named=False)
+        org, fetch = actor.org, partial(self._store.database.fetch, actor.org)
+        own = _of(actor, None)
+        async with self._store.reading(request.context(actor, ruling.rule), Act.NOTIFY) as unit:
+            await feed.settle(self._store.database, org)
+            start = None if after is None else await self._found(org, after)
+            newest = await self._newest(org)
+            ids = None if own is None else sorted(own)
+            found = await feed.read(fetch, org, 0 if start is None else start.seq, first + 1, ids)
+            shown = found[:first]
+            nodes = await _tellings(unit, actor, ruling, shown)
+            unit.remark(cnt=len(nodes))
+        more = len(found) > first
+        end = shown[-1] if more or (shown and (newest is None or newest.seq < shown[-1].seq)) else newest
+        return ChangesPage(nodes, [node["position"] for node in nodes], position_of(end), position_of(newest), more)
+
+    async def changed_since(
+        self, actor: Actor, request: Request, known: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any] | Refused]:
+        """Of records known in a version those that the actor sees changed, and a refusal for each they may not know.
+
+        In input order. `changed_fields` is None where it is not known which fields changed. Raises what the policy
+        refuses, and `BatchTooLarge`.
+        """
+        versions: dict[str, int] = {}
+        for each in known:
+            versions[each["id"]] = min(each["version"], versions.get(each["id"], each["version"]))
+        ruling = await self._ruling(actor, request, list(versions), named=True)
+        async with self._store.recording(request.context(actor), Act.NOTIFY):
+            if len(known) > MAX_BATCH:
+                raise BatchTooLarge(MAX_BATCH)
+        async with self._store.reading(request.context(actor, ruling.rule), Act.NOTIFY, list(versions)) as unit:
+            return await self._since(unit, actor, ruling, versions)
+
+    async def _since(
+        self, unit: Unit, actor: Actor, ruling: Ruling, versions: Mapping[str, int]
+    ) -> list[dict[str, Any] | Refused]:
+        fetch = partial(self._store.database.fetch, actor.org)
+        seen = {name: versions[name] for name in visible(actor, list(versions))}
+        since = await changed_since(fetch, actor.org, seen)
+        moved = [name for name, found in since.items() if found.version != versions[name]]
+        records = await unit.load(moved, _VOUCHED) if moved else {}
+        teller = await _Teller.of(unit, actor, ruling, records.values())
+        answers: dict[str, dict[str, Any] | Refused] = {}
+        for number, name in enumerate(versions, start=1):
+            if number % AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
+            record = records.get(name)
+            if name not in since or (record is not None and record.status == "erased"):
+                answers[name] = Refused(name, reason(NotFound() if name not in since else Erased()))
+            elif record is not None:
+                found = since[name]
+                known = found.known and found.version > versions[name]
+                paths = teller.tell(record, found.names, anyhow=not known)
+                if paths is not None:
+                    changed = paths if known else None
+                    answers[name] = {"id": name, "version": found.version, "changed_fields": changed}
+        refused = [answer for answer in answers.values() if isinstance(answer, Refused)]
+        for code in sorted({answer.code for answer in refused}):
+            await unit.refuse([answer.id for answer in refused if answer.code == code], code)
+        unit.remark(cnt=len(versions))
+        return list(answers.values())
+
+    async def _ruling(self, actor: Actor, request: Request, ids: Sequence[str], *, named: bool) -> Ruling:
+        """What the policy says now; whoever does not name records needs leave to follow. A refusal is recorded."""
+        async with self._store.recording(request.context(actor), Act.NOTIFY, ids):
+            return policy.ruling(actor, Action.READ if named else Action.FOLLOW)
+
+    async def _newest(self, org: str) -> Change | None:
+        fetch = partial(self._store.database.fetch, org)
+        return await feed.find(fetch, org, await feed.head(fetch, org))
+
+    async def _found(self, org: str, position: str) -> Change | None:
+        """The change behind which a position lies; None for the beginning. Raises `Invalid`, `PositionExpired`."""
+        seq, _, at = decode_cursor(position).partition("-")
+        if not (seq.isdigit() and at.isdigit() and len(seq) < 19):
+            raise Invalid("after", "cursor")
+        fetch = partial(self._store.database.fetch, org)
+        if int(seq) == 0:
+            if await feed.head(fetch, org) and await feed.find(fetch, org, 1) is None:
+                raise PositionExpired
+            return None
+        found = await feed.find(fetch, org, int(seq))
+        # The same number with another time: the database was put back from a copy, and went on from there.
+        if found is None or found.at != int(at):
+            raise PositionExpired
+        return found
+
+
+class _Teller:
+    """What one caller is told of records in one unit of work, each noted for the log."""
+
+    def __init__(self, unit: Unit, actor: Actor, ruling: Ruling, broken: Mapping[str, str]) -> None:
+        self._unit = unit
+        self._actor = actor
+        self._ruling = ruling
+        self._broken = broken
+
+    @classmethod
+    async def of(cls, unit: Unit, actor: Actor, ruling: Ruling, records: Collection[Record]) -> "_Teller":
+        """One for these records; who needs a break-glass grant is told of those that they have one for."""
+        broken = await unit.grants(records) if ruling.needs_grant else {}
+        return cls(unit, actor, ruling, broken)
+
+    def tell(self, record: Record, names: Collection[str], *, anyhow: bool) -> list[str] | None:
+        """The paths that the actor may be told of, noted; None where it is nothing. `anyhow` tells that it changed."""
+        if self._ruling.needs_grant and record.id not in self._broken:
+            return None
+        if record.status == "erased":
+            shown: frozenset[str] = frozenset()
+        else:
+            restricted = self._unit.current(record, _VOUCHED)["restricted"]
+            shown = told(names, groups_told(self._actor, self._ruling, restricted=restricted))
+        if not shown and not anyhow:
+            return None
+        self._unit.notify(record, shown, self._broken.get(record.id))
+        return sorted(path for name in shown for path in BY_NAME[name].paths)
+
+
+async def _tellings(unit: Unit, actor: Actor, ruling: Ruling, changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """What the actor is told of these changes, in order, without those of which it is nothing."""
+    ids = visible(actor, list(dict.fromkeys(change.patient_id for change in changes)))
+    records = await unit.load(ids, _VOUCHED) if ids else {}
+    teller = await _Teller.of(unit, actor, ruling, records.values())
+    nodes = []
+    for number, change in enumerate(changes, start=1):
+        if number % AT_A_STRETCH == 0:
+            await asyncio.sleep(0)
+        record = records.get(change.patient_id)
+        if record is None:
+            continue
+        paths = teller.tell(record, change.names, anyhow=change.kind is not ChangeKind.CHANGED)
+        if paths is not None:
+            nodes.append(
+                {
+                    "id": change.patient_id,
+                    "version": change.version,
+                    "changed_fields": paths,
+                    "kind": change.kind.value,
+                    "position": position_of(change),
+                    "changed_at": rfc3339(change.at),
+                }
+            )
+    return nodes
+
+
+def _of(actor: Actor, ids: Sequence[str] | None) -> frozenset[str] | None:
+    """The patients that are meant and may be known of; None for all."""
+    own = policy.scope(actor)
+    if own is None:
+        return None if ids is None else frozenset(ids)
+    return frozenset({own} if ids is None else {own} & set(ids))
