@@ -16,6 +16,7 @@ __all__ = [
     "STANDARD_PREFIX",
     "TOLERANCE",
     "new_secret",
+    "read_secret",
     "signed_as_standard",
     "signed_by_twilio",
     "standard",
@@ -53,6 +54,11 @@ def new_secret() -> bytes:
 def written(secret: bytes) -> str:
     """A secret as it is handed to whoever receives: `whsec_` and base64."""
     return STANDARD_PREFIX + base64.b64encode(secret).decode()
+
+
+def read_secret(text: str) -> bytes:
+    """What `written` wrote. Raises ValueError."""
+    return base64.b64decode(text.removeprefix(STANDARD_PREFIX), validate=True)
 
 
 def standard(secret: bytes, message_id: str, timestamp: str, body: bytes) -> str:

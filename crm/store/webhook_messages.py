@@ -15,7 +15,20 @@ from crm.store.database import Connection, Fetch, Row
 from crm.store.statements import any_of, prepare
 from crm.store.tables import webhook_message
 
-__all__ = ["DEAD", "WAITING", "Message", "behind", "counts", "dead", "drop", "drop_after", "due", "put", "revive"]
+__all__ = [
+    "DEAD",
+    "WAITING",
+    "Message",
+    "behind",
+    "counts",
+    "dead",
+    "drop",
+    "drop_after",
+    "due",
+    "hasten",
+    "put",
+    "revive",
+]
 
 WAITING: Final = "waiting"
 DEAD: Final = "dead"
@@ -93,6 +106,7 @@ _REVIVE = prepare(
     )
     .values(state=literal(WAITING, Text), attempts=literal(0, Integer), next_at=_NOW)
 )
+_HASTEN = prepare(update(webhook_message).where(_OF, _M.state == WAITING).values(next_at=_NOW))
 
 
 def _message(row: Row) -> Message:
@@ -145,6 +159,11 @@ async def drop(connection: Connection, org: str, endpoint_id: str, positions: Se
 async def drop_after(connection: Connection, org: str, endpoint_id: str, position: int) -> int:
     """Forgets every message behind a position, because the feed is read again from there; how many."""
     return await connection.execute(_DROP_AFTER, org=org, endpoint=endpoint_id, after=position)
+
+
+async def hasten(connection: Connection, org: str, endpoint_id: str, now: int) -> None:
+    """Lets everything that waits be due now."""
+    await connection.execute(_HASTEN, org=org, endpoint=endpoint_id, now=now)
 
 
 async def revive(connection: Connection, org: str, endpoint_id: str, first: int, last: int, now: int) -> int:
