@@ -1,6 +1,6 @@
 """What a root resolver has at hand: the caller, the request, the services, and the plan. Does no work itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,9 +11,11 @@ from crm.catalogue import KeyClass
 from crm.domain.break_glass import BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
 from crm.services.erasures import Receipt
+from crm.services.feed import ChangesPage
 from crm.services.holds import Hold, HoldReason
 from crm.services.questions import Answered
 from crm.services.request import Request
+from crm.store.feed import Change
 from schema.contact_services import ContactServices
 from schema.plan import Plan, RootField
 from schema.prepared import Prepared
@@ -26,6 +28,7 @@ __all__ = [
     "Context",
     "Erasures",
     "Evidence",
+    "Feed",
     "Holds",
     "OwnLog",
     "Page",
@@ -246,6 +249,21 @@ class TrustedDocuments(Protocol):
     async def text(self, sha256: str) -> str | None: ...
 
 
+class Feed(Protocol):
+    """The use cases of following changes (`crm.services.feed`)."""
+
+    async def follow(
+        self, actor: Actor, request: Request, ids: Sequence[str] | None, after: str | None
+    ) -> AsyncGenerator[Change, None]: ...
+    async def tell(
+        self, actor: Actor, request: Request, change: Change, *, named: bool
+    ) -> Mapping[str, Any] | None: ...
+    async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> ChangesPage: ...
+    async def changed_since(
+        self, actor: Actor, request: Request, known: Sequence[Mapping[str, Any]]
+    ) -> Sequence[Any]: ...
+
+
 class Services(ContactServices, Protocol):
     """All that this room may ask of the service: the only way to patient data."""
 
@@ -269,6 +287,8 @@ class Services(ContactServices, Protocol):
     def break_glass(self) -> BreakGlass: ...
     @property
     def documents(self) -> TrustedDocuments: ...
+    @property
+    def feed(self) -> Feed: ...
 
 
 class Verifier(Protocol):

@@ -165,6 +165,14 @@ RULES: Mapping[str, Rule] = {
     "requestBreakGlass": Rule(Action.BREAK_GLASS, _target),
     "reviewBreakGlass": Rule(Action.REVIEW),
     "breakGlassGrants": Rule(Action.REVIEW, records=_page, act=Act.AUDIT_READ),
+    "changedSince": Rule(
+        Action.READ,
+        lambda arguments: [each["id"] for each in arguments["known"]],
+        lambda arguments, _: len(arguments["known"]),
+        act=Act.NOTIFY,
+    ),
+    "recordChanges": Rule(Action.FOLLOW, records=_page, act=Act.NOTIFY),
+    "profileChanged": Rule(Action.READ, lambda arguments: arguments.get("patient_ids") or (), act=Act.NOTIFY),
     "_service": Rule(records=lambda _, __: 0),
     "_entities": Rule(
         Action.READ,

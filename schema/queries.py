@@ -12,6 +12,7 @@ from crm.services.erasures import Receipt
 from crm.services.holds import Hold
 from schema import policy_enums
 from schema.break_glass import BreakGlassGrantConnection
+from schema.changes import FeedQueries
 from schema.contact import ContactQueries
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
@@ -61,6 +62,7 @@ class Query(
     OfficersQuestions,
     MessageQueries,
     NeedsQueries,
+    FeedQueries,
     graphene.ObjectType,
 ):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""

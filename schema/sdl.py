@@ -11,6 +11,7 @@ import graphene
 from graphql import GraphQLScalarType, GraphQLSchema, print_schema
 
 from schema.federation import clients_schema
+from schema.live import Subscription
 from schema.mutations import Mutation
 from schema.queries import Query
 from schema.scalars import SPECIFIED_BY
@@ -21,7 +22,7 @@ __all__ = ["build_schema", "print_sdl"]
 @cache
 def build_schema() -> GraphQLSchema:
     """The executable schema. It is never changed, so a process needs one, whose making takes some 50 ms."""
-    schema: GraphQLSchema = graphene.Schema(query=Query, mutation=Mutation).graphql_schema
+    schema: GraphQLSchema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription).graphql_schema
     if schema.query_type:
         schema.query_type.description = Query.__doc__
     for name, url in SPECIFIED_BY.items():

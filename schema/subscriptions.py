@@ -17,9 +17,13 @@ from schema.errors import Code, Refused, problem_of
 from schema.execution import Answer, Engine, Execution, Parameters
 from schema.prepared import Root
 
-__all__ = ["subscribe"]
+__all__ = ["Nothing", "subscribe"]
 
 _KIND = (OperationType.SUBSCRIPTION,)
+
+
+class Nothing(Exception):
+    """Raised by the resolver of an event of which the caller may be told nothing: then there is no answer to it."""
 
 
 async def subscribe(
@@ -42,6 +46,8 @@ async def subscribe(
         async for event in source:
             async with asyncio.timeout(deadline), turns:
                 answer = await _answer(engine, actor, request_id, parameters, event)
+            if answer is None:
+                continue
             yield answer
             if not answer.executed:
                 return
@@ -76,8 +82,11 @@ async def _source(execution: Execution) -> Any:
     return await found if is_awaitable(found) else found
 
 
-async def _answer(engine: Engine, actor: Actor, request_id: str, parameters: Parameters, event: Any) -> Answer:
-    """The answer to one event (GraphQL specification, ExecuteSubscriptionEvent), if it still may be given."""
+async def _answer(engine: Engine, actor: Actor, request_id: str, parameters: Parameters, event: Any) -> Answer | None:
+    """The answer to one event (GraphQL specification, ExecuteSubscriptionEvent), if it still may be given.
+
+    None where there is nothing to be told.
+    """
     begun = await engine.begin(actor, request_id, parameters, _KIND)
     if isinstance(begun, Answer):
         return begun
@@ -88,6 +97,8 @@ async def _answer(engine: Engine, actor: Actor, request_id: str, parameters: Par
         outcome = resolver(event, info, **arguments)
         if is_awaitable(outcome):
             outcome = await outcome
+    except Nothing:
+        return None
     except Exception as error:  # noqa: BLE001 - it becomes the error of this field
         outcome = error
     return await engine.complete(begun, {root.key: outcome})

@@ -16,6 +16,7 @@ from crm.services.documents import TrustedDocuments
 from crm.services.editing import Editor
 from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
+from crm.services.feed import Feed, Source
 from crm.services.holds import Holds
 from crm.services.messages import Messages
 from crm.services.needs import Needs
@@ -56,6 +57,7 @@ class Services:
     needs: Needs
     messages: Messages
     documents: TrustedDocuments
+    feed: Feed
     revocations: Revocations
 
 
@@ -71,6 +73,7 @@ def services(
     sender: Sender | None = None,
     contact: ContactRules | None = None,
     documents_refresh: float = 10.0,
+    changes: Source | None = None,
 ) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
@@ -78,7 +81,7 @@ def services(
     `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
     shown. With `staff_names` patients are told who looked at their record, and not only in which role. Without `sender`
     no one-time codes are sent. `contact` are the rules of contact decisions, by default the safe ones. Trusted
-    documents are remembered for `documents_refresh` seconds.
+    documents are remembered for `documents_refresh` seconds. `changes` is where subscribers hear of changes from.
     """
     profiles = Profiles(store, region=region)
     log = AccessLog(store)
@@ -106,5 +109,6 @@ def services(
         Needs(store, profiles, editor),
         Messages(store, profiles, editor, contact, region=region),
         TrustedDocuments(store.database, store.clock, refresh=documents_refresh),
+        Feed(store, changes),
         Revocations(store),
     )
