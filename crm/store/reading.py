@@ -4,8 +4,8 @@ Plaintext exists only as the result of `open` and of `judge`, and the same call 
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, TypeVar
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from auth.vocabulary import Group
 from crm.audit.event import Act, Event, Outcome
@@ -25,6 +25,7 @@ from crm.store import (
     opening,
     past,
     provenance,
+    redirecting,
     search,
     unmet,
 )
@@ -71,6 +72,9 @@ class Judged(Protocol):
 
 
 J = TypeVar("J", bound=Judged)
+
+_FORMER: Final = "HISTORY"
+"""Why somebody reads what a record says no more."""
 
 
 class _Shown(NamedTuple):
@@ -125,7 +129,7 @@ class Unit:
         found = await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
         if redirecting.any_merged(found):
             load = partial(self._loaded, needed)
-            return await redirecting.followed(self._fetch, self._keys, self.context.org, found, load)
+            return await redirecting.followed(self._fetch, self._keys, self._known, self.context.org, found, load)
         return found
 
     async def _loaded(self, names: frozenset[str], ids: Collection[str]) -> dict[str, Record]:
@@ -154,27 +158,26 @@ class Unit:
         return (await history.chosen(self._fetch, self.context.org, patient_id, [number])).get(number)
 
     async def load_past(
-        self, patient_id: str, versions: Sequence[Version], names: Iterable[str], day: str | None = None
-    ) -> tuple[Record | None, list[Record]]:
-        """The record as it is, and as it was in these versions, in step with them; to be opened like the present one.
+        self, present: Record, versions: Sequence[Version], names: Iterable[str], day: str | None = None
+    ) -> list[Record]:
+        """A record as it was in these versions, in step with them, to be opened like the present one.
 
-        None for an unknown patient; nothing of the past of one who was erased. `day` (YYYY-MM-DD) is the one on which
-        periods are judged, by default the first of each version. Raises `Tampered`, `KeyUnavailable` where nothing
-        vouches for the present restriction, which withholds of former versions too.
+        `present` was loaded with `restricted`, which withholds of former versions too, and is verified here. `day`
+        (YYYY-MM-DD) is the one on which periods are judged, by default the first of each version. Raises `Tampered`,
+        `KeyUnavailable`, and `Erased` where the patient is erased meanwhile.
         """
-        needed = frozenset(names)
-        rows: past.Rows = ()
-        if versions:
-            numbers = [version.version for version in versions]
-            rows = await past.rows(self._fetch, self.context.org, patient_id, records.classes_of(needed), numbers)
-        # Read last: whoever is not erased now was not when the rows were read, and then there is none missing.
-        present = (await self.load([patient_id], needed | {"restricted"})).get(patient_id)
-        if present is None or present.status == "erased" or not versions:
-            return present, []
         self.current(present, ["restricted"])
+        if not versions:
+            return []
+        numbers, classes = [version.version for version in versions], records.classes_of(frozenset(names))
+        rows = await past.rows(self._fetch, self.context.org, present.id, classes, numbers)
         found = [past.as_it_was(present, version, rows, day) for version in versions]
+        if any(record.classes & classes - record.rows.keys() for record in found):
+            again = (await records.load(self._fetch, self.context.org, [present.id], ())).get(present.id)
+            if again is None or again.status == "erased":
+                raise Erased
         await self._known({str(number): record for number, record in enumerate(found)})
-        return present, found
+        return found
 
     async def ids(self, after: str, first: int) -> list[str]:
         """At most `first` ids of the organisation's active patients behind `after`, ascending."""
@@ -214,6 +217,7 @@ class Unit:
         opened = _joined(names, beside)
         values = opening.reveal(self._keys, record, opened, record.past.day if record.past else self.today)
         note = self._notebook.of(record, values, opened)
+        note.why = note.why or (_FORMER if record.past else "")
         for name in beside:
             values.pop(name, None)
         for name in masked & values.keys() if masked else ():
@@ -307,9 +311,10 @@ class Unit:
         """Gives the patient's event a reason, a code."""
         self._notebook.of(record).why = why
 
-    def touch(self, record: Record) -> None:
-        """Gives the patient an event although nothing of the record is answered."""
-        self._notebook.of(record)
+    def touch(self, record: Record, why: str = "") -> None:
+        """Gives the patient an event although nothing of the record is answered; `why` is a code."""
+        note = self._notebook.of(record)
+        note.why = why or note.why
 
     def notify(self, record: Record, names: frozenset[str], broken: str | None = None) -> None:
         """Notes that the caller is told that fields of these names changed, and nothing else of the record.

@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Select, and_, bindparam, null, select, true, union_all
 
 from crm.catalogue import BY_NAME, CLASSES, Field, KeyClass
+from crm.domain.superseding import MERGED
 from crm.store.database import Fetch, Row
 from crm.store.statements import Statement, any_of, prepare
 from crm.store.tables import patient, patient_key, sealed_row
@@ -200,12 +201,9 @@ _ACTIVE_IDS = prepare(
     .order_by(patient.c.id)
     .limit(bindparam("rows", type_=BigInteger))
 )
-_LOCK = prepare(
-    select(patient.c.id)
-    .where(patient.c.org == bindparam("org"), any_of(patient.c.id, "ids"))
-    .order_by(patient.c.id)
-    .with_for_update()
-)
+_THESE = select(patient.c.id).where(patient.c.org == bindparam("org"), any_of(patient.c.id, "ids"))
+_LOCK = prepare(_THESE.order_by(patient.c.id).with_for_update())
+_LOCK_UNMERGED = prepare(_THESE.where(patient.c.status != MERGED).order_by(patient.c.id).with_for_update())
 
 
 _CLASSES = {key_class.value: key_class for key_class in KeyClass}
@@ -248,9 +246,12 @@ async def load(fetch: Fetch, org: str, ids: Collection[str], names: Iterable[str
     return _assemble(org, rows)
 
 
-async def load_locked(fetch: Fetch, org: str, ids: Collection[str]) -> dict[str, Record]:
-    """The same inside a transaction, whole and locked against other writers until it ends."""
-    await fetch(_LOCK, org=org, ids=list(ids))
+async def load_locked(fetch: Fetch, org: str, ids: Collection[str], *, merged: bool = True) -> dict[str, Record]:
+    """The same inside a transaction, whole and locked against other writers until it ends.
+
+    With `merged` false those that were merged into others are not locked.
+    """
+    await fetch(_LOCK if merged else _LOCK_UNMERGED, org=org, ids=list(ids))
     return await load(fetch, org, ids, BY_NAME)
 
 
