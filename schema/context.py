@@ -243,6 +243,15 @@ class OwnLog(Protocol):
     async def events(self, actor: Actor, request: Request, first: int, after: str | None) -> Page: ...
 
 
+class LiveLog(Protocol):
+    """Following the log (`crm.services.live_log`)."""
+
+    async def follow(
+        self, actor: Actor, request: Request, question: Mapping[str, Any], after: str | None
+    ) -> AsyncGenerator[Any, None]: ...
+    async def told(self, actor: Actor, request: Request, appended: Any) -> Mapping[str, Any]: ...
+
+
 class TrustedDocuments(Protocol):
     """The documents that clients may have executed by name (`crm.services.documents`)."""
 
@@ -287,6 +296,8 @@ class Services(ContactServices, Protocol):
     def break_glass(self) -> BreakGlass: ...
     @property
     def documents(self) -> TrustedDocuments: ...
+    @property
+    def live_log(self) -> LiveLog: ...
     @property
     def feed(self) -> Feed: ...
 

@@ -124,6 +124,7 @@ RULES: Mapping[str, Rule] = {
     "patients": Rule(Action.READ, lambda arguments: arguments["ids"], lambda arguments, _: len(arguments["ids"])),
     "searchPatients": Rule(Action.SEARCH, records=_page, sought=("by",)),
     "accessEvents": Rule(Action.AUDIT_READ, records=_page),
+    "accessEventAppended": Rule(Action.AUDIT_READ, records=lambda _, limits: limits.page),
     "accessSummary": _LOG,
     "accessAnomalies": _LOG,
     "accountingOfDisclosures": Rule(Action.AUDIT_READ, _of_patient),

@@ -120,6 +120,8 @@ class LogWriter:
         batch: int = 512,
         overdue: Callable[[str], bool] = lambda _org: False,
     ) -> None:
+        self.appended: Callable[[str], None] = _nobody_waits
+        """Told the organisation of each batch that is durable, behind those who waited for it."""
         self._sink = sink
         self._node = node
         self._clock = clock
@@ -249,6 +251,7 @@ class LogWriter:
                         lane.failures, lane.batch = 0, ()
                         for ticket in batch:
                             _settle(ticket)
+                        self.appended(lane.org)
         finally:
             if lane.task is me:
                 lane.task = None
@@ -359,6 +362,10 @@ class LogWriter:
         self._unanswered = 0
         await asyncio.gather(*(self._enqueue(org, drafts, orphan=True) for org, drafts in found.items()))
         return any(len(drafts) >= self._batch for drafts in found.values())
+
+
+def _nobody_waits(_org: str) -> None:
+    """For a log that nobody follows."""
 
 
 def _settle(ticket: _Ticket) -> None:

@@ -18,6 +18,7 @@ from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
 from crm.services.feed import Feed, Source
 from crm.services.holds import Holds
+from crm.services.live_log import LiveLog
 from crm.services.messages import Messages
 from crm.services.needs import Needs
 from crm.services.own_log import OwnLog
@@ -59,6 +60,7 @@ class Services:
     documents: TrustedDocuments
     feed: Feed
     revocations: Revocations
+    live_log: LiveLog
 
 
 def services(
@@ -111,4 +113,5 @@ def services(
         TrustedDocuments(store.database, store.clock, refresh=documents_refresh),
         Feed(store, changes),
         Revocations(store),
+        LiveLog(store, log),
     )

@@ -65,7 +65,7 @@ class AccessLog:
             contents = [entry.content for entry in shown]
             names = await patients_of(fetch, actor.org, {leaf["pat"] for leaf in contents if "pat" in leaf})
             unit.remark(cnt=len(shown), pat=asked.chosen.patient)
-        nodes = [_node(entry.seq, leaf, names) for entry, leaf in zip(shown, contents, strict=True)]
+        nodes = [node_of(entry.seq, leaf, names) for entry, leaf in zip(shown, contents, strict=True)]
         cursors = [encode_cursor(str(entry.seq)) for entry in shown]
         return Page(nodes, cursors, len(found) > first, after is not None)
 
@@ -101,7 +101,7 @@ def place_of(cursor: str | None) -> int | None:
     return int(number)
 
 
-def _node(seq: int, leaf: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def node_of(seq: int, leaf: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """An event as it is answered.
 
     `fld` names what was refused where the outcome is denied, what a search looked at in the search's own event (which

@@ -109,9 +109,10 @@ class Narrowing:
     def time(self) -> ColumnElement[int]:
         """The time of an event.
 
-        Computed for one request, whose few events are then found by their own index, not met by walking through time.
+        Computed for one request, whose few events are then found by their own index, not met by walking through time;
+        and for events by their `place`, which are walked through by number.
         """
-        return audit_event.c.ts + 0 if "request" in self.given else audit_event.c.ts
+        return audit_event.c.ts + 0 if self.given & {"request", "place"} else audit_event.c.ts
 
 
 _LATEST: Final = 2**63 - 1
