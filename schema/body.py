@@ -11,8 +11,10 @@ from typing import Any
 
 import orjson
 
+from crm.domain.retries import KEY, is_key
 from schema.errors import Code, Refused
 from schema.execution import Parameters
+from schema.repeating import Key
 
 __all__ = ["parameters_of_json", "parameters_of_query", "read_json"]
 
@@ -120,8 +122,18 @@ def _parameters(values: Mapping[str, Any]) -> Parameters:
         if not (values.get(entry) is None or isinstance(values[entry], dict)):
             raise Refused(Code.VALIDATION_FAILED, "This parameter must be a JSON object.", field=entry)
     extensions = values.get("extensions") or {}
-    automatic = extensions.get("persistedQuery") is not None
-    return Parameters(query or "", name or None, values.get("variables") or {}, named, automatic)
+    automatic, key = extensions.get("persistedQuery") is not None, _key(extensions.get("idempotencyKey"))
+    return Parameters(query or "", name or None, values.get("variables") or {}, named, automatic, key)
+
+
+def _key(stated: Any) -> Key | None:
+    """What a mutation is known by when it comes again, where a transport has no headers for each operation."""
+    if stated is None:
+        return None
+    if not (isinstance(stated, str) and is_key(stated)):
+        text = "A key is a string of 1 to 255 visible ASCII characters."
+        raise Refused(Code.VALIDATION_FAILED, text, field="extensions.idempotencyKey")
+    return KEY, stated
 
 
 _DOCUMENT_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")

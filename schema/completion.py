@@ -26,6 +26,7 @@ from graphql.pyutils import Path
 from schema.compiled import is_awaitable
 from schema.context import Context
 from schema.prepared import Prepared, Root
+from schema.repeating import once
 
 __all__ = ["Outcomes", "complete", "resolve"]
 
@@ -45,19 +46,25 @@ async def resolve(prepared: Prepared, context: Context) -> Outcomes:
         found = await asyncio.gather(*(_outcome(prepared, root, context) for root in roots))
         return {root.key: outcome for root, outcome in zip(roots, found, strict=True)}
     outcomes: dict[str, Any] = {}
-    for root in roots:
-        outcome = outcomes[root.key] = await _outcome(prepared, root, context)
+    for step, root in enumerate(roots):
+        outcome = outcomes[root.key] = await _outcome(prepared, root, context, step)
         if isinstance(outcome, Exception) and isinstance(root.definition.type, GraphQLNonNull):
             break
     return outcomes
 
 
-async def _outcome(prepared: Prepared, root: Root, context: Context) -> Any:
-    info = prepared.info(root, context, context.plan.variables)
+async def _outcome(prepared: Prepared, root: Root, context: Context, step: int = 0) -> Any:
     resolver: Any = root.definition.resolve or default_field_resolver
-    try:
-        found = resolver(None, info, **context.plan.roots[root.key].arguments)
+
+    async def ask(here: Context) -> Any:
+        info = prepared.info(root, here, here.plan.variables)
+        found = resolver(None, info, **here.plan.roots[root.key].arguments)
         return await found if is_awaitable(found) else found
+
+    try:
+        if prepared.operation.kind is OperationType.MUTATION:
+            return await once(context, root, step, ask)
+        return await ask(context)
     except Exception as error:  # noqa: BLE001 - it becomes the error of this field
         return error
 

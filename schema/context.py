@@ -1,6 +1,6 @@
 """What a root resolver has at hand: the caller, the request, the services, and the plan. Does no work itself."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from crm.services.feed import ChangesPage
 from crm.services.holds import Hold, HoldReason
 from crm.services.questions import Answered
 from crm.services.request import Request
+from crm.services.retries import Repeatable
 from crm.store.feed import Change
 from schema.contact_services import ContactServices
 from schema.plan import Plan, RootField
@@ -36,6 +37,7 @@ __all__ = [
     "Profiles",
     "Questions",
     "Queue",
+    "Retries",
     "Services",
     "TrustedDocuments",
     "Verifier",
@@ -273,6 +275,14 @@ class Feed(Protocol):
     ) -> Sequence[Any]: ...
 
 
+class Retries(Protocol):
+    """Doing a change once, however often it is asked for (`crm.services.retries`)."""
+
+    async def once(
+        self, actor: Actor, request: Request, change: Repeatable, attempt: Callable[[Request], Awaitable[Any]]
+    ) -> Any: ...
+
+
 class Services(ContactServices, Protocol):
     """All that this room may ask of the service: the only way to patient data."""
 
@@ -300,6 +310,8 @@ class Services(ContactServices, Protocol):
     def live_log(self) -> LiveLog: ...
     @property
     def feed(self) -> Feed: ...
+    @property
+    def retries(self) -> Retries: ...
 
 
 class Verifier(Protocol):

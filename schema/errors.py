@@ -102,6 +102,9 @@ DESCRIPTIONS: Mapping[Code, str] = {
 UNAVAILABLE: frozenset[Code] = frozenset({Code.AUDIT_UNAVAILABLE, Code.KEY_UNAVAILABLE, Code.OVERLOADED})
 """Codes that stand for the whole answer: HTTP 503 with `Retry-After`, and never a `data` entry beside them."""
 
+LATER: frozenset[Code] = frozenset({Code.RATE_LIMITED, Code.REQUEST_IN_PROGRESS})
+"""Codes that stand for the whole answer as well, and are the caller's own doing: HTTP 429 and 409."""
+
 FORBIDDEN: frozenset[Code] = frozenset(
     {
         Code.FORBIDDEN,
@@ -250,7 +253,7 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
             found["retryAfter"] = seconds
         case _:
             pass
-    if code in UNAVAILABLE or code is Code.RATE_LIMITED:
+    if code in UNAVAILABLE or code in LATER:
         found.setdefault("retryAfter", RETRY_AFTER)
     return found
 

@@ -20,9 +20,10 @@ from crm.services.request import Request
 from schema.completion import Outcomes, complete, resolve
 from schema.context import AccessLog, Context, Services
 from schema.documents import Documents, Invalidities, label_of
-from schema.errors import UNAVAILABLE, Code, Problem, Refused, code_of, problem_of
+from schema.errors import LATER, UNAVAILABLE, Code, Problem, Refused, code_of, problem_of
 from schema.plan import RULES, Plan, Rule
 from schema.prepared import Operations, Prepared
+from schema.repeating import Key, retry_of
 from schema.settings import Settings
 from schema.trusted import NotTrusted, Source
 
@@ -35,6 +36,7 @@ class Parameters:
 
     `document_id` is the SHA-256 (hex) by which a document was named; `query` is "" where it was named and not sent.
     `automatic` means that it was named in Apollo's way: its clients send the text after it where it is not known.
+    `key` is what a mutation is known by when it comes again.
     """
 
     query: str = field(repr=False)
@@ -42,6 +44,7 @@ class Parameters:
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     document_id: str | None = None
     automatic: bool = False
+    key: Key | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,8 @@ class Engine:
             named, automatic = parameters.document_id, parameters.automatic
             document = await self.source.find(parameters.query, named, automatic=automatic)
             operation = self.operations.get(document, parameters.operation_name)
-            request = Request(request_id, operation.label)
+            retry = retry_of(operation, parameters.key, parameters.variables)
+            request = Request(request_id, operation.label, retry)
             if reading and operation.kind is not OperationType.QUERY:
                 raise MutationByGet
             if operation.kind is OperationType.SUBSCRIPTION and operation.kind not in kinds:
@@ -178,7 +182,7 @@ class Engine:
         result = await complete(execution.prepared, execution.context, outcomes)
         problems = [problem_of(error) for error in _worth_telling(result.errors or [])]
         for problem in problems:
-            if problem.code in UNAVAILABLE or problem.code is Code.RATE_LIMITED:
+            if problem.code in UNAVAILABLE or problem.code in LATER:
                 return Answer([problem])  # nothing derived from patient data may stand beside it
         return Answer(problems, result.data, executed=True)
 

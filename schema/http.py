@@ -7,7 +7,7 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -17,16 +17,18 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from auth.actor import Actor
+from crm.domain.retries import KEY, REQUEST_ID, checked
 from crm.errors import Overloaded
 from crm.services.request import Request
 from schema import graphiql, media, sse
 from schema.body import parameters_of_json, parameters_of_query, read_json
 from schema.callers import Callers
 from schema.context import Services, Verifier
-from schema.errors import FORBIDDEN, UNAVAILABLE, Code, Problem, Refused, problem_of
+from schema.errors import FORBIDDEN, LATER, UNAVAILABLE, Code, Problem, Refused, problem_of
 from schema.execution import Answer, Engine, MutationByGet, Parameters, SubscriptionAsked, record_unasked
 from schema.metrics import Metrics
 from schema.places import Places
+from schema.repeating import Key
 from schema.settings import Settings
 from schema.sse import EventStream
 from schema.streams import Caller, Streams
@@ -46,8 +48,9 @@ _HEADERS: Mapping[bytes, str] = {
         "content-encoding",
         "content-length",
         "content-type",
+        KEY,
         "x-purpose-of-use",
-        "x-request-id",
+        REQUEST_ID,
     )
 }
 """Headers of a request that mean something here."""
@@ -126,8 +129,21 @@ class _Incoming:
 
     def request_id(self) -> str:
         """X-Request-Id if it is fit to be repeated, else a new one."""
-        given = self.one("x-request-id")
-        return given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        return self._own_id() or os.urandom(16).hex()
+
+    def key(self, stated: Key | None) -> Key | None:
+        """What a mutation is known by when it comes again: Idempotency-Key, else `stated`, else X-Request-Id.
+
+        Raises `Invalid` for a key that is none. An id that we had to make is nobody's key.
+        """
+        key, own = self.one(KEY), self._own_id()
+        if key is not None:
+            return KEY, checked(key)
+        return stated or (None if own is None else (REQUEST_ID, own))
+
+    def _own_id(self) -> str | None:
+        given = self.one(REQUEST_ID)
+        return given if given and _REQUEST_ID.fullmatch(given) else None
 
 
 class GraphQLEndpoint:
@@ -275,7 +291,8 @@ class GraphQLEndpoint:
             raise _Turned(415, Refused(Code.VALIDATION_FAILED, text, field="content-encoding"))
         body = await self._body(incoming, receive)
         try:
-            return parameters_of_json(read_json(body, depth))
+            parameters = parameters_of_json(read_json(body, depth))
+            return replace(parameters, key=incoming.key(parameters.key))
         except Refused as error:
             raise _Turned(400, error) from None
 
@@ -353,8 +370,8 @@ def _status_of(answer: Answer, wanted: str) -> int:
         return 401
     if code in UNAVAILABLE:
         return 503
-    if code is Code.RATE_LIMITED:
-        return 429
+    if code in LATER:
+        return 429 if code is Code.RATE_LIMITED else 409
     if code is Code.INTERNAL_SERVER_ERROR:
         return 500
     if wanted == media.JSON:

@@ -109,6 +109,17 @@ class FakeServices:
         return self
 
     @property
+    def retries(self) -> Any:
+        """What was done before: nothing."""
+        return self
+
+    async def once(
+        self, actor: Actor, request: Request, change: Any, attempt: Callable[[Request], Awaitable[Any]]
+    ) -> Any:
+        """Does it."""
+        return await attempt(request)
+
+    @property
     def documents(self) -> Any:
         """The trusted documents."""
         return self

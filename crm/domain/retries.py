@@ -6,7 +6,7 @@ from typing import Final
 
 from crm.errors import Invalid
 
-__all__ = ["KEY", "LONGEST", "REQUEST_ID", "Retry", "checked"]
+__all__ = ["KEY", "LONGEST", "REQUEST_ID", "Retry", "checked", "is_key"]
 
 KEY: Final = "idempotency-key"
 REQUEST_ID: Final = "x-request-id"
@@ -30,8 +30,13 @@ class Retry:
     step: int = 0
 
 
-def checked(key: str, source: str = KEY) -> str:
-    """`key`, if it is one: 1 to 255 visible ASCII characters. Raises `Invalid`."""
-    if not _KEY.fullmatch(key):
-        raise Invalid(source, "retry_key")
+def is_key(text: str) -> bool:
+    """Whether it is 1 to 255 visible ASCII characters."""
+    return _KEY.fullmatch(text) is not None
+
+
+def checked(key: str) -> str:
+    """The value of the header `KEY`, if it is a key. Raises `Invalid`."""
+    if not is_key(key):
+        raise Invalid(KEY, "retry_key")
     return key

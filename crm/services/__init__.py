@@ -26,6 +26,7 @@ from crm.services.profiles import Profiles
 from crm.services.questions import Questions
 from crm.services.related_persons import RelatedPersons
 from crm.services.restrictions import Restrictions
+from crm.services.retries import Retries
 from crm.services.revocations import Revocations
 from crm.services.senders import NoSender, Sender
 from crm.store.ledger_copies import LedgerCopies
@@ -59,6 +60,7 @@ class Services:
     messages: Messages
     documents: TrustedDocuments
     feed: Feed
+    retries: Retries
     revocations: Revocations
     live_log: LiveLog
 
@@ -76,6 +78,7 @@ def services(
     contact: ContactRules | None = None,
     documents_refresh: float = 10.0,
     changes: Source | None = None,
+    retries_kept: int = 48,
 ) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
@@ -83,24 +86,22 @@ def services(
     `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
     shown. With `staff_names` patients are told who looked at their record, and not only in which role. Without `sender`
     no one-time codes are sent. `contact` are the rules of contact decisions, by default the safe ones. Trusted
-    documents are remembered for `documents_refresh` seconds. `changes` is where subscribers hear of changes from.
+    documents are remembered for `documents_refresh` seconds, and what was done for `retries_kept` hours. `changes` is
+    where subscribers hear of changes from.
     """
     profiles = Profiles(store, region=region)
-    log = AccessLog(store)
-    key_of = verifier_key or (lambda origin: store.keys.log_signer(origin).verifier_key)
-    evidence = Evidence(store, log, key_of, witnesses)
+    log, evidence, own_log = _logs(store, verifier_key, witnesses, staff_names=staff_names)
     editor = Editor(store, profiles)
+    kept = Holds(store, profiles), erasures or _erasures(store), BreakGlass(store, break_glass)
     return Services(
         store,
         profiles,
         Changes(store, profiles, region=region),
         log,
-        Holds(store, profiles),
-        erasures or Erasures(store, store.database, LedgerCopies(store.database)),
-        BreakGlass(store, break_glass),
+        *kept,
         Questions(store, log),
         evidence,
-        OwnLog(store, log, evidence, names=staff_names),
+        own_log,
         Contact(store, contact),
         Consents(store, editor),
         ConfidentialCommunications(store, profiles, region=region),
@@ -112,6 +113,21 @@ def services(
         Messages(store, profiles, editor, contact, region=region),
         TrustedDocuments(store.database, store.clock, refresh=documents_refresh),
         Feed(store, changes),
+        Retries(store, profiles, *kept, hours=retries_kept),
         Revocations(store),
         LiveLog(store, log),
     )
+
+
+def _erasures(store: Store) -> Erasures:
+    return Erasures(store, store.database, LedgerCopies(store.database))
+
+
+def _logs(
+    store: Store, verifier_key: VerifierKey | None, witnesses: Sequence[str], *, staff_names: bool
+) -> tuple[AccessLog, Evidence, OwnLog]:
+    """What is asked of the log; parameters as of `services`."""
+    log = AccessLog(store)
+    key_of = verifier_key or (lambda origin: store.keys.log_signer(origin).verifier_key)
+    evidence = Evidence(store, log, key_of, witnesses)
+    return log, evidence, OwnLog(store, log, evidence, names=staff_names)

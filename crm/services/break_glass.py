@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -139,6 +139,27 @@ class BreakGlass:
             grant = await unit.review(grant, verdict.value, patient_id, written, asked & WORDS.keys())
             [node] = await self._shown(unit, [grant], {grant.subject: patient_id} if patient_id else {}, asked)
         return node
+
+    async def again(
+        self, actor: Actor, request: Request, grant_id: str, asked: frozenset[str], why: str, *, given: bool
+    ) -> dict[str, Any]:
+        """A grant as it was answered before: as it was `given` to the caller, or with the caller's verdict.
+
+        What goes on is told as of now: its age, and how often it was used. `why` is a code for the record. Raises
+        `NotFound`, `KeyUnavailable`, or what the policy refuses.
+        """
+        asked = _ALL - {"note"} if given else asked
+        async with self._store.recording(request.context(actor), Act.AUDIT_READ):
+            rule = policy.decide(actor, Action.BREAK_GLASS if given else Action.REVIEW)
+            if asked & WORDS.keys():
+                self._require_keys()
+        async with self._store.reading(request.context(actor, rule), Act.AUDIT_READ) as unit:
+            grant, patient_id = await unit.grant(grant_id)
+            if given:
+                grant = replace(grant, reviewer_issuer=None, reviewer=None, reviewed_at=None, verdict=None)
+            [node] = await self._shown(unit, [grant], {grant.subject: patient_id} if patient_id else {}, asked)
+            unit.remark(pat=grant.subject, ref=grant.id, why=why, fld=tuple(sorted(asked & WORDS.keys())))
+        return {"note": None, **node}
 
     async def grants(
         self, actor: Actor, request: Request, reviewed: bool, first: int, after: str | None, asked: frozenset[str]

@@ -15,7 +15,7 @@ from crm.audit.event import Act, rfc3339
 from crm.domain import values
 from crm.domain.codes import VerificationMethod, VerificationStatus
 from crm.domain.contact_codes import ATTEMPTS, LASTING, channel_of, obstacle
-from crm.errors import Invalid
+from crm.errors import CrmError, Invalid
 from crm.services.editing import Admitted, Editor, system_of
 from crm.services.profiles import Profile
 from crm.services.request import Request
@@ -62,7 +62,11 @@ class ContactVerification:
             try:
                 await self._sender.send(message)
             except Bounced:
+                await self._store.undone(admitted.context)
                 raise Invalid(_POINT, "undeliverable") from None
+            except CrmError:
+                await self._store.undone(admitted.context)
+                raise
         return {
             "contact_point_id": contact_point_id,
             "channel": message.channel.value,

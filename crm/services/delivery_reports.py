@@ -19,6 +19,7 @@ from crm.services.editing import system_of
 from crm.services.held_keys import require_to_change
 from crm.services.request import Request
 from crm.store.record import Record
+from crm.store.retries import Effect, Kind
 from crm.store.unit import Store, WritingUnit
 
 __all__ = ["DeliveryReports"]
@@ -68,6 +69,7 @@ class DeliveryReports:
             mark = _cleared if delivered else _failing(reason or UndeliverableReason.UNKNOWN, rfc3339(unit.now))
             changes = _marked(unit, record, contact_point_id, mark, hidden=_hidden(actor, record))
             unit.change(record, changes, system_of(actor), speaks=False)
+            unit.effect = Effect(Kind.REPORT, record.id, record.version)
             return {"id": record.id, "version": record.version}
 
 

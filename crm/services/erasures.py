@@ -115,6 +115,21 @@ class Erasures:
         keys = await self._keys()
         return [self._receipt(erasure, keys) for erasure in erasures]
 
+    async def again(self, actor: Actor, request: Request, patient_id: str, seq: int, why: str) -> Receipt:
+        """The receipt of one erasure that was answered before, with what has become final since; `why` is a code.
+
+        Raises `NotFound`, or what the policy refuses.
+        """
+        async with self._store.recording(request.context(actor), Act.READ, [patient_id]):
+            rule = policy.decide(actor, Action.ERASE)
+        async with self._store.reading(request.context(actor, rule), Act.READ, [patient_id]) as unit:
+            record = _visible(await unit.load([patient_id], ()), actor, patient_id)
+            unit.because(record, why)
+            erasure = next((each for each in await unit.erasures(patient_id) if each.seq == seq), None)
+            if erasure is None:
+                raise NotFound
+        return self._receipt(erasure, await self._keys())
+
     async def missing(self) -> Chains:
         """What copies of the ledger know and the records' database has forgotten. Raises `Unsafe`."""
         return await self._copies.missing()

@@ -1,5 +1,6 @@
 """Legal holds: placing one, lifting one, and looking at them. While one is active, nothing of the patient is erased."""
 
+from dataclasses import replace
 from enum import StrEnum
 
 from auth import policy
@@ -55,6 +56,22 @@ class Holds:
                 if hold.id == hold_id:
                     return await unit.lift_hold(record, hold)
             raise Invalid("input.holdId", "unknown_hold")
+
+    async def again(
+        self, actor: Actor, request: Request, patient_id: str, hold_id: str, why: str, *, placed: bool
+    ) -> Hold:
+        """A hold as it was answered before: as it was `placed`, or after it was lifted; `why` is a code for the record.
+
+        Raises `NotFound`, or what the policy refuses.
+        """
+        rule = await self._admit(actor, request, patient_id, Act.READ)
+        async with self._store.reading(request.context(actor, rule), Act.READ, [patient_id]) as unit:
+            record = _visible(await unit.load([patient_id], ()), actor, patient_id)
+            for hold in await unit.holds(record):
+                if hold.id == hold_id:
+                    unit.because(record, why)
+                    return replace(hold, lifted_by=None, lifted_at=None) if placed else hold
+            raise NotFound
 
     async def of(self, actor: Actor, request: Request, patient_id: str) -> list[Hold]:
         """Every hold there ever was on the patient, in the order of placing; also after the patient was erased.

@@ -41,6 +41,7 @@ from crm.services.request import Request
 from crm.store import messages
 from crm.store.messages import Waiting
 from crm.store.record import Record
+from crm.store.retries import Effect, Kind
 from crm.store.unit import Store, WritingUnit
 
 __all__ = ["MOST_SHARING", "Messages"]
@@ -51,6 +52,8 @@ _PATHS: Final = tuple(path for name in (*NEEDED, "consents", "suspensions") for 
 _ACTING: Final = frozenset({Meaning.STOP, Meaning.START, Meaning.UNCLEAR})
 _WORDS: Final = frozenset({"suspensions"})
 _STOPPED: Final = "STOP"
+_BY_ITS_ID: Final = Effect(Kind.MESSAGE)
+"""A message that came again is known by its own id."""
 MOST_SHARING: Final = 200
 """Records that one message reaches. A number on more of them is nobody's in particular, and is left alone as such."""
 
@@ -95,10 +98,12 @@ class Messages:
         async with self._store.writing(context, Act.UPDATE) as unit:
             known = await unit.take_in(incoming.gateway, incoming.message_id, it.said, incoming.received_at)
             if known is not None and same(it, known):
+                unit.effect = _BY_ITS_ID
                 return Reply.restored(known.answer)
             if known is not None and it.meaning is not Meaning.STOP:
                 raise Invalid("input.messageId", "other_content")
             await self._follow(unit, actor, it)
+            unit.effect = _BY_ITS_ID if known is None else None
         if known is not None:
             async with self._store.recording(context, Act.UPDATE):
                 raise Invalid("input.messageId", "other_content")

@@ -78,6 +78,11 @@ class Page:
     has_previous_page: bool = False
 
 
+def act_of(action: Action) -> Act:
+    """As what a refusal of the action is recorded, where nothing more special is known."""
+    return _ACTS[action]
+
+
 def groups(paths: Sequence[str] | frozenset[str]) -> Mapping[str, Group]:
     """The policy group of each path; an unknown path is the caller's mistake."""
     return {path: BY_PATH[path].group for path in paths}

@@ -26,6 +26,7 @@ from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
+from crm.domain.contact_codes import channel_of
 from crm.domain.precedence import Note, Rule, SourceRules, Verdict, Voice, may_replace, voice_of
 from crm.errors import AuditUnavailable, Invalid
 from crm.store import break_glass, changing, contact_codes, details, erasing, holds, imported, ledger, messages, retries
@@ -157,7 +158,7 @@ class WritingUnit(Unit):
         )
         note = self._notebook.of(record)
         note.about, note.why, note.returned = about, "CODE_SENT", frozenset({"contactPoints"})
-        self.effect = Effect(Kind.CODE, record.id, record.version)
+        self.effect = Effect(Kind.CODE, record.id, record.version, f"{channel_of(point)} {point['id']}")
 
     async def try_code(self, record: Record, point: Mapping[str, Any], code: str) -> bool | None:
         """See `contact_codes.tried`: nothing may be raised in this unit afterwards, or the try would not be counted."""
@@ -355,6 +356,11 @@ class Store:
             await stage_rows(connection, context.org, entries)
         self._committed(context.org)
         await self.log.sequence(context.org, entries)
+
+    async def undone(self, context: Context) -> None:
+        """Lets what the context's `retry` names be done again, because it failed after it was stored."""
+        async with self.database.transaction(context.org) as connection:
+            await retries.forget(connection, self.keys, context)
 
     def recording(
         self, context: Context, act: Act, subjects: Sequence[str] = ()
