@@ -17,8 +17,12 @@ from crm.audit.event import Act
 from crm.audit.writer import LogWriter, Sink
 from crm.catalogue import BY_NAME
 from crm.crypto.keyset import KeySet
+from crm.delivery.bell import Bell
+from crm.delivery.changes import Changes as FollowedChanges
+from crm.delivery.sequencer import Sequencer
 from crm.domain.circumstances import Watch
 from crm.domain.decision.rules import ContactRules
+from crm.domain.precedence import SourceRules
 from crm.domain.values import parse
 from crm.services import Services, services
 from crm.services.access_log import AccessLog
@@ -176,6 +180,7 @@ async def house(
     sender: Sender | None = None,
     contact: ContactRules | None = None,
     documents_refresh: float = 10.0,
+    sources: SourceRules = SourceRules(),  # noqa: B008 - frozen
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.
 
@@ -183,14 +188,14 @@ async def house(
     writes past what stands in front of the database. `renew` looks for new keys. `deadline` (in seconds) and `queue`
     (in events) are the log's. `watch` says what is remarkable of staff; by default no hour is. `sender` brings one-time
     codes to people. `contact` are the rules of contact decisions, by default the safe ones.
-    Trusted documents are remembered for `documents_refresh` seconds.
+    Trusted documents are remembered for `documents_refresh` seconds. `sources` is whose word stands.
     """
     real = connect(url, durable=False)
     await real.open()
     log = LogWriter(sink(real), node="test", clock=now, deadline=deadline, queue=queue)
     await log.start()
     try:
-        store = Store(database(real), keys(key_set(folder)), log, now, renew, watch)
+        store = Store(database(real), keys(key_set(folder)), log, now, renew, watch, sources)
         # Tests ask faster than honest callers do, and look for the event of each attempt.
         opened = replace(
             services(
