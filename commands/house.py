@@ -17,6 +17,9 @@ from crm.audit.writer import LogWriter
 from crm.crypto.keyset import KeySet
 from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import new_signing_key
+from crm.delivery.bell import Bell
+from crm.delivery.changes import Changes
+from crm.delivery.sequencer import Sequencer
 from crm.domain.circumstances import Watch, office_hours
 from crm.errors import Unsafe
 from crm.services import Services, revocations, services
@@ -53,6 +56,7 @@ class House:
     services: Services
     log: LogWriter
     publisher: Publisher
+    bell: Bell
     troubles: Sequence[Trouble] = ()
     """Why the logs should not go on, where the house was opened nevertheless; then `log` is not started."""
 
@@ -69,6 +73,14 @@ class House:
 
 PROBE = 1.0
 """Seconds in which the database has to answer a look at its readiness; whoever looks does not wait for longer."""
+
+FOLLOWED_UP = 1.0
+"""Seconds between two looks for changes that another process stored and nobody numbered."""
+
+FEED_PRUNED = 3_600.0
+"""Seconds between two looks for changes that are too old to be kept in the feed."""
+
+DAY = 86_400.0
 
 BRIEF = 3
 """Looks at the key store that a single command may miss in a row and still change records."""
@@ -124,23 +136,54 @@ async def house(
         if not troubles:
             await log.start()
         opened.push_async_callback(log.stop)
-        store = Store(database, keys, log, clock, keyroom.renew, _watch(settings), settings.sources.rules)
+        bell = Bell(database, settings.database_url)
+        sequencer = Sequencer(database, bell)
+        watch, sources = _watch(settings), settings.sources.rules
+        store = Store(database, keys, log, clock, keyroom.renew, watch, sources, sequencer.kick)
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
-        use_cases = _use_cases(settings, store, erasures)
+        use_cases = _use_cases(settings, store, erasures, Changes(database, bell))
         if lasting:
             await use_cases.revocations.refresh()  # until then no token is believed
-            counting = Rounds(
-                Chore("looking for revoked tokens", revocations.EVERY, use_cases.revocations.refresh),
-                Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh),
-                Chore("counting the days of actors", ROLLED_UP, use_cases.questions.count_days),
-            )
+            await opened.enter_async_context(_delivering(settings, bell, sequencer))
+            counting = _counting(use_cases)
             counting.start()
             opened.push_async_callback(counting.stop)
         opened.push_async_callback(use_cases.access_log.close)
-        yield House(settings, database, keystore, provider, keyroom, use_cases, log, publisher, troubles)
+        yield House(settings, database, keystore, provider, keyroom, use_cases, log, publisher, bell, troubles)
 
 
-def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services:
+@asynccontextmanager
+async def _delivering(settings: Settings, bell: Bell, sequencer: Sequencer) -> AsyncIterator[None]:
+    """Tells of changes as they happen."""
+
+    async def prune() -> None:
+        await sequencer.prune(clock() - int(settings.feed_kept * DAY * 1_000_000))
+
+    rounds = Rounds(
+        Chore("numbering changes", FOLLOWED_UP, sequencer.look_round),
+        Chore("pruning the change feed", FEED_PRUNED, prune),
+    )
+    bell.start()
+    sequencer.start()
+    rounds.start()
+    try:
+        yield
+    finally:
+        await rounds.stop()
+        await sequencer.stop()
+        await bell.stop()
+
+
+def _counting(use_cases: Services) -> Rounds:
+    """What is looked for and added up, again and again."""
+    return Rounds(
+        Chore("looking for revoked tokens", revocations.EVERY, use_cases.revocations.refresh),
+        Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh),
+        Chore("counting the days of actors", ROLLED_UP, use_cases.questions.count_days),
+    )
+
+
+def _use_cases(settings: Settings, store: Store, erasures: Erasures, changes: Changes) -> Services:
     return services(
         store,
         region=settings.default_region,
@@ -151,6 +194,7 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures) -> Services
         staff_names=settings.patients_see_staff is StaffShown.NAMES,
         sender=sender(settings),
         documents_refresh=settings.documents_refresh,
+        changes=changes,
     )
 
 

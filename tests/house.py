@@ -34,7 +34,7 @@ from crm.store.log import LogSink
 from crm.store.log_reading import EventFilter
 from crm.store.log_reading import events as logged
 from crm.store.statements import prepare
-from crm.store.tables import outbox
+from crm.store.tables import change, outbox
 from crm.store.unit import Renew, Store
 from tests.keys import key_set
 from tests.logs import signer, verifier_key
@@ -55,6 +55,11 @@ PURPOSES = {
     Role.OPERATOR: Purpose.HSYSADMIN,
 }
 
+_FEED = prepare(
+    select(change.c.id, change.c.patient_id, change.c.version, change.c.changed)
+    .where(change.c.org == bindparam("org"))
+    .order_by(change.c.seq)
+)
 _OUTBOX = prepare(
     select(outbox.c.id, outbox.c.patient_id, outbox.c.version, outbox.c.changed)
     .where(outbox.c.org == bindparam("org"))
@@ -142,8 +147,8 @@ class House:
         return [event for event in page.nodes if event["actor"]["subject"] != "officer"]
 
     async def outbox(self, *, org: str = ORG) -> list[dict[str, Any]]:
-        """What waits to be told to others, oldest first."""
-        rows = await self.database.fetch(org, _OUTBOX)
+        """What is told to others or waits for that, oldest first."""
+        rows = [*await self.database.fetch(org, _FEED), *await self.database.fetch(org, _OUTBOX)]
         return [dict(zip(("id", "patient_id", "version", "changed"), row, strict=True)) for row in rows]
 
     async def leaves(self, *, org: str = ORG, **chosen: Any) -> list[dict[str, Any]]:
@@ -181,6 +186,7 @@ async def house(
     contact: ContactRules | None = None,
     documents_refresh: float = 10.0,
     sources: SourceRules = SourceRules(),  # noqa: B008 - frozen
+    live: bool = False,
 ) -> AsyncIterator[House]:
     """A service on the migrated database at `url`, with keys of its own in `folder`.
 
@@ -189,13 +195,19 @@ async def house(
     (in events) are the log's. `watch` says what is remarkable of staff; by default no hour is. `sender` brings one-time
     codes to people. `contact` are the rules of contact decisions, by default the safe ones.
     Trusted documents are remembered for `documents_refresh` seconds. `sources` is whose word stands.
+    With `live` changes are told as they happen; else subscribers hear of them when somebody reads the feed.
     """
     real = connect(url, durable=False)
     await real.open()
     log = LogWriter(sink(real), node="test", clock=now, deadline=deadline, queue=queue)
     await log.start()
     try:
-        store = Store(database(real), keys(key_set(folder)), log, now, renew, watch, sources)
+        bell = Bell(real, url)
+        sequencer = Sequencer(real, bell)
+        if live:
+            bell.start()
+            sequencer.start()
+        store = Store(database(real), keys(key_set(folder)), log, now, renew, watch, sources, sequencer.kick)
         # Tests ask faster than honest callers do, and look for the event of each attempt.
         opened = replace(
             services(
@@ -205,11 +217,14 @@ async def house(
                 sender=sender,
                 contact=contact,
                 documents_refresh=documents_refresh,
+                changes=FollowedChanges(real, bell),
             ),
             access_log=AccessLog(store, each_second=1_000_000),
         )
         yield House(real, opened, log)
         await opened.access_log.close()
+        await sequencer.stop()
+        await bell.stop()
     finally:
         await log.stop()
         await real.close()

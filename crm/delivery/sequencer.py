@@ -49,6 +49,11 @@ class Sequencer:
         for org in await organisations.every(self._database):
             await self._settle(org)
 
+    async def prune(self, before: int) -> None:
+        """Takes changes of before a time (microseconds since 1970) out of every feed. Raises StoreUnavailable."""
+        for org in await organisations.every(self._database):
+            await feed.prune(self._database, org, before)
+
     async def _work(self) -> None:
         while True:
             await self._called.wait()

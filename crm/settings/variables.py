@@ -19,10 +19,12 @@ from crm.domain.circumstances import BULK, office_hours
 from crm.settings.codes import CodeSettings
 from crm.settings.contact import ContactSettings
 from crm.settings.documents import DocumentSettings
+from crm.settings.feed import FeedSettings
 from crm.settings.limits import LimitSettings
 from crm.settings.serving import ServingSettings
 from crm.settings.sources import SourceSettings
 from crm.settings.streams import StreamSettings
+from crm.settings.webhooks import WebhookSettings
 from crm.settings.witnesses import Witness
 
 __all__ = ["PREFIX", "Environment", "KeyProvider", "LogLevel", "Settings", "StaffShown"]
@@ -69,7 +71,15 @@ def _root_key(use: str) -> Any:
 
 
 class Settings(
-    CodeSettings, ContactSettings, DocumentSettings, LimitSettings, ServingSettings, SourceSettings, StreamSettings
+    CodeSettings,
+    ContactSettings,
+    DocumentSettings,
+    FeedSettings,
+    LimitSettings,
+    ServingSettings,
+    SourceSettings,
+    StreamSettings,
+    WebhookSettings,
 ):
     """One value for each `HEED_` variable, checked and frozen; build it with `load`."""
 
