@@ -25,6 +25,7 @@ from commands.durations import seconds
 from commands.key_commands import keys_app
 from commands.running import agreed, run
 from commands.token_commands import tokens_app
+from commands.webhook_commands import webhooks_app
 from crm.domain.erasure import ErasureReason
 from crm.interchange.need_codes import Form
 
@@ -38,6 +39,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
 app.add_typer(documents_app, name="documents")
 app.add_typer(tokens_app, name="tokens")
+app.add_typer(webhooks_app, name="webhooks")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(policy_app, name="policy")

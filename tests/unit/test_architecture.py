@@ -37,7 +37,8 @@ DOORS: dict[str, set[str]] = {
     "starlette": {"schema/", "commands/"},
     "uvicorn": {"commands/"},
     "rich": {"commands/"},
-    "typer": {"server.py"} | {f"commands/{name}_commands.py" for name in ("audit", "document", "key", "token")},
+    "typer": {"server.py"}
+    | {f"commands/{name}_commands.py" for name in ("audit", "document", "key", "token", "webhook")},
     "cryptography": {"crm/crypto/"} | _KEYS,
     "jwt": _KEYS,
     "sqlalchemy": _ROWS,
