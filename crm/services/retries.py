@@ -49,7 +49,7 @@ class Repeatable:
 
 
 class Retries:
-    """The memory of one process over that of the store. `kept` is how long a key is known, in hours."""
+    """The memory of one process over that of the store. A key is known for so many `hours`."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class Retries:
         erasures: Erasures,
         break_glass: BreakGlass,
         *,
-        kept: int = 48,
+        hours: int = 48,
     ) -> None:
         self._store = store
         self._profiles = profiles
         self._holds = holds
         self._erasures = erasures
         self._break_glass = break_glass
-        self._kept = kept * _HOUR
+        self._kept = hours * _HOUR
         self._running: set[bytes] = set()
 
     async def once(self, actor: Actor, request: Request, change: Repeatable, attempt: Attempt) -> Any:
@@ -135,7 +135,7 @@ class Retries:
         patient_id = str(effect.patient_id)
         grant = await self._profiles.admit(actor, request, frozenset(), [patient_id], change.action)
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
-            found = await unit.load(visible(actor, [patient_id]), ())
+            found = await unit.load(await visible(unit, actor, [patient_id]), ())
             if patient_id not in found:
                 raise NotFound
             unit.because(found[patient_id], REPEATED)
@@ -146,7 +146,9 @@ class Retries:
         """The profile as it was in that version, as far as the caller may read it now."""
         grant = await self._profiles.admit(actor, request, change.asked, [patient_id], change.action)
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
-            found = await unit.load(visible(actor, [patient_id]), {BY_PATH[path].name for path in change.asked})
+            found = await unit.load(
+                await visible(unit, actor, [patient_id]), {BY_PATH[path].name for path in change.asked}
+            )
             record = found.get(patient_id)
             if record is None:
                 raise NotFound

@@ -18,6 +18,7 @@ from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
 from crm.domain.circumstances import Watch
+from crm.domain.contact_codes import channel_of
 from crm.domain.precedence import Note, Rule, SourceRules, Verdict, Voice, may_replace, voice_of
 from crm.errors import Invalid
 from crm.store import (
@@ -147,7 +148,7 @@ class WritingUnit(Unit):
         )
         note = self._notebook.of(record)
         note.about, note.why, note.returned = about, "CODE_SENT", frozenset({"contactPoints"})
-        self.effect = Effect(Kind.CODE, record.id, record.version)
+        self.effect = Effect(Kind.CODE, record.id, record.version, f"{channel_of(point)} {point['id']}")
 
     async def try_code(self, record: Record, point: Mapping[str, Any], code: str) -> bool | None:
         """See `contact_codes.tried`: nothing may be raised in this unit afterwards, or the try would not be counted."""
