@@ -126,7 +126,9 @@ class Contact:
         async with self._store.reading(
             request.context(actor, asking.rule, *asking.facts(self.rules.version)), Act.DECIDE, ids
         ) as unit:
-            judged, refused = await self._judged(unit, visible(actor, list(dict.fromkeys(ids))), asking)
+            judged, refused, names = await self._judged(
+                unit, await visible(unit, actor, list(dict.fromkeys(ids))), asking
+            )
             absent = [each for each in dict.fromkeys(ids) if each not in judged and each not in refused]
             erased = [each for each, why in refused.items() if why is None]
             broken = [each for each, why in refused.items() if why is not None]
@@ -135,7 +137,7 @@ class Contact:
                     await unit.refuse(those, why)
         version, simulated = self.rules.version, asking.simulated
         answers: dict[str, Answer | BreakGlassRequired] = {
-            each: told(judgement, each, asking.audience, version, simulated=simulated)
+            each: told(judgement, names[each], asking.audience, version, simulated=simulated)
             for each, judgement in judged.items()
         }
         return [answers.get(each) or refused.get(each) or not_found(each, version, simulated=simulated) for each in ids]
@@ -152,7 +154,7 @@ class Contact:
         async with self._store.reading(
             request.context(actor, asking.rule, *asking.facts(self.rules.version)), Act.DECIDE, [patient_id]
         ) as unit:
-            judged, refused = await self._judged(unit, visible(actor, [patient_id]), asking)
+            judged, refused, names = await self._judged(unit, await visible(unit, actor, [patient_id]), asking)
             if error := refused.get(patient_id):
                 raise error
             judgement = judged.get(patient_id)
@@ -160,7 +162,7 @@ class Contact:
                 await unit.refuse([patient_id], "ERASED" if patient_id in refused else "NOT_FOUND")
         return explained_to(
             judgement,
-            patient_id,
+            names.get(patient_id, patient_id),
             asking.audience,
             self.rules.version,
             simulated=asking.simulated,
@@ -185,8 +187,11 @@ class Contact:
 
     async def _judged(
         self, unit: Unit, ids: Sequence[str], asking: _Asking
-    ) -> tuple[dict[str, Judgement], dict[str, BreakGlassRequired | None]]:
-        """Judgements by id, and the ids that are refused: with an error, or None for one that was erased."""
+    ) -> tuple[dict[str, Judgement], dict[str, BreakGlassRequired | None], dict[str, str]]:
+        """Judgements by id, and the ids that are refused: with an error, or None for one that was erased.
+
+        And for each id that of the record by which it is answered, which another may have been merged into.
+        """
         records = await unit.load(ids, NAMES) if ids else {}
         broken = await unit.grants(records.values()) if asking.needs_grant else {}
         judged: dict[str, Judgement] = {}
@@ -199,13 +204,13 @@ class Contact:
                 continue
             if record.status == "erased":
                 refused[each] = None
-            elif asking.needs_grant and each not in broken:
+            elif asking.needs_grant and record.id not in broken:
                 refused[each] = BreakGlassRequired()
             else:
-                judged[each] = self._judge(unit, record, asking, broken.get(each), _NONE)
+                judged[each] = self._judge(unit, record, asking, broken.get(record.id), _NONE)
         for each, silent in (await _left_alone(unit, judged, records)).items():
-            judged[each] = self._judge(unit, records[each], asking, broken.get(each), silent)
-        return judged, refused
+            judged[each] = self._judge(unit, records[each], asking, broken.get(records[each].id), silent)
+        return judged, refused, {each: record.id for each, record in records.items()}
 
     def _judge(
         self, unit: Unit, record: Record, asking: _Asking, broken: str | None, silent: frozenset[str]

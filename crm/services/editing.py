@@ -13,7 +13,7 @@ from crm.audit.event import Act
 from crm.catalogue import BY_NAME
 from crm.errors import Erased, NotFound, RestrictedRecord, SourceOverruled, VersionConflict, VersionRequired
 from crm.services.held_keys import require_to_change
-from crm.services.profiles import Profile, Profiles, groups, view
+from crm.services.profiles import Profile, Profiles, groups, view, visible
 from crm.services.request import Request
 from crm.store.context import Context
 from crm.store.record import Record
@@ -97,7 +97,7 @@ class Editor:
     async def present(self, unit: WritingUnit, admitted: Admitted) -> Record:
         """The record, locked until `unit` ends, whatever its version. Raises `NotFound`, `Erased`."""
         actor, patient_id = admitted.actor, admitted.patient_id
-        found = await unit.load_for_change([patient_id]) if policy.scope(actor) in (None, patient_id) else {}
+        found = await unit.load_for_change([patient_id]) if await visible(unit, actor, [patient_id]) else {}
         record = found.get(patient_id)
         if record is None:
             raise NotFound

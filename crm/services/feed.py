@@ -154,10 +154,12 @@ class Feed:
         self, unit: Unit, actor: Actor, ruling: Ruling, versions: Mapping[str, int]
     ) -> list[dict[str, Any] | Refused]:
         fetch = partial(self._store.database.fetch, actor.org)
-        seen = {name: versions[name] for name in visible(actor, list(versions))}
+        seen = {name: versions[name] for name in await visible(unit, actor, list(versions))}
         since = await changed_since(fetch, actor.org, seen)
         moved = [name for name, found in since.items() if found.version != versions[name]]
         records = await unit.load(moved, _VOUCHED) if moved else {}
+        # Of a merged record its survivor is told, and whoever knows that in its version knows all.
+        records = {each: one for each, one in records.items() if one.id == each or one.version != versions[each]}
         teller = await _Teller.of(unit, actor, ruling, records.values())
         answers: dict[str, dict[str, Any] | Refused] = {}
         for number, name in enumerate(versions, start=1):
@@ -168,11 +170,11 @@ class Feed:
                 answers[name] = Refused(name, reason(NotFound() if name not in since else Erased()))
             elif record is not None:
                 found = since[name]
-                known = found.known and found.version > versions[name]
+                known = found.known and found.version > versions[name] and record.id == name
                 paths = teller.tell(record, found.names, anyhow=not known)
                 if paths is not None:
-                    changed = paths if known else None
-                    answers[name] = {"id": name, "version": found.version, "changed_fields": changed}
+                    changed, version = paths if known else None, found.version if record.id == name else record.version
+                    answers[name] = {"id": name, "version": version, "changed_fields": changed}
         refused = [answer for answer in answers.values() if isinstance(answer, Refused)]
         for code in sorted({answer.code for answer in refused}):
             await unit.refuse([answer.id for answer in refused if answer.code == code], code)
@@ -237,7 +239,7 @@ class _Teller:
 
 async def _tellings(unit: Unit, actor: Actor, ruling: Ruling, changes: Sequence[Change]) -> list[dict[str, Any]]:
     """What the actor is told of these changes, in order, without those of which it is nothing."""
-    ids = visible(actor, list(dict.fromkeys(change.patient_id for change in changes)))
+    ids = await visible(unit, actor, list(dict.fromkeys(change.patient_id for change in changes)))
     records = await unit.load(ids, _VOUCHED) if ids else {}
     teller = await _Teller.of(unit, actor, ruling, records.values())
     nodes = []

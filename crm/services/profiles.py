@@ -148,7 +148,7 @@ class Profiles:
         """
         grant = await self.admit(actor, request, asked, [patient_id])
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
-            records = await unit.load(visible(actor, [patient_id]), _names(asked))
+            records = await unit.load(await visible(unit, actor, [patient_id]), _names(asked))
             broken = await unit.grants(records.values()) if grant.needs_grant else {}
             return self._profile(unit, records.get(patient_id), grant, actor, broken)
 
@@ -162,7 +162,7 @@ class Profiles:
         grant = await self.admit(actor, request, asked, ids)
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, ids) as unit:
             distinct = list(dict.fromkeys(ids))
-            records = await unit.load(visible(actor, distinct), _names(asked)) if distinct else {}
+            records = await unit.load(await visible(unit, actor, distinct), _names(asked)) if distinct else {}
             broken = await unit.grants(records.values()) if grant.needs_grant else {}
             answers: dict[str, Profile | Refused] = {}
             for number, patient_id in enumerate(distinct, start=1):
@@ -236,13 +236,13 @@ class Profiles:
     ) -> list[Record]:
         """The first records that truly match, with the sealed rows that `names` need."""
         index = query.index
-        ids = visible(actor, await unit.candidates(index, query.term, after))
+        ids = await visible(unit, actor, await unit.candidates(index, query.term, after))
         records = await unit.load(ids, names | set(index.fields)) if ids else {}
         hidden = policy.withheld_when_restricted(actor)
         found: list[Record] = []
         for patient_id in ids:
             record = records.get(patient_id)
-            if record is None or record.status != "active":
+            if record is None or record.status != "active" or record in found:  # as of one merged just now
                 continue
             # What is withheld on a restricted record must not be confirmed by finding it either.
             if record.restricted and any(BY_NAME[name].group in hidden for name in index.fields):
@@ -284,10 +284,15 @@ def decode_cursor(cursor: str) -> str:
     return position
 
 
-def visible(actor: Actor, ids: Sequence[str]) -> list[str]:
-    """Those of the ids that the actor may know of at all: everything in the organisation, or just the own record."""
+async def visible(unit: Unit, actor: Actor, ids: Sequence[str]) -> list[str]:
+    """Those of the ids that the actor may know of at all: everything in the organisation, or just the own record.
+
+    That is their own under each of its ids: another record may have been merged into it, or it into another.
+    """
     own = policy.scope(actor)
-    return list(ids) if own is None else [patient_id for patient_id in ids if patient_id == own]
+    if own is None or all(each == own for each in ids):
+        return list(ids)
+    return await unit.same(own, ids)
 
 
 @lru_cache(maxsize=1024)
