@@ -30,6 +30,7 @@ __all__ = [
     "Erasures",
     "Evidence",
     "Feed",
+    "History",
     "Holds",
     "OwnLog",
     "Page",
@@ -254,6 +255,24 @@ class LiveLog(Protocol):
     async def told(self, actor: Actor, request: Request, appended: Any) -> Mapping[str, Any]: ...
 
 
+class History(Protocol):
+    """Former versions of records (`crm.services.history`)."""
+
+    async def read(
+        self,
+        actor: Actor,
+        request: Request,
+        patient_id: str,
+        asked: frozenset[str],
+        *,
+        at: str | None = ...,
+        version: int | None = ...,
+    ) -> Profile: ...
+    async def versions(
+        self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None, asked: frozenset[str]
+    ) -> Page: ...
+
+
 class TrustedDocuments(Protocol):
     """The documents that clients may have executed by name (`crm.services.documents`)."""
 
@@ -306,6 +325,8 @@ class Services(ContactServices, Protocol):
     def break_glass(self) -> BreakGlass: ...
     @property
     def documents(self) -> TrustedDocuments: ...
+    @property
+    def history(self) -> History: ...
     @property
     def live_log(self) -> LiveLog: ...
     @property

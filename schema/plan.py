@@ -78,6 +78,8 @@ class Plan:
 class Rule:
     """How a root field touches patients: by which action, which ones, and how many records at most; what it seeks.
 
+    `past` is the action where the arguments ask for a record as it was.
+
     `act` as in `RootField`.
     """
 
@@ -86,6 +88,13 @@ class Rule:
     records: Callable[[Arguments, Limits], int] = lambda _, __: 1
     sought: tuple[str, ...] = ()
     act: Act | None = None
+    past: Action | None = None
+
+    def action_of(self, arguments: Arguments) -> Action | None:
+        """The action by which a root field with these arguments is admitted."""
+        if self.past is None or (arguments.get("as_of") is None and arguments.get("as_of_version") is None):
+            return self.action
+        return self.past
 
 
 def _one(arguments: Arguments) -> Sequence[str]:
@@ -119,7 +128,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "explainContact": _DECIDE,
     "me": Rule(Action.SELF_READ),
-    "patient": Rule(Action.READ, _one),
+    "patient": Rule(Action.READ, _one, past=Action.HISTORY),
+    "history": Rule(Action.HISTORY, _of_patient, _page),
     "patientByIdentifier": Rule(Action.SEARCH, sought=("system", "value")),
     "patients": Rule(Action.READ, lambda arguments: arguments["ids"], lambda arguments, _: len(arguments["ids"])),
     "searchPatients": Rule(Action.SEARCH, records=_page, sought=("by",)),
@@ -191,7 +201,8 @@ def planned(name: str, rule: Rule, asked: frozenset[str], arguments: Arguments, 
     ids = tuple(rule.ids(arguments))
     if len(ids) > limits.batch:
         raise TooManyIds(limits.batch, len(ids))
-    return RootField(name, asked, rule.action, ids, rule.records(arguments, limits), rule.act, arguments)
+    action = rule.action_of(arguments)
+    return RootField(name, asked, action, ids, rule.records(arguments, limits), rule.act, arguments)
 
 
 def _check_length(criterion: Any, path: str, limit: int) -> None:

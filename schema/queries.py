@@ -19,6 +19,7 @@ from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
 from schema.evidence import EvidenceQuestions
 from schema.federation import FederationRoots
+from schema.history import AS_OF, AS_OF_VERSION, HistoryQueries
 from schema.inputs import PatientSearch, plain
 from schema.messages import MessageQueries
 from schema.needs import NeedsQueries
@@ -63,6 +64,7 @@ class Query(
     MessageQueries,
     NeedsQueries,
     FeedQueries,
+    HistoryQueries,
     graphene.ObjectType,
 ):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""
@@ -73,6 +75,8 @@ class Query(
     patient = graphene.Field(
         Patient,
         id=graphene.ID(required=True, description="The record's id."),
+        as_of=AS_OF,
+        as_of_version=AS_OF_VERSION,
         description="One patient. NOT_FOUND for an unknown id and for a record that you may not know of. "
         + allowed_to(Action.READ),
     )
@@ -150,9 +154,15 @@ class Query(
         }
 
     @staticmethod
-    async def resolve_patient(_root: Any, info: Any, id: str) -> Profile:
-        """One profile."""
+    async def resolve_patient(
+        _root: Any, info: Any, id: str, as_of: str | None = None, as_of_version: int | None = None
+    ) -> Profile:
+        """One profile, as it is or as it was."""
         here: Context = info.context
+        if as_of is not None or as_of_version is not None:
+            return await here.services.history.read(
+                here.actor, here.request, id, here.asked(info), at=as_of, version=as_of_version
+            )
         return await here.services.profiles.read(here.actor, here.request, id, here.asked(info))
 
     @staticmethod

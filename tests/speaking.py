@@ -164,6 +164,11 @@ class FakeServices:
         return self
 
     @property
+    def history(self) -> Any:
+        """Former versions."""
+        return self
+
+    @property
     def own_log(self) -> Any:
         """What patients see of the log."""
         return self

@@ -17,6 +17,7 @@ from crm.services.editing import Editor
 from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
 from crm.services.feed import Feed, Source
+from crm.services.history import History
 from crm.services.holds import Holds
 from crm.services.live_log import LiveLog
 from crm.services.messages import Messages
@@ -62,6 +63,7 @@ class Services:
     feed: Feed
     retries: Retries
     revocations: Revocations
+    history: History
     live_log: LiveLog
 
 
@@ -103,10 +105,7 @@ def services(
         evidence,
         own_log,
         Contact(store, contact),
-        Consents(store, editor),
-        ConfidentialCommunications(store, profiles, region=region),
-        Restrictions(store, profiles),
-        RelatedPersons(store, profiles, region=region),
+        *_directives(store, profiles, region),
         ContactVerification(store, editor, sender or NoSender()),
         DeliveryReports(store),
         Needs(store, profiles, editor),
@@ -115,7 +114,20 @@ def services(
         Feed(store, changes),
         Retries(store, profiles, *kept, hours=retries_kept),
         Revocations(store),
+        History(store, profiles, names=staff_names),
         LiveLog(store, log),
+    )
+
+
+def _directives(
+    store: Store, profiles: Profiles, region: str | None
+) -> tuple[Consents, ConfidentialCommunications, Restrictions, RelatedPersons]:
+    """What people and the organisation say of contact."""
+    return (
+        Consents(store, Editor(store, profiles)),
+        ConfidentialCommunications(store, profiles, region=region),
+        Restrictions(store, profiles),
+        RelatedPersons(store, profiles, region=region),
     )
 
 

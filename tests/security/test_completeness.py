@@ -41,6 +41,8 @@ class Trace(Enum):
     """One event for each patient shown, with exactly the fields asked for."""
     FOUND = auto()
     """The same, and one for the search itself, with the count."""
+    FORMER = auto()
+    """One event, of the one version shown, with exactly the fields asked for, or none."""
     ABOUT = auto()
     """One event that names the patient asked about, and no field of the profile."""
     DECIDED = auto()
@@ -74,6 +76,7 @@ ROOTS: dict[str, Root] = {
     ),
     "explainContact": Root(Role.CLINICIAN, '(patientId: "{zoe}", purpose: APPOINTMENT_REMINDER)', Trace.DECIDED),
     "patient": Root(Role.CLINICIAN, '(id: "{zoe}")', Trace.PATIENTS),
+    "history": Root(Role.CLINICIAN, '(patientId: "{zoe}", first: 1)', Trace.FORMER),
     "patientByIdentifier": Root(Role.CLINICIAN, '(system: "urn:example:whole", value: "C-1")', Trace.FOUND),
     "patients": Root(Role.CLINICIAN, '(ids: ["{zoe}", "{yan}"])', Trace.PATIENTS, patients=2),
     "searchPatients": Root(Role.CLINICIAN, f'(by: {{{{fullName: "{_NAME}"}}}})', Trace.FOUND, patients=2),
@@ -103,7 +106,7 @@ ROOTS: dict[str, Root] = {
 }
 
 _LIKE_ANOTHER = {"patientByIdentifier", "patients", "searchPatients", "me", "overdueReviews", "unmetNeeds",
-                 "waitingMessages", "contactDecisions", "explainContact", "_entities"}  # fmt: skip
+                 "waitingMessages", "contactDecisions", "explainContact", "_entities", "history"}  # fmt: skip
 """Roots that answer the type of `patient` or of `contactDecision`, whose every leaf is asked for alone there."""
 
 
@@ -220,6 +223,9 @@ async def test_every_field_of_every_type(served: Client, people: People, shared_
             case Trace.DECIDED:
                 assert (named, set(acts)) == (subjects, {("decide", "ok")}), selection
                 assert all(each <= _MAY_SHOW for each in fields), selection
+            case Trace.FORMER:
+                assert (named, fields, acts) == (subjects, [shown], [("read", "ok")]), selection
+                assert leaves[0]["why"] == "HISTORY"
             case Trace.ABOUT:
                 assert (named, fields, acts) == (subjects, [frozenset()], [("read", "ok")]), selection
             case Trace.PATIENTS | Trace.FOUND:
