@@ -34,6 +34,9 @@ _VOUCHED: Final = frozenset({"restricted"})
 """What must be believed of a record before anything of it is told."""
 
 
+_DERIVED: Final = {name: frozenset(row.derived_from) for name, row in BY_NAME.items() if row.derived_from}
+
+
 class Source(Protocol):
     """Where changes come from as they are made (`crm.delivery.changes`)."""
 
@@ -65,10 +68,9 @@ def groups_told(actor: Actor, ruling: Ruling, *, restricted: bool) -> frozenset[
 
 
 def told(names: Collection[str], groups: frozenset[Group]) -> frozenset[str]:
-    """Those of the catalogue names that belong to these groups, and stand in the interface."""
-    return frozenset(
-        name for name in names if name in BY_NAME and BY_NAME[name].group in groups and BY_NAME[name].paths
-    )
+    """Those of the catalogue names, and of what is derived from them, that belong to these groups and have a path."""
+    changed = BY_NAME.keys() & {*names, *(name for name, sources in _DERIVED.items() if not sources.isdisjoint(names))}
+    return frozenset(name for name in changed if BY_NAME[name].group in groups and BY_NAME[name].paths)
 
 
 class Feed:

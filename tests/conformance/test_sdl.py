@@ -20,6 +20,7 @@ QUERIES = {
     "erasureReceipts", "breakGlassGrants", "accessSummary", "accessAnomalies", "accountingOfDisclosures",
     "auditCheckpoint", "auditInclusionProof", "auditConsistencyProof", "auditCompleteness", "myAccessLog",
     "contactDecision", "contactDecisions", "explainContact", "waitingMessages", "overdueReviews", "unmetNeeds",
+    "changedSince", "recordChanges",
 }  # fmt: skip
 MUTATIONS = {
     "registerPatient": "Patient",

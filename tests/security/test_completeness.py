@@ -47,6 +47,8 @@ class Trace(Enum):
     """One event that names the patient asked about, and no field of the profile."""
     DECIDED = auto()
     """One event for each patient asked about, with no other field than the answer shows."""
+    TOLD = auto()
+    """One event for each patient told of, with no field of the profile shown, and one with how many were looked at."""
     LOG = auto()
     """Exactly one event: that the log was read."""
     NOTHING = auto()
@@ -67,6 +69,9 @@ _NAME = "Kit Completeness"
 _MAY_SHOW = {"displayName", "contactPoints", "relatedPersons", "confidentialCommunication", "languages",
              "accessibleFormats", "accessNeeds", "consents", "timeZone"}  # fmt: skip
 """What a contact decision may show; tests/api/test_contact_decisions.py counts exactly."""
+
+TOLD_LIVE = {"accessEventAppended", "profileChanged"}
+"""Subscriptions: what they leave is counted where they are tested."""
 
 ROOTS: dict[str, Root] = {
     "viewer": Root(Role.CLINICIAN, "", Trace.NOTHING),
@@ -96,6 +101,10 @@ ROOTS: dict[str, Root] = {
     "unmetNeeds": Root(Role.CLINICIAN, '(from: "2001")', Trace.FOUND, patients=2),
     "waitingMessages": Root(Role.CLINICIAN, "", Trace.FOUND, patients=2),
     "breakGlassGrants": Root(Role.PRIVACY_OFFICER, "", Trace.LOG),
+    "changedSince": Root(
+        Role.CLINICIAN, '(known: [{{id: "{zoe}", version: 1}}, {{id: "{yan}", version: 1}}])', Trace.TOLD, patients=2
+    ),
+    "recordChanges": Root(Role.INTEGRATION, '(after: "{before}", first: 4)', Trace.TOLD, patients=2),
     "_service": Root(Role.OPERATOR, "", Trace.NOTHING),
     "_entities": Root(
         Role.CLINICIAN,
@@ -122,6 +131,7 @@ class People:
 async def people(served: Client) -> People:
     """Zoe and Yan share a name, so that one search finds both; only Zoe has the identifier."""
     ids, subjects = {}, {}
+    before = await served.house.services.feed.page(actor(Role.INTEGRATION), Request("before", "Test"), 1, None)
     for name, identifiers in (("zoe", [{"system": "urn:example:whole", "value": "C-1"}]), ("yan", [])):
         given, family = _NAME.split(" ")
         # Reviews of nobody else here are due so early, and no other need was ever not met.
@@ -137,7 +147,7 @@ async def people(served: Client) -> People:
     number = WHOLE["contact_points"][0]["value"]  # which they share; a START changes nothing but the queue
     asking = {"message_id": "S-1", "from": number, "channel": "SMS", "text": "START"}
     await served.house.services.messages.take(actor(Role.INTEGRATION), Request("start", "test"), asking)
-    return People(ids, subjects)
+    return People({**ids, "before": before.newest}, subjects)
 
 
 # --- the questions ---------------------------------------------------------------------------------------------------
@@ -189,11 +199,12 @@ def _together(asked: list[tuple[str, frozenset[str]]]) -> list[tuple[str, frozen
 
 
 async def test_every_root_is_known() -> None:
-    """A root that is new to this test, or a subscription, which there is none of yet, has to be thought about."""
+    """A root that is new to this test, or a subscription, has to be thought about; `TOLD_LIVE` are tested elsewhere."""
     schema = build_schema()
     assert schema.query_type is not None
     assert schema.query_type.fields.keys() == ROOTS.keys()
-    assert schema.subscription_type is None
+    assert schema.subscription_type is not None
+    assert schema.subscription_type.fields.keys() == TOLD_LIVE
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -228,6 +239,9 @@ async def test_every_field_of_every_type(served: Client, people: People, shared_
                 assert leaves[0]["why"] == "HISTORY"
             case Trace.ABOUT:
                 assert (named, fields, acts) == (subjects, [frozenset()], [("read", "ok")]), selection
+            case Trace.TOLD:
+                assert (named, set(fields), set(acts)) == (subjects, {frozenset()}, {("notify", "ok")}), selection
+                assert [leaf["cnt"] for leaf in leaves if "pat" not in leaf] in ([2], [4]), selection
             case Trace.PATIENTS | Trace.FOUND:
                 assert (named, set(fields)) == (subjects, {shown}), selection
                 assert {outcome for _, outcome in acts} == {"ok"}
