@@ -78,7 +78,7 @@ _DUE = prepare(
     .order_by(_M.next_at, _M.position)
     .limit(_ROWS)
 )
-_BEHIND = prepare(select(_M.patient_id.distinct()).where(_OF, _M.state == WAITING, any_of(_M.patient_id, "patients")))
+_BEHIND = prepare(select(_M.patient_id).distinct().where(_OF, _M.state == WAITING, any_of(_M.patient_id, "patients")))
 _COUNTS = prepare(
     select(_M.endpoint_id, _M.state, func.count()).where(_M.org == bindparam("org")).group_by(_M.endpoint_id, _M.state)
 )
