@@ -47,14 +47,14 @@ class Services:
     holds: Holds
     erasures: Erasures
     break_glass: BreakGlass
-    questions: Questions
-    evidence: Evidence
-    own_log: OwnLog
-    contact: Contact
     consents: Consents
     confidential: ConfidentialCommunications
     restrictions: Restrictions
     related_persons: RelatedPersons
+    questions: Questions
+    evidence: Evidence
+    own_log: OwnLog
+    contact: Contact
     contact_verification: ContactVerification
     delivery_reports: DeliveryReports
     needs: Needs
@@ -95,17 +95,17 @@ def services(
     log, evidence, own_log = _logs(store, verifier_key, witnesses, staff_names=staff_names)
     editor = Editor(store, profiles)
     kept = Holds(store, profiles), erasures or _erasures(store), BreakGlass(store, break_glass)
+    binding = *kept, *_directives(store, profiles, region)
     return Services(
         store,
         profiles,
         Changes(store, profiles, region=region),
         log,
-        *kept,
+        *binding,
         Questions(store, log),
         evidence,
         own_log,
         Contact(store, contact),
-        *_directives(store, profiles, region),
         ContactVerification(store, editor, sender or NoSender()),
         DeliveryReports(store),
         Needs(store, profiles, editor),

@@ -124,7 +124,7 @@ class Erasures:
             rule = policy.decide(actor, Action.ERASE)
         async with self._store.reading(request.context(actor, rule), Act.READ, [patient_id]) as unit:
             record = _visible(await unit.load([patient_id], ()), actor, patient_id)
-            unit.because(record, why)
+            unit.touch(record, why)
             erasure = next((each for each in await unit.erasures(patient_id) if each.seq == seq), None)
             if erasure is None:
                 raise NotFound

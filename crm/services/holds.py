@@ -69,7 +69,7 @@ class Holds:
             record = _visible(await unit.load([patient_id], ()), actor, patient_id)
             for hold in await unit.holds(record):
                 if hold.id == hold_id:
-                    unit.because(record, why)
+                    unit.touch(record, why)
                     return replace(hold, lifted_by=None, lifted_at=None) if placed else hold
             raise NotFound
 

@@ -22,8 +22,9 @@ from crm.services.holds import Holds
 from crm.services.profiles import Profile, Profiles, act_of, view, visible
 from crm.services.request import Request
 from crm.store import organisations, retries
+from crm.store.record import Record
 from crm.store.retries import Effect, Kind, Repeated, slot_of
-from crm.store.unit import Store
+from crm.store.unit import Store, Unit
 
 __all__ = ["REPEATED", "Repeatable", "Retries"]
 
@@ -128,34 +129,46 @@ class Retries:
                 channel, _, point = effect.ref.partition(" ")
                 until = rfc3339(effect.at + LASTING)
                 return {"contact_point_id": point, "channel": channel, "expires_at": until, "attempts": ATTEMPTS}
-        return await self._profile(actor, request, change, patient_id, effect.version)
+        return await self._profile(actor, request, change, effect)
 
     async def _touched(self, actor: Actor, request: Request, change: Repeatable, effect: Effect) -> None:
         """Records that something was said of a patient again, and nothing of the record opened."""
         patient_id = str(effect.patient_id)
         grant = await self._profiles.admit(actor, request, frozenset(), [patient_id], change.action)
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
-            found = await unit.load(await visible(unit, actor, [patient_id]), ())
-            if patient_id not in found:
-                raise NotFound
-            unit.because(found[patient_id], REPEATED)
+            unit.touch(await self._present(unit, actor, patient_id, frozenset()), REPEATED)
 
-    async def _profile(
-        self, actor: Actor, request: Request, change: Repeatable, patient_id: str, version: int
-    ) -> Profile:
-        """The profile as it was in that version, as far as the caller may read it now."""
+    async def _profile(self, actor: Actor, request: Request, change: Repeatable, effect: Effect) -> Profile:
+        """The profile as it was answered, as far as the caller may read it now: in the version of then."""
+        patient_id = str(effect.patient_id)
         grant = await self._profiles.admit(actor, request, change.asked, [patient_id], change.action)
         async with self._store.reading(request.context(actor, grant.rule), Act.READ, [patient_id]) as unit:
-            found = await unit.load(
-                await visible(unit, actor, [patient_id]), {BY_PATH[path].name for path in change.asked}
-            )
-            record = found.get(patient_id)
-            if record is None:
-                raise NotFound
-            if record.status == "erased":
-                raise Erased
+            names = frozenset(BY_PATH[path].name for path in change.asked)
+            record = await self._present(unit, actor, patient_id, names)
             broken = await unit.grants([record]) if grant.needs_grant else {}
-            shown = view(grant, actor, restricted=record.restricted, broken=broken.get(patient_id))
+            if (record.id, record.version) != (patient_id, effect.version):
+                record = await self._former(unit, record, effect, names)
+            shown = view(grant, actor, restricted=record.guarded, broken=broken.get(record.id))
             profile = unit.open(record, shown)
-            unit.because(record, REPEATED)
+            unit.touch(record, REPEATED)
             return profile
+
+    async def _present(self, unit: Unit, actor: Actor, patient_id: str, names: frozenset[str]) -> Record:
+        """The record as it is, which may be another one's by now. Raises `NotFound`, `Erased`."""
+        found = await unit.load(await visible(unit, actor, [patient_id]), names | {"restricted"})
+        record = found.get(patient_id)
+        if record is None:
+            raise NotFound
+        if record.status == "erased":
+            raise Erased
+        return record
+
+    async def _former(self, unit: Unit, present: Record, effect: Effect, names: frozenset[str]) -> Record:
+        """The record as the change left it; as it is now where it was merged into another since."""
+        if present.id != effect.patient_id:
+            return present
+        version = await unit.version(present.id, effect.version)
+        if version is None:
+            raise NotFound
+        [record] = await unit.load_past(present, [version], names)
+        return record

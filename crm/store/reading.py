@@ -307,10 +307,6 @@ class Unit:
         """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
         return matches(opening.reveal(self._keys, record, names, self.today))
 
-    def because(self, record: Record, why: str) -> None:
-        """Gives the patient's event a reason, a code."""
-        self._notebook.of(record).why = why
-
     def touch(self, record: Record, why: str = "") -> None:
         """Gives the patient an event although nothing of the record is answered; `why` is a code."""
         note = self._notebook.of(record)
