@@ -36,6 +36,7 @@ from crm.store.log_tables import (
     audit_tile,
     break_glass,
 )
+from crm.store.merge_tables import record_merge
 from crm.store.retry_tables import retry
 from crm.store.token_tables import revoked_token
 from crm.store.webhook_tables import webhook_endpoint, webhook_message
@@ -69,6 +70,7 @@ __all__ = [
     "patient",
     "patient_key",
     "patient_version",
+    "record_merge",
     "replica",
     "retry",
     "revoked_token",
@@ -112,6 +114,13 @@ patient = Table(
     CheckConstraint("status IN ('active', 'merged', 'erased')", name="status"),
     CheckConstraint("restricted IN (0, 1)", name="restricted"),
     Index("ix_patient_audit_subject", "org", "audit_subject", unique=True),
+    Index(
+        "ix_patient_merged_into",
+        "org",
+        "merged_into",
+        sqlite_where=text("merged_into IS NOT NULL"),
+        postgresql_where=text("merged_into IS NOT NULL"),
+    ),
 )
 """The clear part of a record: nothing here tells who the person is. `audit_subject` is the patient's random name in the
 log."""
@@ -319,6 +328,7 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     patient_version: ("SELECT", "INSERT", "DELETE"),
     sealed_version: _WRITE,
     webhook_endpoint: ("SELECT", "INSERT", "UPDATE"),
+    record_merge: ("SELECT", "INSERT", "UPDATE"),
     webhook_message: _WRITE,
 }
 """What `ROLE` may do; everything else is refused by PostgreSQL."""
