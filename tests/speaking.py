@@ -169,6 +169,11 @@ class FakeServices:
         return self
 
     @property
+    def live_log(self) -> Any:
+        """The log as it grows."""
+        return self
+
+    @property
     def own_log(self) -> Any:
         """What patients see of the log."""
         return self

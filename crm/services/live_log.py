@@ -40,7 +40,7 @@ _AT_ONCE: Final = 100
 """Events in one answer."""
 _STRETCH: Final = 5_000
 """Events that are walked through by one statement."""
-_EMPTY: Final = "start"
+_EMPTY: Final = "-"
 """The position in a log that has no event yet."""
 
 
