@@ -11,6 +11,7 @@ from auth.development import DevelopmentIssuer
 from auth.issuers import IssuerKeys, UnsafeIssuer
 from auth.key_download import download
 from auth.tokens import IsRevoked, TokenVerifier, nothing_revoked
+from commands.couriers import couriers
 from commands.providers import provider as root_keys
 from commands.sending import sender
 from crm.audit.writer import LogWriter
@@ -20,6 +21,7 @@ from crm.crypto.stored_key import new_signing_key
 from crm.delivery.bell import Bell
 from crm.delivery.changes import Changes
 from crm.delivery.sequencer import Sequencer
+from crm.delivery.webhooks import Couriers
 from crm.domain.circumstances import Watch, office_hours
 from crm.errors import Unsafe
 from crm.services import Services, revocations, services
@@ -59,6 +61,8 @@ class House:
     bell: Bell
     troubles: Sequence[Trouble] = ()
     """Why the logs should not go on, where the house was opened nevertheless; then `log` is not started."""
+    couriers: Couriers | None = None
+    """Who sends webhooks, in a lasting house."""
 
     async def ready(self) -> dict[str, bool]:
         """What readiness rests on: the database answers, keys are held, the log takes events."""
@@ -129,32 +133,31 @@ async def house(
         await keyroom.start()
         opened.push_async_callback(keyroom.stop)
         if lasting:
-            rounds = _rounds(settings, publisher)
-            rounds.start()
-            opened.push_async_callback(rounds.stop)  # after the log has ended: so its last checkpoint is published too
+            # Stopped after the log has ended: so its last checkpoint is published too.
+            opened.push_async_callback(_started(_rounds(settings, publisher)).stop)
         log = _log_writer(settings, database, keys, publisher)
         if not troubles:
             await log.start()
         opened.push_async_callback(log.stop)
         bell = Bell(database, settings.database_url)
         sequencer = Sequencer(database, bell)
-        watch, sources = _watch(settings), settings.sources.rules
-        store = Store(database, keys, log, clock, keyroom.renew, watch, sources, sequencer.kick)
+        sources, sending = settings.sources.rules, None
+        store = Store(database, keys, log, clock, keyroom.renew, _watch(settings), sources, sequencer.kick)
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
         use_cases = _use_cases(settings, store, erasures, Changes(database, bell))
         if lasting:
             await use_cases.revocations.refresh()  # until then no token is believed
-            await opened.enter_async_context(_delivering(settings, bell, sequencer))
-            counting = _counting(use_cases)
-            counting.start()
-            opened.push_async_callback(counting.stop)
+            opened.push_async_callback(_started(_counting(use_cases)).stop)
+            sending = await opened.enter_async_context(_delivering(settings, store, bell, sequencer))
         opened.push_async_callback(use_cases.access_log.close)
-        yield House(settings, database, keystore, provider, keyroom, use_cases, log, publisher, bell, troubles)
+        yield House(settings, database, keystore, provider, keyroom, use_cases, log, publisher, bell, troubles, sending)
 
 
 @asynccontextmanager
-async def _delivering(settings: Settings, bell: Bell, sequencer: Sequencer) -> AsyncIterator[None]:
-    """Tells of changes as they happen."""
+async def _delivering(
+    settings: Settings, store: Store, bell: Bell, sequencer: Sequencer
+) -> AsyncIterator[Couriers | None]:
+    """Tells of changes as they happen; gives who sends webhooks."""
 
     async def prune() -> None:
         await sequencer.prune(clock() - int(settings.feed_kept * DAY * 1_000_000))
@@ -167,11 +170,17 @@ async def _delivering(settings: Settings, bell: Bell, sequencer: Sequencer) -> A
     sequencer.start()
     rounds.start()
     try:
-        yield
+        async with couriers(settings, store, bell) as sending:
+            yield sending
     finally:
         await rounds.stop()
         await sequencer.stop()
         await bell.stop()
+
+
+def _started(rounds: Rounds) -> Rounds:
+    rounds.start()
+    return rounds
 
 
 def _counting(use_cases: Services) -> Rounds:

@@ -172,7 +172,13 @@ def _application(settings: Settings, it: House, tokens: TokenVerifier, connectio
 
     gateways = [entry.opened() for entry in settings.contact_policy.gateways]
     return create_app(
-        it.services, tokens, transport(settings), readiness, logs=it.publisher.logs.values, gateways=gateways
+        it.services,
+        tokens,
+        transport(settings),
+        readiness,
+        logs=it.publisher.logs.values,
+        gateways=gateways,
+        hooks=it.couriers,
     )
 
 

@@ -24,6 +24,7 @@ from schema.places import Places
 from schema.sdl import build_schema
 from schema.settings import Settings
 from schema.streams import Streams
+from schema.webhook_metrics import Hooks
 from schema.websocket import WebSocketEndpoint
 
 __all__ = ["Lifespan", "Readiness", "create_app"]
@@ -45,6 +46,7 @@ def create_app(
     lifespan: Lifespan | None = None,
     logs: Logs = lambda: (),
     gateways: Sequence[Gateway] = (),
+    hooks: Hooks | None = None,
     schema: GraphQLSchema | None = None,
 ) -> Starlette:
     """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text).
@@ -53,7 +55,7 @@ def create_app(
     connections, to be told to `stop` before the server does. `schema` is the product's own unless another is given.
     """
     engine = Engine(schema or build_schema(), services, settings)
-    metrics = Metrics(logs, lambda: services.break_glass.waiting, lambda: engine.made)
+    metrics = Metrics(logs, lambda: services.break_glass.waiting, lambda: engine.made, hooks)
     streams = Streams(engine, Callers(verifier, services), settings, metrics, Places(settings.in_flight))
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics, streams)
 

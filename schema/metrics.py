@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from crm.services.publishing import LogState
 from schema.context import Queue
+from schema.webhook_metrics import Hooks, WebhookNumbers
 
 __all__ = ["CONTENT_TYPE", "Logs", "Made", "Metrics", "Reviews"]
 
@@ -37,13 +38,21 @@ _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 class Metrics:
     """The numbers of one application, in a registry of its own; those of the logs are asked for when they are read."""
 
-    def __init__(self, logs: Logs = lambda: (), reviews: Reviews | None = None, made: Made | None = None) -> None:
+    def __init__(
+        self,
+        logs: Logs = lambda: (),
+        reviews: Reviews | None = None,
+        made: Made | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Outside(logs))
         if made is not None:
             self._registry.register(_Responses(made))
         if reviews is not None:
             self._registry.register(_Reviews(reviews))
+        if hooks is not None:
+            self._registry.register(WebhookNumbers(hooks))
         self._requests = _Requests()
         self._registry.register(self._requests)
         self._streams = _Streams()

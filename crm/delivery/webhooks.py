@@ -29,6 +29,9 @@ __all__ = ["Couriers", "EndpointState", "Pace"]
 
 _log = logging.getLogger("heed.webhooks")
 
+_LAST = 5.0
+"""Seconds for attempts that are on their way when the process ends; what is cut off is sent again by another."""
+
 _Key = tuple[str, str]
 """Organisation and id of an endpoint."""
 
@@ -99,7 +102,7 @@ class Couriers:
         for courier, _ in self._held.values():
             courier.leaving.set()
         if tasks := [task for _, task in self._held.values()]:
-            _, late = await asyncio.wait(tasks, timeout=self._means.poster.timeout + self._means.pace.due)
+            _, late = await asyncio.wait(tasks, timeout=_LAST)
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
