@@ -34,6 +34,7 @@ _VOUCHED: Final = frozenset({"restricted"})
 """What must be believed of a record before anything of it is told."""
 
 
+_RENAMING: Final = frozenset({ChangeKind.MERGED, ChangeKind.UNMERGED})
 _DERIVED: Final = {name: frozenset(row.derived_from) for name, row in BY_NAME.items() if row.derived_from}
 
 
@@ -92,15 +93,32 @@ class Feed:
         async with self._store.recording(request.context(actor), Act.NOTIFY):
             await feed.settle(self._store.database, org)
             start = await self._newest(org) if after is None else await self._found(org, after)
-        return self._chosen(org, 0 if start is None else start.seq, _of(actor, ids))
+        return self._chosen(actor, request, ids, 0 if start is None else start.seq)
 
-    async def _chosen(self, org: str, after: int, ids: frozenset[str] | None) -> AsyncGenerator[Change, None]:
+    async def _chosen(
+        self, actor: Actor, request: Request, ids: Sequence[str] | None, after: int
+    ) -> AsyncGenerator[Change, None]:
         if self._source is None:
             raise RuntimeError("this process follows no changes")
-        async with aclosing(self._source.follow(org, after)) as changes:
+        meant = await self._meant(actor, request, ids)
+        async with aclosing(self._source.follow(actor.org, after)) as changes:
             async for change in changes:
-                if ids is None or change.patient_id in ids:
-                    yield change
+                if meant is not None and change.patient_id not in meant:
+                    continue
+                yield change
+                if change.kind in _RENAMING:
+                    meant = await self._meant(actor, request, ids)
+
+    async def _meant(self, actor: Actor, request: Request, ids: Sequence[str] | None) -> frozenset[str] | None:
+        """The ids under which changes of these records stand, that others were merged into too; None for all."""
+        own = policy.scope(actor)
+        if own is None and ids is None:
+            return None
+        asked = [own] if own is not None and ids is None else list(ids or ())
+        async with self._store.reading(request.context(actor), Act.NOTIFY) as unit:
+            known = frozenset(await visible(unit, actor, asked))
+            found = await unit.load(known, ()) if known else {}
+        return known | {record.id for record in found.values()}
 
     async def tell(self, actor: Actor, request: Request, change: Change, *, named: bool) -> dict[str, Any] | None:
         """What the actor is told of a change, once that is on record; None where it is nothing.
@@ -120,7 +138,7 @@ class Feed:
         """
         ruling = await self._ruling(actor, request, [], named=False)
         org, fetch = actor.org, partial(self._store.database.fetch, actor.org)
-        own = _of(actor, None)
+        own = await self._meant(actor, request, None)
         async with self._store.reading(request.context(actor, ruling.rule), Act.NOTIFY) as unit:
             await feed.settle(self._store.database, org)
             start = None if after is None else await self._found(org, after)
@@ -264,11 +282,3 @@ async def _tellings(unit: Unit, actor: Actor, ruling: Ruling, changes: Sequence[
                 }
             )
     return nodes
-
-
-def _of(actor: Actor, ids: Sequence[str] | None) -> frozenset[str] | None:
-    """The patients that are meant and may be known of; None for all."""
-    own = policy.scope(actor)
-    if own is None:
-        return None if ids is None else frozenset(ids)
-    return frozenset({own} if ids is None else {own} & set(ids))
