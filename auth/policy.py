@@ -105,6 +105,22 @@ _SAYING = frozenset({Group.CONSENT, Group.RELATED})
 _STAND_IN = _MEETING | {Group.RECORD, Group.CHANNEL, Group.APPOINTMENT}
 
 _CONTACTING = frozenset({Action.DECIDE, Action.CONSENT, Action.RESOLVE, Action.ATTEST})
+_GUARDING = frozenset(
+    {
+        Action.READ,
+        Action.SEARCH,
+        Action.EXPORT,
+        Action.AUDIT_READ,
+        Action.ERASE,
+        Action.HOLD,
+        Action.REVIEW,
+        Action.CONFIDE,
+        Action.RESTRICT,
+        Action.DECIDE,
+        Action.HISTORY,
+    }
+)
+_GUARDED = frozenset({Group.CONFIDENTIAL, Group.GOVERNANCE, Group.RESTRICTION})
 _MOVING = frozenset(
     {
         Action.READ,
@@ -116,6 +132,7 @@ _MOVING = frozenset(
         Action.CONSENT,
         Action.INBOUND,
         Action.FOLLOW,
+        Action.MERGE,
     }
 )
 
@@ -129,7 +146,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         Role.FRONT_DESK,
         frozenset({Purpose.PATADMIN}),
-        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE}) | _CONTACTING,
+        frozenset({Action.READ, Action.SEARCH, Action.REGISTER, Action.UPDATE, Action.MERGE}) | _CONTACTING,
         read=_WITHOUT_SENSITIVE,
         masked=_USED_UNSEEN,
         write=_MEETING | _REACHING | _SAYING | _IDENTITY | {Group.CASE_MANAGER, Group.MESSAGES},
@@ -228,13 +245,18 @@ GRANTS: tuple[Grant, ...] = (
     ),
     Grant(  # answers requests under GDPR Art. 15 and 17 and 45 CFR 164.524, which reach the whole record
         Role.PRIVACY_OFFICER,
-        frozenset({Purpose.HCOMPL, Purpose.RECORDMGT}),
-        frozenset(
-            {Action.READ, Action.SEARCH, Action.EXPORT, Action.AUDIT_READ, Action.ERASE, Action.HOLD, Action.REVIEW}
-        )
-        | {Action.CONFIDE, Action.RESTRICT, Action.DECIDE, Action.HISTORY},
+        frozenset({Purpose.HCOMPL}),
+        _GUARDING,
         read=_ALL,
-        write=frozenset({Group.CONFIDENTIAL, Group.GOVERNANCE, Group.RESTRICTION}),
+        write=_GUARDED,
+        sees_restricted=True,
+    ),
+    Grant(  # keeps records: also one person's record one record
+        Role.PRIVACY_OFFICER,
+        frozenset({Purpose.RECORDMGT}),
+        _GUARDING | {Action.MERGE},
+        read=_ALL,
+        write=_GUARDED,
         sees_restricted=True,
     ),
     Grant(

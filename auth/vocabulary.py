@@ -49,7 +49,7 @@ class Action(StrEnum):
     CONFIDE sets or clears the confidential communication; RESTRICT places and lifts restrictions; FOLLOW is told of
     changes without naming the records, all that there are or the caller's own (who names them needs READ); INBOUND
     brings a message of a patient, and what became of one to them; RESOLVE says what an unclear one meant; ATTEST says
-    on one's own word whose a contact point is.
+    on one's own word whose a contact point is; MERGE makes one record of two about one person, and undoes that.
     """
 
     READ = "patient:read"
@@ -71,6 +71,7 @@ class Action(StrEnum):
     ATTEST = "contact:attest"
     HISTORY = "patient:history"
     FOLLOW = "patient:follow"
+    MERGE = "patient:merge"
     AUDIT_READ = "audit:read"
     SELF_READ = "self:read"
     SELF_AUDIT = "self:audit"

@@ -49,6 +49,8 @@ class Act(StrEnum):
     QUERY = "query"
     CREATE = "create"
     UPDATE = "update"
+    MERGE = "merge"
+    UNMERGE = "unmerge"
     DELETE = "delete"
     IMPORT = "import"
     EXPORT = "export"

@@ -29,6 +29,8 @@ _KINDS: Final[Mapping[str, tuple[Code, Code | None, str]]] = {
     "query": (_REST_TYPE, (_REST, "search-type"), "E"),
     "create": (_REST_TYPE, (_REST, "create"), "C"),
     "update": (_REST_TYPE, (_REST, "update"), "U"),
+    "merge": ((_DCM, "110110"), (_LIFECYCLE, "merge"), "U"),
+    "unmerge": ((_DCM, "110110"), (_LIFECYCLE, "unmerge"), "U"),
     "delete": (_REST_TYPE, (_REST, "delete"), "D"),
     "import": ((_DCM, "110107"), (_LIFECYCLE, "receive"), "C"),
     "export": ((_DCM, "110106"), (_LIFECYCLE, "disclose"), "R"),

@@ -12,7 +12,7 @@ OCSF_VERSION: Final = "1.6.0"
 _CLASS: Final = 6003
 _ACTIVITIES: Final[Mapping[str, int]] = {
     "create": 1, "import": 1, "read": 2, "query": 2, "export": 2, "disclose": 2, "audit.read": 2, "audit.export": 2,
-    "update": 3, "hold": 3, "release": 3, "delete": 4, "erase": 4, "prune": 4,
+    "update": 3, "merge": 3, "unmerge": 3, "hold": 3, "release": 3, "delete": 4, "erase": 4, "prune": 4,
 }  # fmt: skip
 """`activity_id` of an act: create, read, update, delete; 99 (other) for the rest."""
 _NAMES: Final = {1: "Create", 2: "Read", 3: "Update", 4: "Delete"}

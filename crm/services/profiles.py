@@ -55,6 +55,7 @@ _ACTS = {
     Action.INBOUND: Act.UPDATE,
     Action.RESOLVE: Act.UPDATE,
     Action.ATTEST: Act.UPDATE,
+    Action.MERGE: Act.MERGE,
     Action.HISTORY: Act.READ,
 }
 """What is written into the log about an action that was refused, where nothing more special is known."""

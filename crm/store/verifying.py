@@ -41,7 +41,7 @@ Load = Callable[[Collection[str]], Awaitable[dict[str, Record]]]
 
 _MOST_STRAYS: Final = 100
 _PAGE: Final = 500
-_CHANGES: Final = (Act.CREATE.value, Act.UPDATE.value, Act.ERASE.value)
+_CHANGES: Final = tuple(act.value for act in (Act.CREATE, Act.UPDATE, Act.MERGE, Act.UNMERGE, Act.ERASE))
 _DONE: Final = (OUTCOMES["ok"], OUTCOMES["partial"])
 """Outcomes of what was committed; partial is what was not answered in full."""
 

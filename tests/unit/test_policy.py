@@ -52,6 +52,7 @@ LETTERS = {
     "Y": Action.ATTEST,
     "P": Action.HISTORY,
     "W": Action.FOLLOW,
+    "Z": Action.MERGE,
 }
 READING = (Action.READ, Action.SEARCH, Action.EXPORT, Action.SELF_READ)
 WRITING = (Action.REGISTER, Action.UPDATE, Action.IMPORT)
