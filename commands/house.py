@@ -20,11 +20,12 @@ from crm.crypto.provider import KeyProvider
 from crm.crypto.stored_key import new_signing_key
 from crm.delivery.bell import Bell
 from crm.delivery.changes import Changes
+from crm.delivery.revocations import learning
 from crm.delivery.sequencer import Sequencer
 from crm.delivery.webhooks import Couriers
 from crm.domain.circumstances import Watch, office_hours
 from crm.errors import Unsafe
-from crm.services import Services, revocations, services
+from crm.services import Services, services
 from crm.services.break_glass import Rules
 from crm.services.erasures import Erasures
 from crm.services.outside import Outside, Trouble
@@ -146,7 +147,7 @@ async def house(
         erasures = Erasures(store, keystore, copies, wrap_days=settings.wrap_days, backup_days=settings.backup_days)
         use_cases = _use_cases(settings, store, erasures, Changes(database, bell))
         if lasting:
-            await use_cases.revocations.refresh()  # until then no token is believed
+            await opened.enter_async_context(learning(bell, use_cases.revocations))
             opened.push_async_callback(_started(_counting(use_cases)).stop)
             sending = await opened.enter_async_context(_delivering(settings, store, bell, sequencer))
         opened.push_async_callback(use_cases.access_log.close)
@@ -186,7 +187,6 @@ def _started(rounds: Rounds) -> Rounds:
 def _counting(use_cases: Services) -> Rounds:
     """What is looked for and added up, again and again."""
     return Rounds(
-        Chore("looking for revoked tokens", revocations.EVERY, use_cases.revocations.refresh),
         Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh),
         Chore("counting the days of actors", ROLLED_UP, use_cases.questions.count_days),
     )

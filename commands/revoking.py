@@ -11,12 +11,11 @@ from commands.actors import command_request, system_actor
 from commands.house import clock, house
 from commands.log_verifying import opened
 from crm.audit.event import rfc3339
-from crm.delivery.bell import Bell
+from crm.delivery.revocations import tell
 from crm.errors import Unsafe
-from crm.services.revocations import TOPIC, Revocation
+from crm.services.revocations import Revocation
 from crm.settings import Environment, Settings
 from crm.store import revoked_tokens
-from crm.store.database import NO_ORG
 
 __all__ = ["every", "lines", "revocation_json", "revoke"]
 
@@ -38,7 +37,7 @@ async def revoke(
             entry = await revocations.revoke_token(actor, request, of_issuer, token_id)
         else:
             entry = await revocations.revoke_subject(actor, request, of_issuer, subject or "")
-        await Bell(it.database, settings.database_url).ring(TOPIC, NO_ORG)
+        await tell(it.bell)
     return entry
 
 
