@@ -29,4 +29,5 @@ def change(kind: type[graphene.InputObjectType], text: str) -> graphene.Field:
 def target(submitted: dict[str, Any]) -> tuple[str, int | None, dict[str, Any]]:
     """The record, the version the change is based on, and the rest as plain values."""
     values: dict[str, Any] = plain(submitted)
+    values.pop("on_conflict", None)  # which is part of the request by now (`repeating`)
     return values.pop("patient_id"), values.pop("expected_version", None), values

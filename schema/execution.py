@@ -18,6 +18,7 @@ from auth.policy import Action
 from crm.errors import AuditUnavailable, Erased, Invalid
 from crm.services.request import Request
 from schema.completion import Outcomes, complete, resolve
+from schema.conflicts import merges_told
 from schema.context import AccessLog, Context, Services
 from schema.documents import Documents, Invalidities, label_of
 from schema.errors import LATER, UNAVAILABLE, Code, Problem, Refused, code_of, problem_of
@@ -54,6 +55,7 @@ class Answer:
     problems: Sequence[Problem] = ()
     data: Any = field(default=None, repr=False)
     executed: bool = False
+    extensions: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The response map: `errors` first where there are any, so that a reader meets them first."""
@@ -62,6 +64,8 @@ class Answer:
             entries["errors"] = [problem.as_json() for problem in self.problems]
         if self.executed:
             entries["data"] = self.data
+        if self.extensions:
+            entries["extensions"] = self.extensions
         return entries
 
 
@@ -174,17 +178,18 @@ class Engine:
 
     async def complete(self, execution: "Execution", outcomes: Outcomes) -> Answer:
         """The response made of what the root fields came to."""
+        extensions = merges_told(outcomes)
         data = execution.prepared.respond(outcomes, execution.context, execution.context.plan.variables)
         if data is not None:
             self.made["compiled"] += 1
-            return Answer((), data, executed=True)
+            return Answer((), data, executed=True, extensions=extensions)
         self.made["graphql-core"] += 1
         result = await complete(execution.prepared, execution.context, outcomes)
         problems = [problem_of(error) for error in _worth_telling(result.errors or [])]
         for problem in problems:
             if problem.code in UNAVAILABLE or problem.code in LATER:
                 return Answer([problem])  # nothing derived from patient data may stand beside it
-        return Answer(problems, result.data, executed=True)
+        return Answer(problems, result.data, executed=True, extensions=extensions)
 
 
 @dataclass(frozen=True, slots=True)

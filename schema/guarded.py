@@ -17,6 +17,7 @@ from schema.inputs import (
     AddressInput,
     ContactPointInput,
     LanguageInput,
+    Mergeable,
     PeriodInput,
     Target,
     for_writers,
@@ -101,20 +102,20 @@ class RelatedPersonChangeInput(_Related, graphene.InputObjectType):
     relationship = contact_enums.Relationship(description="Who they are to the patient.")
 
 
-class AddRelatedPersonInput(Target, graphene.InputObjectType):
+class AddRelatedPersonInput(Mergeable, graphene.InputObjectType):
     """One more related person."""
 
     related_person = RelatedPersonInput(required=True, description="Who.")
 
 
-class UpdateRelatedPersonInput(Target, graphene.InputObjectType):
+class UpdateRelatedPersonInput(Mergeable, graphene.InputObjectType):
     """A change of one related person."""
 
     related_person_id = graphene.ID(required=True, description="The related person's id.")
     related_person = RelatedPersonChangeInput(required=True, description="What changes.")
 
 
-class EndRelatedPersonInput(Target, graphene.InputObjectType):
+class EndRelatedPersonInput(Mergeable, graphene.InputObjectType):
     """Which related person is one no more."""
 
     related_person_id = graphene.ID(required=True, description="The related person's id.")

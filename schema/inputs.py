@@ -12,6 +12,7 @@ import graphene
 from auth.policy import GRANTS, Group
 from crm.domain.erasure import ErasureReason
 from schema import contact_enums, enums
+from schema.conflicts import OnConflictEnum
 from schema.erasures import ErasureReasonEnum, KeyClassEnum, LegalHoldReason
 from schema.scalars import ClockTime, LanguageTag, PartialDate, PartialDateTime, TimeZone
 
@@ -19,6 +20,7 @@ __all__ = [
     "AddContactPointInput",
     "ErasePatientInput",
     "LiftLegalHoldInput",
+    "Mergeable",
     "PatientSearch",
     "PlaceLegalHoldInput",
     "RegisterPatientInput",
@@ -252,6 +254,14 @@ class Target:
     )
 
 
+class Mergeable(Target):
+    """The same for what may be put on top of changes of other fields."""
+
+    on_conflict = OnConflictEnum(
+        description="What becomes of the change where the record has changed since; REFUSE if omitted.",
+    )
+
+
 class _Preferences:
     """Fields shared by every input that sets preferences."""
 
@@ -311,31 +321,31 @@ class RegisterPatientInput(_Identity, _Preferences, graphene.InputObjectType):
     contact_points = _list(ContactPointInput, written_by("Ways to reach the person.", Group.CONTACT))
 
 
-class UpdatePreferencesInput(Target, _Preferences, graphene.InputObjectType):
+class UpdatePreferencesInput(Mergeable, _Preferences, graphene.InputObjectType):
     """New preferences and needs. Omitted stays, null clears, a list replaces the whole list."""
 
 
-class UpdateIdentityInput(Target, _Identity, graphene.InputObjectType):
+class UpdateIdentityInput(Mergeable, _Identity, graphene.InputObjectType):
     """New facts about who the person is. Omitted stays, null clears, a list replaces the whole list."""
 
     preferred_name = _text(written_by("The name the person wants to be called by.", Group.ADDRESSING))
     pronouns = _text(written_by("The person's pronouns, such as `they/them`.", Group.PRONOUNS))
 
 
-class AddContactPointInput(Target, graphene.InputObjectType):
+class AddContactPointInput(Mergeable, graphene.InputObjectType):
     """One more way to reach the person."""
 
     contact_point = ContactPointInput(description="The new contact point.", required=True)
 
 
-class UpdateContactPointInput(Target, graphene.InputObjectType):
+class UpdateContactPointInput(Mergeable, graphene.InputObjectType):
     """A change of one contact point."""
 
     contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)
     contact_point = ContactPointChangeInput(description="What changes.", required=True)
 
 
-class RetireContactPointInput(Target, graphene.InputObjectType):
+class RetireContactPointInput(Mergeable, graphene.InputObjectType):
     """A contact point that is no longer in use; it stays in the record as a fact."""
 
     contact_point_id = graphene.ID(description="The contact point's id within the record.", required=True)

@@ -9,7 +9,7 @@ from auth.policy import Action, Group
 from schema.changing import VERSIONED, change, target
 from schema.context import Context, Profile
 from schema.erasures import allowed_to
-from schema.inputs import Target, for_writers
+from schema.inputs import Mergeable, for_writers
 from schema.pages import PageInfo, PatientConnection, as_connection, page_size
 from schema.scalars import DateTime, PartialDate, PartialDateTime
 from schema.types import Patient
@@ -21,14 +21,14 @@ _FIRST = graphene.Int(description="How many at most: 1 to 100, 25 if omitted.")
 _AFTER = graphene.String(description="The cursor after which to go on; from the first if omitted.")
 
 
-class ReviewNeedInput(Target, graphene.InputObjectType):
+class ReviewNeedInput(Mergeable, graphene.InputObjectType):
     """That a need was looked at with the person."""
 
     need_id = _NEED
     review_due_at = PartialDateTime(description="When to look at it again, not before today; never if omitted.")
 
 
-class RecordNeedOutcomeInput(Target, graphene.InputObjectType):
+class RecordNeedOutcomeInput(Mergeable, graphene.InputObjectType):
     """Whether a need was met."""
 
     need_id = _NEED

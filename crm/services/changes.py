@@ -74,7 +74,7 @@ class Changes:
         def change(unit: WritingUnit, record: Record) -> Mapping[str, Any]:
             return _with_kept_outcomes(unit, record, _with_kept_reasons(unit, record, values, forget=may_forget))
 
-        admitted = Admitted(actor, context, patient_id, frozenset(values), grant)
+        admitted = Admitted(actor, context, patient_id, frozenset(values), grant, request.merge)
         return await self._editor.edit(admitted, expected_version, change)
 
     async def add_contact_point(

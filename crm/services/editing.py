@@ -11,7 +11,8 @@ from auth.actor import Actor
 from auth.policy import Action, ReadGrant
 from crm.audit.event import Act
 from crm.catalogue import BY_NAME
-from crm.errors import Erased, NotFound, RestrictedRecord, SourceOverruled, VersionConflict, VersionRequired
+from crm.errors import Erased, NotFound, RestrictedRecord, SourceOverruled, VersionRequired
+from crm.services import conflicts
 from crm.services.held_keys import require_to_change
 from crm.services.profiles import Profile, Profiles, groups, view, visible
 from crm.services.request import Request
@@ -26,13 +27,17 @@ Edit = Callable[[WritingUnit, Record], Mapping[str, Any]]
 
 
 class Admitted(NamedTuple):
-    """A yes, before any row was read: `actor` may change the fields `names` of the patient, and read `grant`."""
+    """A yes, before any row was read: `actor` may change the fields `names` of the patient, and read `grant`.
+
+    With `merge` the change may be put on top of others (`conflicts`).
+    """
 
     actor: Actor
     context: Context
     patient_id: str
     names: frozenset[str]
     grant: ReadGrant
+    merge: bool = False
 
 
 class Editor:
@@ -61,7 +66,8 @@ class Editor:
         async with self._store.recording(request.context(actor), Act.UPDATE, [patient_id]):
             rule = policy.decide_write(actor, groups(paths), action).rule
             require_to_change(self._store.keys, paths)
-        return Admitted(actor, request.context(actor, *{grant.rule, rule}), patient_id, changed, grant)
+        context = request.context(actor, *{grant.rule, rule})
+        return Admitted(actor, context, patient_id, changed, grant, request.merge)
 
     async def edit(
         self, admitted: Admitted, expected_version: int | None, edit: Edit, *, speaks: bool = True
@@ -90,7 +96,8 @@ class Editor:
             raise VersionRequired
         record = await self.present(unit, admitted)
         if record.version != expected_version:
-            raise VersionConflict(record.version)
+            actor, grant, names, merge = admitted.actor, admitted.grant, admitted.names, admitted.merge
+            await conflicts.meet(unit, record, actor, grant, names, expected_version, merge=merge)
         self.require_seen(record, admitted)
         return record
 
@@ -113,7 +120,10 @@ class Editor:
 
     def answer(self, unit: WritingUnit, record: Record, admitted: Admitted) -> Profile:
         """The profile as it is now, as far as the actor asked for it and may read it."""
-        return unit.open(record, view(admitted.grant, admitted.actor, restricted=record.restricted))
+        profile = unit.open(record, view(admitted.grant, admitted.actor, restricted=record.restricted))
+        if unit.merged is not None:
+            profile["merged"] = unit.merged
+        return profile
 
 
 def _require_heard(unit: WritingUnit, record: Record, values: Mapping[str, Any], system: str) -> None:

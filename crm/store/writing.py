@@ -6,7 +6,7 @@ What is written waits in `changing.Writes` for the end of the unit; what it did 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from uuid_utils import uuid7
@@ -55,6 +55,13 @@ __all__ = ["WritingUnit"]
 _NOTHING: Mapping[Group, Rule] = MappingProxyType({})
 
 
+class Merged(NamedTuple):
+    """That a change was put on top of others: the version it is based on, and the paths that changed since."""
+
+    version: int
+    paths: tuple[str, ...]
+
+
 class WritingUnit(Unit):
     """A unit inside one transaction: it can also lock and change records."""
 
@@ -73,6 +80,7 @@ class WritingUnit(Unit):
         self._connection = connection
         self._sources = sources
         self.writes = Writes()
+        self.merged: Merged | None = None
         self.effect: Effect | None = None
         """What is answered again to who asks for the same again; without one the unit is not what they asked for."""
 
@@ -196,6 +204,11 @@ class WritingUnit(Unit):
 
     def hear(self, record: Record, why: str) -> None:
         """Gives the patient an event of a message, with `why`, a code; also where it changes nothing of the record."""
+        self._notebook.of(record).why = why
+
+    def put_on_top(self, record: Record, merged: Merged, why: str) -> None:
+        """Notes that a locked record is changed although it is not the version that the change is based on."""
+        self.merged = merged
         self._notebook.of(record).why = why
 
     def create(self, values: Mapping[str, Any], system: str) -> Record:
