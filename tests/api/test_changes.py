@@ -77,9 +77,10 @@ async def test_a_list_replaces_the_list(served: Client) -> None:
 
 
 async def test_the_same_value_again_is_no_change(served: Client) -> None:
-    """Nothing new: the version stays and nobody is told, but the attempt is recorded."""
+    """Nothing new by who said so before: the version stays and nobody is told, but the attempt is recorded."""
     patient = await served.house.register()
-    answer, [leaf] = await served.watched(PREFERENCES, variables=preferences(patient["id"], 1, preferredName="Sam"))
+    same = preferences(patient["id"], 1, preferredName="Sam")
+    answer, [leaf] = await served.watched(PREFERENCES, Role.INTEGRATION, variables=same)
     assert answer.json()["data"]["updatePreferences"]["version"] == 1
     assert (leaf["act"], leaf["out"], "chg" in leaf) == ("update", "ok", False)
     assert len([row for row in await served.house.outbox() if row["patient_id"] == patient["id"]]) == 1
