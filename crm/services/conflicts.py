@@ -59,7 +59,7 @@ async def meet(
     """
     unit.current(record, _VOUCHED)  # believed only where a row vouches for it
     found = await changes_since(unit, record, expected)
-    paths = None if found is None else told_since(record, actor, grant, found)
+    paths = told_since(record, actor, grant, found) if found else None
     if not (merge and found and disjoint(names, found)):
         raise VersionConflict(record.version, paths)
     unit.put_on_top(record, Merged(expected, tuple(sorted(paths or ()))), MERGED)

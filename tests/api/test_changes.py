@@ -123,7 +123,8 @@ async def test_fifty_writers_with_one_version(served: Client) -> None:
     won = [answer.json()["data"]["updatePreferences"] for answer in answers if "errors" not in answer.json()]
     lost = [error["extensions"] for answer in answers for error in answer.json().get("errors", ())]
     assert len(won) == 1
-    assert lost == [{"code": "VERSION_CONFLICT", "currentVersion": 2}] * 49
+    changed = ["displayName", "preferredName"]
+    assert lost == [{"code": "VERSION_CONFLICT", "currentVersion": 2, "changedFields": changed}] * 49
     stored = await profile(served, patient["id"], "version preferredName")
     assert stored == {"version": 2, "preferredName": won[0]["preferredName"]}
 

@@ -1,0 +1,118 @@
+"""Versions: every change says on which one it is based, a conflict says what changed, and disjoint changes may merge."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import GraphQLInputObjectType, get_named_type
+
+from auth.roles import Role
+from schema.sdl import build_schema
+from tests.asking import MUTATIONS, OTHER_MUTATIONS
+from tests.client import Client, client
+
+PREFERENCES = "mutation U($input: UpdatePreferencesInput!) { updatePreferences(input: $input) { version } }"
+IDENTITY = "mutation U($input: UpdateIdentityInput!) { updateIdentity(input: $input) { version } }"
+POINT = "mutation A($input: AddContactPointInput!) { addContactPoint(input: $input) { version } }"
+
+UNVERSIONED = {
+    "registerPatient": "there is no record yet",
+    "placeLegalHold": "a hold stands beside the record, which stays as it is, and must not wait for anybody",
+    "liftLegalHold": "the same; a hold is lifted once, whoever asks twice",
+    "requestBreakGlass": "leave to read, which changes nothing of the record",
+    "reviewBreakGlass": "a verdict about a grant, given once",
+    "startContactVerification": "sends a code, and changes nothing of the record",
+    "reportDelivery": "counts a failure at a place; who sends messages reads no record, and every report counts",
+    "recordInboundMessage": "a person has spoken: that holds whatever the record says by now",
+}
+"""Mutations without `expectedVersion`, and why each may do without."""
+
+
+@pytest.fixture
+async def served(database_url: str, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a service on a database of its own."""
+    async with client(database_url, tmp_path) as it:
+        yield it
+
+
+def _input(mutation: str) -> GraphQLInputObjectType:
+    kind = build_schema().mutation_type
+    assert kind is not None
+    of = get_named_type(kind.fields[mutation].args["input"].type)
+    assert isinstance(of, GraphQLInputObjectType)
+    return of
+
+
+@pytest.mark.parametrize("mutation", [*MUTATIONS, *OTHER_MUTATIONS])
+def test_every_change_is_based_on_a_version(mutation: str) -> None:
+    """Whatever changes a record takes `expectedVersion`; what does not take it has a reason here."""
+    assert ("expectedVersion" in _input(mutation).fields) != (mutation in UNVERSIONED)
+
+
+def _codes(answer: dict[str, Any]) -> list[str]:
+    return [error["extensions"]["code"] for error in answer.get("errors", [])]
+
+
+async def _based(
+    served: Client, query: str, patient: str, version: int, role: Role = Role.FRONT_DESK, **more: Any
+) -> Any:
+    values = {"input": {"patientId": patient, "expectedVersion": version, **more}}
+    return (await served.ask(query, role, variables=values)).json()
+
+
+async def test_a_conflict_says_what_changed(served: Client) -> None:
+    """The loser learns the version now stored and the paths that changed since, and no value of them."""
+    ann = (await served.house.register())["id"]
+    await _based(served, PREFERENCES, ann, 1, preferredName="Ada", pronouns="she/her")
+    await _based(served, IDENTITY, ann, 2, birthDate="1984-07-04")
+    answer = await _based(served, PREFERENCES, ann, 1, preferredName="Bea")
+    assert answer["errors"][0]["extensions"] == {
+        "code": "VERSION_CONFLICT",
+        "currentVersion": 3,
+        "changedFields": ["birthDate", "displayName", "preferredName", "pronouns"],
+    }
+    assert "Ada" not in str(answer)
+
+
+async def test_a_conflict_says_no_more_than_the_caller_may_read(served: Client) -> None:
+    """A change of the religion is none for whoever may not read it; only the version tells that there was one."""
+    ann = (await served.house.register())["id"]
+    await _based(served, PREFERENCES, ann, 1, Role.INTEGRATION, religion="Quietist")
+    answer = await _based(served, PREFERENCES, ann, 1, Role.FRONT_DESK, preferredName="Bea")
+    told = answer["errors"][0]["extensions"]
+    assert (told["currentVersion"], "religion" in told["changedFields"]) == (2, False)
+
+
+async def test_disjoint_changes_merge_where_that_is_asked_for(served: Client) -> None:
+    """Asked for, a change of other fields is put on top, and answer and log say so; not asked for, it is refused."""
+    ann = (await served.house.register())["id"]
+    await _based(served, IDENTITY, ann, 1, birthDate="1984-07-04")
+    assert _codes(await _based(served, PREFERENCES, ann, 1, instructions="Ring twice.")) == ["VERSION_CONFLICT"]
+    values = {"patientId": ann, "expectedVersion": 1, "instructions": "Ring twice.", "onConflict": "MERGE_DISJOINT"}
+    answer, [leaf] = await served.watched(PREFERENCES, variables={"input": values})
+    assert answer.json() == {
+        "data": {"updatePreferences": {"version": 3}},
+        "extensions": {"merged": {"updatePreferences": {"expectedVersion": 1, "changedFields": ["birthDate"]}}},
+    }
+    assert (leaf["act"], leaf["why"]) == ("update", "MERGED_DISJOINT")
+    card = await served.data(f'{{ patient(id: "{ann}") {{ birthDate instructions }} }}')
+    assert card["patient"] == {"birthDate": "1984-07-04", "instructions": "Ring twice."}
+
+
+async def test_changes_that_meet_never_merge(served: Client) -> None:
+    """The same field, another source of the same derived field, a restriction in between: refused, whoever asks."""
+    merging = {"onConflict": "MERGE_DISJOINT"}
+    ann = (await served.house.register())["id"]
+    await _based(served, PREFERENCES, ann, 1, preferredName="Ada")
+    refused = [
+        await _based(served, PREFERENCES, ann, 1, preferredName="Bea", **merging),
+        await _based(served, IDENTITY, ann, 1, names=[{"use": "OFFICIAL", "family": "Bee"}], **merging),
+        await _based(served, PREFERENCES, ann, 7, instructions="Later.", **merging),
+        await _based(served, PREFERENCES, ann, 0, instructions="Never.", **merging),
+    ]
+    assert [_codes(each) for each in refused] == [["VERSION_CONFLICT"]] * 4
+    restrict = "mutation R($input: RestrictRecordInput!) { restrictRecord(input: $input) { version } }"
+    await _based(served, restrict, ann, 2, Role.PRIVACY_OFFICER, kind="CONTACT", basis="OBJECTION")
+    answer = await _based(served, PREFERENCES, ann, 2, instructions="Ring.", **merging)
+    assert _codes(answer) == ["VERSION_CONFLICT"]
