@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from crm.audit.event import rfc3339
-from crm.catalogue import BY_NAME
+from crm.catalogue import BY_PATH
 from crm.crypto.webhook import standard
 from crm.domain.webhooks import Kind, message_id
 from crm.services.feed import Feed
@@ -64,8 +64,9 @@ class Notices:
 
 
 def _wanted(names: frozenset[str], paths: frozenset[str]) -> frozenset[str]:
-    """Those of the catalogue names that answer one of the paths."""
-    return frozenset(name for name in names if name in BY_NAME and not paths.isdisjoint(BY_NAME[name].paths))
+    """Those of the catalogue names that answer one of the paths, or that its field is derived from."""
+    entries = [BY_PATH[path] for path in paths if path in BY_PATH]
+    return names & {name for entry in entries for name in (entry.name, *entry.derived_from)}
 
 
 def _notice(name: str, kind: str, at: int, data: dict[str, Any]) -> Notice:
