@@ -36,12 +36,13 @@ class VersionConflict(CrmError):
     """The record moved on since the caller read it; `current` is the version now stored.
 
     `paths` are the public paths of the fields that changed since, as far as the caller may read them, sorted; None
-    where that is not known, or not asked.
+    where that is not known, or not asked. `field` is the path of the input that names the version, where there are two.
     """
 
-    def __init__(self, current: int, paths: Iterable[str] | None = None) -> None:
+    def __init__(self, current: int, paths: Iterable[str] | None = None, field: str | None = None) -> None:
         super().__init__(f"current version is {current}")
         self.current = current
+        self.field = field
         self.changed = None if paths is None else tuple(sorted(paths))
         self.paths: tuple[str, ...] = self.changed or ()
 

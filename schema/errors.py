@@ -238,8 +238,8 @@ def _extensions(error: BaseException, code: Code) -> dict[str, Any]:
             found["rule"] = rule
         case auth_errors.ForbiddenField(paths=[path, *_]) | crm_errors.KeyUnavailable(paths=[path, *_]):
             found["field"] = path
-        case crm_errors.VersionConflict(current=version, changed=changed):
-            found["currentVersion"] = version
+        case crm_errors.VersionConflict(current=version, changed=changed, field=field):
+            found |= {"currentVersion": version} | ({} if field is None else {"field": field})
             found |= {} if changed is None else {"changedFields": list(changed)}
         case crm_errors.SourceOverruled(paths=[path, *_] as paths):
             found |= {"field": path, "fields": list(paths)}

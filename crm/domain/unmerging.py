@@ -17,6 +17,8 @@ Values = Mapping[str, Any]
 Entries = Sequence[Any]
 
 _DIRECTIVES: Final = frozenset({"consents", "restrictions", "restricted", "suspensions"})
+_OURS: Final = frozenset({"superseded_ids", "merged_into"})
+"""What merging itself writes, which nobody has to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ def unmerge(before: Values, joined: Values, now: Values, duplicate: Values, at: 
     """
     names = {*before, *joined, *now} - _DIRECTIVES
     new = {name: _without(before.get(name), joined.get(name), now.get(name)) for name in names}
-    left = [name for name in {*names, *_DIRECTIVES} if now.get(name) != joined.get(name)]
+    left = [name for name in {*names, *_DIRECTIVES} - _OURS if now.get(name) != joined.get(name)]
     other: dict[str, Any] = {}
     new["consents"] = _directives(_without(*(each.get("consents") for each in (before, joined, now))), now, new, at, by)
     other["consents"] = _directives(duplicate.get("consents"), now, duplicate, at, by)
@@ -47,7 +49,8 @@ def unmerge(before: Values, joined: Values, now: Values, duplicate: Values, at: 
     other["restrictions"] = _restrictions(duplicate.get("restrictions") or (), now.get("restrictions") or ())
     new["restricted"] = bool(now.get("restricted"))
     other["restricted"] = bool(duplicate.get("restricted") or now.get("restricted"))
-    new["suspensions"] = _without(*(each.get("suspensions") for each in (before, joined, now)))
+    theirs = {each["id"] for each in duplicate.get("suspensions") or ()} - _ids(before.get("suspensions") or ())
+    new["suspensions"] = [each for each in now.get("suspensions") or () if each["id"] not in theirs] or None
     other["suspensions"] = _as_read(duplicate.get("suspensions") or (), now.get("suspensions") or ())
     return Unmerged(_changed(new, now), _changed(other, duplicate), tuple(sorted(left)))
 
@@ -73,19 +76,23 @@ def _without(before: Any, joined: Any, now: Any) -> Any:
 def _directives(own: Entries | None, now: Values, holder: Values, at: int, by: str) -> Entries | None:
     """A record's own directives, and the prohibitions that the merged record had besides."""
     kept = list(own or ())
-    known = {each["id"] for each in kept}
+    known = _ids(kept)
     foreign = [each for each in now.get("consents") or () if each["id"] not in known]
     return said_again(kept, foreign, _points(holder), at, by) or None
 
 
+def _ids(entries: Entries) -> set[str]:
+    return {each["id"] for each in entries}
+
+
 def _points(values: Values) -> set[str]:
     parties = (values, *(values.get("related_persons") or ()))
-    return {point["id"] for party in parties for point in party.get("contact_points") or ()}
+    return {name for party in parties for name in _ids(party.get("contact_points") or ())}
 
 
 def _restrictions(own: Entries, now: Entries) -> Entries | None:
     """A record's own, none of them lifted by the merged record, and those in force that it had besides."""
-    known = {each["id"] for each in own}
+    known = _ids(own)
     return [*own, *(each for each in now if each["id"] not in known and "lifted_at" not in each)] or None
 
 

@@ -24,6 +24,7 @@ from crm.services.consent_imports import Said, Statement, append_all
 from crm.services.profiles import groups
 from crm.services.recognition import Candidate, Incoming, Known, Obstacle, Person, named, recognise
 from crm.services.request import Request
+from crm.store import imported
 from crm.store.record import Record
 from crm.store.refusing import reason
 from crm.store.unit import Store, Unit, WritingUnit
@@ -88,7 +89,7 @@ class Imports:
 
     def digest(self, material: bytes) -> bytes:
         """`material` under the organisation's key: nobody without it can test a guess."""
-        return self._store.keys.digest(self._actor.org, "import", material)
+        return imported.digest(self._store.keys, self._actor.org, material)
 
     async def said(self, incoming: Sequence[Incoming]) -> list[bytes]:
         """For each record the digest of what its key last said, empty if it never did."""

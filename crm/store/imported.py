@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import bindparam, delete, insert, select
 
+from crm.crypto.keyset import KeySet
+from crm.domain import source_records
 from crm.store.database import Connection, Fetch
 from crm.store.statements import any_of, prepare
 from crm.store.tables import source_record
@@ -22,6 +24,16 @@ _DELETE = prepare(
     delete(source_record).where(source_record.c.org == bindparam("org"), source_record.c.slot == bindparam("slot"))
 )
 _INSERT = prepare(insert(source_record))
+
+
+def slot(keys: KeySet, org: str, entry: Mapping[str, str]) -> bytes:
+    """The slot of a source's record, as a patient's record names it (`crm.domain.source_records`)."""
+    return digest(keys, org, source_records.term(entry["source"], entry["id"]))
+
+
+def digest(keys: KeySet, org: str, material: bytes) -> bytes:
+    """`material` under the organisation's key: nobody without it can test a guess."""
+    return keys.digest(org, "import", material)
 
 
 async def load(fetch: Fetch, org: str, slots: Collection[bytes]) -> dict[bytes, tuple[str, bytes]]:

@@ -23,8 +23,10 @@ record_merge = Table(
     Column("reason", Text, nullable=False),
     Column("merged_by", Text, nullable=False),
     Column("merged_at", BigInteger, nullable=False),
+    Column("choices", Text, nullable=False),
     Column("undone_by", Text),
     Column("undone_at", BigInteger),
+    Column("to_review", Text),
     named(),
     ForeignKeyConstraint(
         ["org", "survivor_id"], ["patient.org", "patient.id"], name="fk_record_merge_survivor_patient"
@@ -37,4 +39,7 @@ record_merge = Table(
     Index("ix_record_merge_duplicate", "org", "duplicate_id"),
     Index("ix_record_merge_survivor", "org", "survivor_id"),
 )
-"""Each merge with the versions that it made of both records. One that was undone stays as a fact."""
+"""Each merge with the versions that it made of both records. One that was undone stays as a fact.
+
+`choices` are the fields of which both records had a word, and whose was taken; `to_review` those that had changed since
+when the merge was undone. Both JSON, of catalogue names and codes."""

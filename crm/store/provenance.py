@@ -16,7 +16,7 @@ from crm.domain.precedence import Note, Rule, SourceRules, Voice, may_replace
 from crm.store.history import Maker
 from crm.store.record import Record
 
-__all__ = ["MOST_OVERRULED", "Source", "confirmed", "noted", "notes", "told", "unheard"]
+__all__ = ["MOST_OVERRULED", "Source", "confirmed", "noted", "notes", "stored", "told", "unheard"]
 
 Raw = dict[str, Any]
 """A note as it is stored."""
@@ -116,16 +116,17 @@ def confirmed(record: Record, names: Iterable[str], source: Source) -> list[str]
 
 def notes(record: Record) -> dict[Group, Note]:
     """For each field group that somebody filled in the loaded classes: whose word stands."""
-    return {Group(group): _word(note) for group, note in _stored(record).items()}
+    return {Group(group): _word(note) for group, note in stored(record).items()}
 
 
 def told(record: Record) -> list[dict[str, Any]]:
     """The same as it is shown: sorted by group, with voice and rule spelled out, and the words that were not taken."""
-    known = _stored(record)
+    known = stored(record)
     return [{"group": group, **_spelled_out(known[group])} for group in sorted(known)]
 
 
-def _stored(record: Record) -> dict[str, Raw]:
+def stored(record: Record) -> dict[str, Raw]:
+    """The notes of the loaded classes as they are stored, by group: for who takes them along to another record."""
     groups: dict[str, Raw] = {}
     for row in record.rows.values():
         groups.update(orjson.loads(row.provenance))

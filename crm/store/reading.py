@@ -21,6 +21,7 @@ from crm.store import (
     holds,
     imported,
     ledger,
+    merges,
     messages,
     opening,
     past,
@@ -37,6 +38,7 @@ from crm.store.details import Detail
 from crm.store.history import Version
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure
+from crm.store.merges import Merge
 from crm.store.notes import Notebook
 from crm.store.record import Record
 from crm.store.refusing import refused
@@ -140,6 +142,15 @@ class Unit:
         found = await self.load({patient_id, *ids}, ())
         own = found.get(patient_id)
         return [each for each in ids if own is not None and each in found and found[each].id == own.id]
+
+    async def merges(self, record: Record) -> list[Merge]:
+        """The merges of the record and of those merged into it, the oldest first, also those that were undone."""
+        ids = [record.id, *await self.superseded(record)]
+        return await merges.of_record(self._fetch, self.context.org, ids)
+
+    async def merge_of(self, duplicate_id: str) -> Merge | None:
+        """The merge by which a record is merged into another now."""
+        return await merges.standing(self._fetch, self.context.org, duplicate_id)
 
     async def superseded(self, record: Record) -> list[str]:
         """The ids of all records that were merged into this one, directly or through others."""

@@ -3,7 +3,7 @@
 What is written waits in `changing.Writes` for the end of the unit; what it did goes into the patients' events.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 from auth.roles import Role
 from auth.vocabulary import Group
-from crm.audit.event import Act, rfc3339
+from crm.audit.event import Act, recorded_subject, rfc3339
 from crm.catalogue import CLASSES, KeyClass
 from crm.crypto.keyset import KeySet
 from crm.domain.break_glass import AGAIN, MINUTE
@@ -30,12 +30,13 @@ from crm.store import (
     holds,
     imported,
     ledger,
+    merges,
     messages,
     redirecting,
 )
 from crm.store import record as records
 from crm.store.break_glass import Grant
-from crm.store.changing import Writes
+from crm.store.changing import Turn, Writes
 from crm.store.context import Context
 from crm.store.database import Connection
 from crm.store.details import Detail
@@ -43,6 +44,7 @@ from crm.store.feed import ChangeKind
 from crm.store.history import Maker
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure, Link
+from crm.store.merges import Merge
 from crm.store.messages import Answered, Waiting
 from crm.store.provenance import Source
 from crm.store.reading import Renew, Unit
@@ -52,7 +54,7 @@ from crm.store.revoked_tokens import Revocation
 
 __all__ = ["WritingUnit"]
 
-_NOTHING: Mapping[Group, Rule] = MappingProxyType({})
+_NOTHING: Mapping[Group, Any] = MappingProxyType({})
 
 
 class Merged(NamedTuple):
@@ -247,6 +249,61 @@ class WritingUnit(Unit):
         changed = self._change(record, values, system, Act.UPDATE, speaks=speaks, overruled=overruled)
         self.effect = Effect(Kind.PROFILE, record.id, record.version)
         return changed
+
+    async def pair(self, one: str, other: str) -> dict[str, Record]:
+        """Two records by id, each as itself whatever it was merged into, locked in the order in which all lock."""
+        return await self._known(await records.load_locked(self._fetch, self.context.org, {one, other}))
+
+    def turn(
+        self,
+        record: Record,
+        values: Mapping[str, Any],
+        system: str,
+        turn: Turn,
+        why: str,
+        carried: Mapping[Group, dict[str, Any]] = _NOTHING,
+    ) -> None:
+        """Gives a locked record the values that a merge, or the end of one, leaves it with; `why` is a code.
+
+        They stay the word of who said them: of whom `carried` names, as notes of provenance are stored, or as before.
+        """
+        self._notebook.of(record)  # while it is as it was
+        act = Act.UNMERGE if turn.kind is ChangeKind.UNMERGED else Act.MERGE
+        word = self.word(system)
+        maker = Maker.of(self.context, act, word.channel, system)
+        source = Source(word, self.context.who.sub, self.now, maker, self._sources, False, carried=carried)
+        changed = changing.apply(self._keys, self.writes, record, values, source, turn)
+        note = self._notebook.of(record)
+        note.act, note.why = act, why
+        note.changed |= frozenset(changed)
+
+    async def join(self, merge: Merge) -> None:
+        """Stores a merge of two locked records, and hands what hangs at the duplicate over to the survivor."""
+        await self.writes.flush(self._connection)
+        await merges.add(self._connection, self.context.org, merge)
+        await merges.carry(self._connection, self.context.org, merge.duplicate_id, merge.survivor_id, self.now)
+        self.effect = Effect(Kind.PROFILE, merge.survivor_id, merge.survivor_version)
+
+    async def part(
+        self,
+        merge: Merge,
+        survivor: Record,
+        reported: Iterable[Mapping[str, str]],
+        waiting: Collection[str],
+        to_review: Sequence[str],
+    ) -> None:
+        """Undoes a merge: gives the duplicate back what imports knew of it (`reported`) and its waiting messages.
+
+        Active legal holds hold both from now on: nobody can tell any more whom they were placed for.
+        """
+        org = self.context.org
+        await self.writes.flush(self._connection)
+        slots = {imported.slot(self._keys, org, entry) for entry in reported}
+        await merges.give_back(self._connection, org, merge.survivor_id, merge.duplicate_id, slots, waiting)
+        for hold in await holds.active(self._fetch, org, merge.survivor_id):
+            await holds.place(self._connection, org, replace(hold, id=str(uuid7()), patient_id=merge.duplicate_id))
+        await merges.undo(self._connection, org, merge, recorded_subject(self.context.who.sub), self.now, to_review)
+        self.effect = Effect(Kind.PROFILE, survivor.id, survivor.version)
 
     async def erase(
         self, record: Record, classes: frozenset[KeyClass] | None, why: str, index_versions: Iterable[int] = ()
