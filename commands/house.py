@@ -96,6 +96,9 @@ COUNTED = 30.0
 ROLLED_UP = 60.0
 """Seconds between two counts of what each actor did on each day."""
 
+FORGOTTEN = 3_600.0
+"""Seconds between two looks for retries that are not kept any more."""
+
 
 def clock() -> int:
     """Microseconds since 1970, UTC."""
@@ -189,6 +192,7 @@ def _counting(use_cases: Services) -> Rounds:
     return Rounds(
         Chore("counting break-glass grants", COUNTED, use_cases.break_glass.refresh),
         Chore("counting the days of actors", ROLLED_UP, use_cases.questions.count_days),
+        Chore("forgetting retries", FORGOTTEN, use_cases.retries.prune),
     )
 
 
@@ -203,6 +207,7 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures, changes: Ch
         staff_names=settings.patients_see_staff is StaffShown.NAMES,
         sender=sender(settings),
         documents_refresh=settings.documents_refresh,
+        retries_kept=settings.retries_kept,
         changes=changes,
     )
 

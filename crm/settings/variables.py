@@ -21,6 +21,7 @@ from crm.settings.contact import ContactSettings
 from crm.settings.documents import DocumentSettings
 from crm.settings.feed import FeedSettings
 from crm.settings.limits import LimitSettings
+from crm.settings.retries import RetrySettings
 from crm.settings.serving import ServingSettings
 from crm.settings.sources import SourceSettings
 from crm.settings.streams import StreamSettings
@@ -76,6 +77,7 @@ class Settings(
     DocumentSettings,
     FeedSettings,
     LimitSettings,
+    RetrySettings,
     ServingSettings,
     SourceSettings,
     StreamSettings,
