@@ -64,9 +64,10 @@ class Changes:
                 del self._readers[org]
                 await reader.close()
 
-    def __len__(self) -> int:
-        """How many organisations are followed."""
-        return len(self._readers)
+    def followers(self, org: str) -> int:
+        """How many follow an organisation now."""
+        reader = self._readers.get(org)
+        return 0 if reader is None else reader.followers
 
 
 class _Reader:

@@ -1,50 +1,16 @@
 """The bell: who waits is woken by this process and by others, and looks himself where a ring was missed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 
 import asyncpg
 import pytest
 
-from crm.delivery.bell import Bell
 from crm.store.rings import ring
 from tests.conftest import Databases
+from tests.ringing import LONG, PATIENCE, bell, end_listeners
 from tests.store import NORTH, SOUTH, opened
-
-LONG = 60.0
-"""Seconds between two looks: so that nothing but a ring wakes anybody in time."""
-
-PATIENCE = 20.0
-"""Seconds that a test waits for what has to come."""
-
-
-@asynccontextmanager
-async def bell(url: str, *, every: float = LONG) -> AsyncIterator[Bell]:
-    """The bell of a process of its own, which hears the others."""
-    async with opened(url) as database:
-        made = Bell(database, url, every=every)
-        async with made.listening("", NORTH) as wake:
-            made.start()
-            while database.dialect == "postgresql" and not await wake(PATIENCE):
-                pass
-        try:
-            yield made
-        finally:
-            await made.stop()
-
-
-async def end_listeners(url: str) -> int:
-    """Ends every connection that listens to the database at `url`, as a failover does; how many there were."""
-    connection = await asyncpg.connect(url)
-    try:
-        ended = await connection.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'heed-bell' AND datname = current_database()"
-        )
-    finally:
-        await connection.close()
-    return len(ended)
 
 
 async def listeners(url: str, count: int) -> None:
