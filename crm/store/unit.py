@@ -64,7 +64,7 @@ class Store:
         self.clock = clock
         self._renew = renew
         self._watch = watch
-        self._sources = sources
+        self.sources = sources
         self._committed = committed
 
     def reading(
@@ -85,7 +85,7 @@ class Store:
         """
         async with self.recording(context, act, subjects), self.database.transaction(context.org) as connection:
             now = self.clock()
-            unit = WritingUnit(connection, self.keys, self._renew, context, act, now, self._watch, self._sources)
+            unit = WritingUnit(connection, self.keys, self._renew, context, act, now, self._watch, self.sources)
             claimed = await retries.claim(connection, self.keys, context)
             yield unit
             await unit.writes.flush(connection)
