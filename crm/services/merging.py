@@ -31,6 +31,7 @@ from crm.store.feed import ChangeKind
 from crm.store.merges import Merge, Taken
 from crm.store.provenance import stored
 from crm.store.record import Record
+from crm.store.retries import Effect, Kind
 from crm.store.unit import Store, Unit, WritingUnit
 
 __all__ = ["Merging", "Which"]
@@ -94,6 +95,7 @@ class Merging:
             versions = (survivor.id, survivor.version, duplicate.id, duplicate.version)
             by = recorded_subject(actor.subject)
             await unit.join(Merge(str(uuid7()), *versions, why, by, unit.now, choices))
+            unit.effect = Effect(Kind.PROFILE, survivor.id, survivor.version)
             return unit.open(survivor, view(admitted.grant, actor, restricted=survivor.restricted))
 
     async def unmerge(
@@ -124,6 +126,7 @@ class Merging:
             unit.turn(duplicate, new, system, Turn(ChangeKind.UNMERGED, "active"), why)
             waiting = [each["id"] for each in other.get("suspensions") or ()]
             await unit.part(merge, survivor, other.get("source_records") or (), waiting, parted.left)
+            unit.effect = Effect(Kind.PROFILE, survivor.id, survivor.version)
             return unit.open(survivor, view(admitted.grant, actor, restricted=survivor.restricted))
 
     async def merges(self, actor: Actor, request: Request, patient_id: str) -> list[dict[str, Any]]:

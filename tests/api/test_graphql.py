@@ -71,7 +71,9 @@ class Client:
 
     async def ask(self, query: str, role: str = "front_desk", **variables: Any) -> dict[str, Any]:
         """The body of an answer."""
-        headers = {"authorization": f"Bearer {role}", "x-request-id": "req-1"}
+        headers = {"authorization": f"Bearer {role}"}
+        if not query.startswith("mutation"):  # of which each would have to be another one
+            headers["x-request-id"] = "req-1"
         response = await self._http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
         answer: dict[str, Any] = response.json()
         return answer
@@ -148,7 +150,8 @@ async def test_changes_and_conflicts(database_url: str, tmp_path: Path) -> None:
             "version": 2, "instructions": "Ring twice.\nThen wait.", "timeZone": None, "languages": [{"tag": "en"}],
         }  # fmt: skip
         again = await client.ask(update, input=change)
-        assert again["errors"][0]["extensions"] == {"code": "VERSION_CONFLICT", "currentVersion": 2}
+        told = {"currentVersion": 2, "changedFields": ["languages", "timeZone"]}
+        assert again["errors"][0]["extensions"] == {"code": "VERSION_CONFLICT", **told}
         assert code(await client.ask(update, input=target)) == "VERSION_REQUIRED"
         wrong = await client.ask(update, input={**target, "expectedVersion": 2, "timeZone": "Europe/Nowhere"})
         assert wrong["errors"][0]["extensions"] == {

@@ -1,4 +1,4 @@
-"""Versions: every change says on which one it is based, a conflict says what changed, and disjoint changes may merge."""
+"""Versions: each change says on which one it is based, a conflict says what changed, disjoint changes may merge."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
