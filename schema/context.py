@@ -10,9 +10,11 @@ from crm.audit.event import Act
 from crm.catalogue import KeyClass
 from crm.domain.break_glass import BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
+from crm.domain.superseding import MergeReason, UnmergeReason
 from crm.services.erasures import Receipt
 from crm.services.feed import ChangesPage
 from crm.services.holds import Hold, HoldReason
+from crm.services.merging import Which
 from crm.services.questions import Answered
 from crm.services.request import Request
 from crm.services.retries import Repeatable
@@ -294,6 +296,18 @@ class Feed(Protocol):
     ) -> Sequence[Any]: ...
 
 
+class Merging(Protocol):
+    """Making one record of two, and two of one (`crm.services.merging`)."""
+
+    async def merge(
+        self, actor: Actor, request: Request, which: Which, reason: MergeReason, asked: frozenset[str]
+    ) -> Profile: ...
+    async def unmerge(
+        self, actor: Actor, request: Request, which: Which, reason: UnmergeReason, asked: frozenset[str]
+    ) -> Profile: ...
+    async def merges(self, actor: Actor, request: Request, patient_id: str) -> Sequence[Any]: ...
+
+
 class Retries(Protocol):
     """Doing a change once, however often it is asked for (`crm.services.retries`)."""
 
@@ -331,6 +345,8 @@ class Services(ContactServices, Protocol):
     def live_log(self) -> LiveLog: ...
     @property
     def feed(self) -> Feed: ...
+    @property
+    def merging(self) -> Merging: ...
     @property
     def retries(self) -> Retries: ...
 

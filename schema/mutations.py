@@ -19,6 +19,7 @@ from schema.contact_verification import ContactVerificationMutations
 from schema.context import Context, Profile
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.guarded import GuardedMutations
+from schema.merging import MergingMutations
 from schema.messages import MessageMutations
 from schema.needs import NeedsMutations
 
@@ -31,6 +32,7 @@ class Mutation(
     ContactVerificationMutations,
     MessageMutations,
     NeedsMutations,
+    MergingMutations,
     graphene.ObjectType,
 ):
     """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""

@@ -109,6 +109,10 @@ def _target(arguments: Arguments) -> Sequence[str]:
     return (arguments["input"]["patient_id"],)
 
 
+def _pair(arguments: Arguments) -> Sequence[str]:
+    return (arguments["input"]["patient_id"], arguments["input"]["duplicate_id"])
+
+
 def _page(arguments: Arguments, limits: Limits) -> int:
     first = arguments.get("first")
     return limits.page_default if first is None else max(first, 1)
@@ -176,6 +180,9 @@ RULES: Mapping[str, Rule] = {
     "requestBreakGlass": Rule(Action.BREAK_GLASS, _target),
     "reviewBreakGlass": Rule(Action.REVIEW),
     "breakGlassGrants": Rule(Action.REVIEW, records=_page, act=Act.AUDIT_READ),
+    "mergePatients": Rule(Action.MERGE, _pair, act=Act.MERGE),
+    "unmergePatients": Rule(Action.MERGE, _pair, act=Act.UNMERGE),
+    "merges": Rule(Action.MERGE, _of_patient, act=Act.READ),
     "changedSince": Rule(
         Action.READ,
         lambda arguments: [each["id"] for each in arguments["known"]],

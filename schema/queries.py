@@ -21,6 +21,7 @@ from schema.evidence import EvidenceQuestions
 from schema.federation import FederationRoots
 from schema.history import AS_OF, AS_OF_VERSION, HistoryQueries
 from schema.inputs import PatientSearch, plain
+from schema.merging import MergingQueries
 from schema.messages import MessageQueries
 from schema.needs import NeedsQueries
 from schema.pages import PatientConnection, as_connection, page_size
@@ -65,6 +66,7 @@ class Query(
     NeedsQueries,
     FeedQueries,
     HistoryQueries,
+    MergingQueries,
     graphene.ObjectType,
 ):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""

@@ -20,6 +20,7 @@ from crm.services.feed import Feed, Source
 from crm.services.history import History
 from crm.services.holds import Holds
 from crm.services.live_log import LiveLog
+from crm.services.merging import Merging
 from crm.services.messages import Messages
 from crm.services.needs import Needs
 from crm.services.own_log import OwnLog
@@ -65,6 +66,7 @@ class Services:
     revocations: Revocations
     history: History
     live_log: LiveLog
+    merging: Merging
 
 
 def services(
@@ -116,6 +118,7 @@ def services(
         Revocations(store),
         History(store, profiles, names=staff_names),
         LiveLog(store, log),
+        Merging(store, profiles),
     )
 
 
