@@ -17,6 +17,8 @@ from auth.issuers import IssuerKeys
 from auth.roles import Role
 from auth.tokens import TokenVerifier
 from commands.serving import _config
+from crm.delivery.bell import Bell
+from crm.delivery.revocations import learning
 from schema.app import create_app
 from schema.settings import Settings
 from tests.house import ORG, House, house
@@ -43,21 +45,22 @@ class Reachable:
     house: House
     issuer: DevelopmentIssuer
 
-    def token(self, role: Role, subject: str) -> str:
-        """A signed token of `role`."""
-        return self.issuer.sign(role, subject, org=ORG)
+    def token(self, role: Role, subject: str, *, org: str = ORG, ttl: int = 900) -> str:
+        """A signed token of `role`, good for `ttl` seconds."""
+        return self.issuer.sign(role, subject, org=org, ttl=ttl)
 
 
 @asynccontextmanager
 async def reachable(url: str, folder: Path, settings: Settings | None = None) -> AsyncIterator[Reachable]:
-    """A service on the migrated database at `url`, for clients that speak real HTTP."""
+    """A service on the migrated database at `url`, for clients that speak real HTTP. It tells of changes, too."""
     issuer = DevelopmentIssuer(folder)
-    verifier = TokenVerifier([IssuerKeys(issuer.issuer, development=True)])
-    async with house(url, folder) as it:
+    async with house(url, folder, live=True) as it, learning(Bell(it.database, url), it.services.revocations):
+        verifier = TokenVerifier([IssuerKeys(issuer.issuer, development=True)], it.services.revocations.revoked)
 
         async def ready() -> dict[str, bool]:
             return {"log": it.log.healthy}
 
         app = create_app(it.services, verifier, settings or Settings(), ready)
+        it.services.revocations.told = app.state.streams.look
         async with listening(app) as address:
             yield Reachable(f"{address}/graphql", it, issuer)
