@@ -23,7 +23,7 @@ __all__ = ["TABLES", "Clinic", "Found", "opened", "whose"]
 Found = set[tuple[str, str]]
 """Fault and part, of one patient."""
 
-TABLES = ("patient", "sealed_row", "patient_key", "blind_index")
+TABLES = ("patient", "sealed_row", "patient_key", "blind_index", "patient_version", "sealed_version")
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,11 @@ COLUMNS = {
         "org", "patient_id", "key_class", "dek_no", "epoch", "wrapped", "state", "created_at", "shredded_at",
     ),
     "blind_index": ("org", "index_code", "key_ver", "value", "patient_id", "row_id"),
+    "patient_version": (
+        "org", "patient_id", "version", "at", "status", "restricted", "classes", "changed", "act", "issuer", "subject",
+        "roles", "channel", "system", "request_id",
+    ),
+    "sealed_version": ("org", "patient_id", "key_class", "version", "dek_no", "cells", "seal", "provenance"),
 }  # fmt: skip
 
 

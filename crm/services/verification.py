@@ -16,7 +16,7 @@ from crm.audit.event import Act, Outcome
 from crm.catalogue import FIELDS, KeyClass
 from crm.crypto.stored_key import Name
 from crm.services.request import Request
-from crm.store import ledger, verifying
+from crm.store import history_soundness, ledger, verifying
 from crm.store.database import Database, Fetch
 from crm.store.faults import Fault, Flaw
 from crm.store.keystore import stored_keys
@@ -194,9 +194,13 @@ class _Visit:
 
     def _judged(self, stored: Mapping[str, Stored | None]) -> dict[str, Judgement]:
         unreadable = Judgement(frozenset({Flaw(Fault.RECORD_UNREADABLE, "patient")}))
-        return {
-            name: unreadable if seen is None else judge(self._keys, self._states, seen) for name, seen in stored.items()
-        }
+        return {name: unreadable if seen is None else self._judge(seen) for name, seen in stored.items()}
+
+    def _judge(self, seen: Stored) -> Judgement:
+        found = judge(self._keys, self._states, seen)
+        if found.flaws:  # history is compared with the record, and so waits until that is sound
+            return found
+        return found._replace(flaws=found.flaws.union(history_soundness.flaws(self._keys, seen)))
 
     async def _strays(self, after: str, until: str) -> None:
         for table, name in await verifying.strays(self._fetch, after, until):

@@ -15,6 +15,10 @@ class Fault(StrEnum):
     RECORD_UNRECORDED = "record_unrecorded"
     RECORD_REMOVED = "record_removed"
     VERSION_REPEATED = "version_repeated"
+    VERSION_MISSING = "version_missing"
+    VERSION_SURPLUS = "version_surplus"
+    VERSION_CHANGED = "version_changed"
+    VERSION_ROW_MISSING = "version_row_missing"
     ROW_MISSING = "row_missing"
     ROW_UNNAMED = "row_unnamed"
     ROW_AHEAD = "row_ahead"
@@ -44,6 +48,10 @@ MEANINGS: Final[Mapping[Fault, str]] = {
     Fault.RECORD_UNRECORDED: "the record is newer than any change in the access log, or the log knows nothing of it",
     Fault.RECORD_REMOVED: "a patient of the log or the ledger has no row any more, and was not erased",
     Fault.VERSION_REPEATED: "two changes made the same version: the record was rolled back, and then changed again",
+    Fault.VERSION_MISSING: "a version of the record is not described in its history",
+    Fault.VERSION_SURPLUS: "history has a version, or a former sealed row, that the record never had",
+    Fault.VERSION_CHANGED: "history tells of a version otherwise than the record or the access log",
+    Fault.VERSION_ROW_MISSING: "the sealed row of a former version is gone",
     Fault.ROW_MISSING: "the sealed row of a class that the record names is gone",
     Fault.ROW_UNNAMED: "a sealed row of a class that the record does not name",
     Fault.ROW_AHEAD: "a sealed row says a later version than its record",

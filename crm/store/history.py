@@ -4,6 +4,7 @@ What the record said in a version is loaded by `past`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -13,12 +14,12 @@ from sqlalchemy import JSON, BigInteger, Select, String, bindparam, cast, column
 from crm.audit.event import Act, recorded_request, recorded_subject
 from crm.catalogue import KeyClass
 from crm.store.context import Context
-from crm.store.database import Fetch, Row
+from crm.store.database import Fetch
 from crm.store.record import Record
 from crm.store.statements import any_of, prepare
 from crm.store.tables import patient, patient_version
 
-__all__ = ["INSERT", "Maker", "Since", "Version", "at", "changed_since", "chosen", "page", "row"]
+__all__ = ["INSERT", "Maker", "Since", "Version", "all_of", "at", "changed_since", "chosen", "page", "row"]
 
 INSERT: Final = prepare(insert(patient_version))
 """Stores what `row` gives."""
@@ -115,8 +116,12 @@ _PAGE: Final = prepare(
 _AT: Final = prepare(_NEWEST_FIRST.where(_V.at <= bindparam("time")).limit(1))
 _CHOSEN: Final = prepare(select(*_COLUMNS).where(*_MINE, any_of(_V.version, "versions")))
 
+_ALL: Final = prepare(
+    select(_V.patient_id, *_COLUMNS).where(_V.org == bindparam("org"), any_of(_V.patient_id, "ids"))
+)  # fmt: skip
 
-def _version(stored: Row) -> Version:
+
+def _version(stored: Iterable[Any]) -> Version:
     number, since, status, restricted, classes, changed, act, issuer, subject, roles, *others = tuple(stored)
     maker = None if act is None else Maker(act, issuer, subject, tuple(orjson.loads(roles)), *others)
     return Version(
@@ -128,6 +133,16 @@ def _version(stored: Row) -> Version:
         frozenset(orjson.loads(changed)),
         maker,
     )
+
+
+async def all_of(fetch: Fetch, org: str, ids: Collection[str]) -> list[tuple[str, Version]]:
+    """Every version of these patients, behind the patient's id; rows that the service does not write are left out."""
+    found = []
+    for stored in await fetch(_ALL, org=org, ids=list(ids)):
+        patient_id, *columns = tuple(stored)
+        with suppress(ValueError, TypeError):
+            found.append((patient_id, _version(columns)))
+    return found
 
 
 async def page(fetch: Fetch, org: str, patient_id: str, below: int, limit: int) -> list[Version]:

@@ -19,7 +19,7 @@ from crm.store.record import Past, Record, SealedRow
 from crm.store.statements import any_of, prepare
 from crm.store.tables import patient_key, sealed_row, sealed_version
 
-__all__ = ["Rows", "as_it_was", "former", "rows"]
+__all__ = ["Rows", "all_of", "as_it_was", "former", "rows"]
 
 Rows = Sequence[tuple[KeyClass, SealedRow]]
 """Sealed rows of one patient, of several classes and versions."""
@@ -84,6 +84,22 @@ _FORMER: Final = prepare(
     .where(sealed_version.c.org == bindparam("org"), sealed_version.c.patient_id == bindparam("patient"))
     .order_by(sealed_version.c.key_class, sealed_version.c.version)
 )
+
+
+_ALL: Final = prepare(
+    select(sealed_version.c.patient_id, *(sealed_version.c[name] for name in _ROW)).where(
+        sealed_version.c.org == bindparam("org"), any_of(sealed_version.c.patient_id, "ids")
+    )
+)
+
+
+async def all_of(fetch: Fetch, org: str, ids: Collection[str]) -> list[tuple[str, str, SealedRow]]:
+    """Every former row of these patients, without its data key, behind their id and what stands as its class."""
+    found = []
+    for stored in await fetch(_ALL, org=org, ids=list(ids)):
+        patient_id, key_class, version, dek_no, cells, seal, provenance = tuple(stored)
+        found.append((patient_id, key_class, SealedRow(version, dek_no, cells, seal, provenance, None, "")))
+    return found
 
 
 async def former(fetch: Fetch, record: Record) -> dict[KeyClass, list[Record]]:

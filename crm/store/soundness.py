@@ -17,6 +17,7 @@ from crm.crypto.wrapping import epoch_of
 from crm.errors import KeyDestroyed, Tampered, UnknownKey
 from crm.store.details import CLASS
 from crm.store.faults import Fault, Flaw
+from crm.store.history import Version
 from crm.store.ledger import Erasure
 from crm.store.opening import content, unlock
 from crm.store.record import LIVE, SHREDDED, Record, SealedRow
@@ -57,20 +58,25 @@ class Term(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What the access log says of one change: the version it made, and the paths that it changed.
+    """What the access log says of one change: the version it made, and the paths that it changed, by whom and when.
 
-    `paths` is None where the log does not list them all.
+    `paths` is None where the log does not list them all. `at` is in microseconds since 1970, UTC.
     """
 
     id: str
     act: str
     version: int
     paths: frozenset[str] | None
+    by: str
+    at: int
 
 
 @dataclass(slots=True)
 class Stored:
-    """Everything stored of one patient. `reports` counts the rows of `source_record`; `erasures` are in order."""
+    """Everything stored of one patient. `reports` counts the rows of `source_record`; `erasures` are in order.
+
+    `former` are the sealed rows that later ones replaced, without their data keys, by what stands as their class.
+    """
 
     record: Record
     keys: list[KeyRow] = field(default_factory=list)
@@ -78,6 +84,8 @@ class Stored:
     reports: int = 0
     changes: list[Change] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
+    versions: list[Version] = field(default_factory=list)
+    former: list[tuple[str, SealedRow]] = field(default_factory=list)
 
 
 class Judgement(NamedTuple):

@@ -14,7 +14,9 @@ from sqlalchemy import BigInteger, Table, bindparam, exists, func, select
 from crm.audit.entry import OUTCOMES
 from crm.audit.event import Act, Outcome
 from crm.crypto.stored_key import Name
+from crm.domain.times import micros
 from crm.errors import Tampered
+from crm.store import history, past
 from crm.store.database import Fetch
 from crm.store.ledger import Link
 from crm.store.record import LIVE, Record
@@ -28,7 +30,9 @@ from crm.store.tables import (
     erasure_ledger,
     patient,
     patient_key,
+    patient_version,
     sealed_row,
+    sealed_version,
     source_record,
 )
 
@@ -106,8 +110,9 @@ def _of_nobody(table: Table) -> Statement:
 
 
 _OF_NOBODY: Final = {
-    table.name: _of_nobody(table) for table in (sealed_row, patient_key, blind_index, source_record)
-}  # fmt: skip
+    table.name: _of_nobody(table)
+    for table in (sealed_row, patient_key, blind_index, source_record, patient_version, sealed_version)
+}
 
 _SIZE = prepare(select(audit_head.c.size).where(audit_head.c.org == bindparam("org")))
 _NAMELESS = prepare(
@@ -157,6 +162,10 @@ async def load(
         there[row["patient_id"]].terms.append(Term(*tuple(row)[1:]))
     for row in await fetch(_REPORTS, ids=list(there)):
         there[row["patient_id"]].reports += 1
+    for patient_id, version in await history.all_of(fetch, org, there):
+        there[patient_id].versions.append(version)
+    for patient_id, key_class, former in await past.all_of(fetch, org, there):
+        there[patient_id].former.append((key_class, former))
     for row in await fetch(_ERASURES, ids=list(there)):
         with suppress(Tampered):  # whoever follows the chain will notice
             link = Link(org, row["seq"], row["entry"], bytes(row["hash"]))
@@ -212,7 +221,8 @@ def _hear(found: dict[str, dict[str, Change]], leaf: bytes) -> None:
         paths, cut = frozenset(told.get("chg", ())), "chg" in told.get("cut", ())
         if paths or cut or told["act"] == Act.CREATE:
             version = told["obj"][0]["ver"]
-            changes[told["id"]] = Change(told["id"], told["act"], version, None if cut else paths)
+            by, at = told.get("who", {}).get("sub", ""), micros(told["t"])
+            changes[told["id"]] = Change(told["id"], told["act"], version, None if cut else paths, by, at)
     except (ValueError, TypeError, KeyError, IndexError):
         return  # what such a leaf was about will be missing
 
