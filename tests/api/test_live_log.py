@@ -33,8 +33,8 @@ OFFICER = Role.COMPLIANCE_OFFICER
 
 @pytest.fixture
 async def it(database_url: str, tmp_path: Path) -> AsyncIterator[Client]:
-    """A service of its own for each test."""
-    async with client(database_url, tmp_path) as made:
+    """A service of its own for each test, whose log bears a busy machine."""
+    async with client(database_url, tmp_path, deadline=20.0) as made:
         yield made
 
 
