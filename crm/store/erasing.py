@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Update, bindparam, delete, null, select, upda
 from crm.audit.event import recorded_request, recorded_subject
 from crm.catalogue import BY_NAME, INDEXES, Index, KeyClass
 from crm.errors import LegalHold
-from crm.store import holds, ledger, retries
+from crm.store import duplicates, holds, ledger, retries
 from crm.store.context import Context
 from crm.store.database import Connection
 from crm.store.ledger import Erasure
@@ -162,6 +162,7 @@ async def _destroy(
     reported = {row["key_ver"] for row in await connection.fetch(_REPORT_VERSIONS, **of)}
     await connection.execute(_UNREPORT, **of)
     await connection.execute(_UNINDEX, **of, codes=codes)
+    await duplicates.forget(connection, record.org, record.id)
     if KeyClass.CONTACT in chosen:
         await connection.execute(_UNSEND, **of)
     if KeyClass.PREFERENCE in chosen:  # nobody could read any more what waits to be read

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from crm.store.columns import Key, metadata, named, org
 from crm.store.contact_tables import contact_verification, inbound_message, suppression, waiting_message
+from crm.store.duplicate_tables import possible_duplicate
 from crm.store.feed_tables import change, change_head, outbox
 from crm.store.history_tables import patient_version, sealed_version
 from crm.store.log_tables import (
@@ -70,6 +71,7 @@ __all__ = [
     "patient",
     "patient_key",
     "patient_version",
+    "possible_duplicate",
     "record_merge",
     "replica",
     "retry",
@@ -322,6 +324,7 @@ RIGHTS: Final[dict[Table, tuple[str, ...]]] = {
     waiting_message: _WRITE,
     suppression: ("SELECT", "INSERT", "DELETE"),
     contact_verification: _WRITE,
+    possible_duplicate: _WRITE,
     trusted_document: ("SELECT", "INSERT", "UPDATE"),
     retry: _WRITE,
     revoked_token: ("SELECT", "INSERT"),

@@ -8,7 +8,7 @@ down_revision = "0009"
 
 ROLE = "heed_app"
 
-RIGHTS = {"record_merge": "SELECT, INSERT, UPDATE"}
+RIGHTS = {"record_merge": "SELECT, INSERT, UPDATE", "possible_duplicate": "SELECT, INSERT, UPDATE, DELETE"}
 
 
 def upgrade() -> None:
@@ -17,6 +17,7 @@ def upgrade() -> None:
         "ix_patient_merged_into", "patient", ["org", "merged_into"], sqlite_where=merged, postgresql_where=merged
     )
     _merges()
+    _possible_duplicates()
     if op.get_context().dialect.name == "postgresql":
         _rights_and_walls()
 
@@ -69,6 +70,35 @@ def _merges() -> None:
     )
     for side in ("duplicate", "survivor"):
         op.create_index(f"ix_record_merge_{side}", "record_merge", ["org", f"{side}_id"])
+
+
+def _possible_duplicates() -> None:
+    table = "possible_duplicate"
+    together = ("identities", "reviewer", "reviewer_issuer", "reviewed_at")
+    op.create_table(
+        table,
+        _key("org"),
+        _key("first_id"),
+        _key("second_id"),
+        _key("id"),
+        _big("found_at"),
+        sa.Column("verdict", sa.Text(), nullable=True),
+        sa.Column("identities", sa.LargeBinary(), nullable=True),
+        sa.Column("reviewer_issuer", sa.Text(), nullable=True),
+        sa.Column("reviewer", sa.Text(), nullable=True),
+        _big("reviewed_at", nullable=True),
+        _check(table, "org", "org <> ''"),
+        _check(table, "order", "first_id < second_id"),
+        _check(table, "verdict", "verdict IN ('NOT_DUPLICATE', 'UNDECIDED')"),
+        _check(table, "reviewed", " AND ".join(f"(verdict IS NULL) = ({name} IS NULL)" for name in together)),
+        sa.PrimaryKeyConstraint("org", "first_id", "second_id", name=f"pk_{table}"),
+        *(
+            sa.ForeignKeyConstraint(["org", f"{side}_id"], ["patient.org", "patient.id"], name=f"fk_{table}_{side}")
+            for side in ("first", "second")
+        ),
+    )
+    op.create_index(f"ix_{table}_id", table, ["org", "id"], unique=True)
+    op.create_index(f"ix_{table}_second", table, ["org", "second_id"])
 
 
 def _rights_and_walls() -> None:

@@ -41,6 +41,12 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("source_record", "patient_id"): ID,
     ("waiting_message", "patient_id"): ID,
     ("contact_verification", "patient_id"): ID,
+    ("change", "kind"): "CHANGED",
+    ("webhook_endpoint", "state"): "active",
+    ("webhook_message", "state"): "waiting",
+    ("record_merge", "duplicate_id"): "y",
+    ("possible_duplicate", "second_id"): "y",
+    ("possible_duplicate", "verdict"): "UNDECIDED",
 }
 _ALL = [table for table in tables.metadata.sorted_tables if "org" in table.c]
 ORDER = sorted(_ALL, key=lambda table: table is tables.sealed_row)  # its rows need a live key
@@ -69,6 +75,7 @@ async def put(connection: Any, table: Table, org: str, suffix: str = "") -> None
 async def fill(url: str) -> None:
     """A row of both organisations in every table."""
     connection = await asyncpg.connect(url)
+    await connection.execute("SET session_replication_role = replica")  # a pair of patients is made up
     for org in (NORTH, SOUTH):
         for table in ORDER:
             await put(connection, table, org)
