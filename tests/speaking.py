@@ -169,6 +169,11 @@ class FakeServices:
         return self
 
     @property
+    def feed(self) -> Any:
+        """The use cases of following changes."""
+        return self
+
+    @property
     def live_log(self) -> Any:
         """The log as it grows."""
         return self

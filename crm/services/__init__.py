@@ -89,9 +89,8 @@ def services(
     Without `erasures` the keys are in the records' database, and the erasure ledger has no copy outside. Without
     `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
     shown. With `staff_names` patients are told who looked at their record, and not only in which role. Without `sender`
-    no one-time codes are sent. `contact` are the rules of contact decisions, by default the safe ones. Trusted
-    documents are remembered for `documents_refresh` seconds, and what was done for `retries_kept` hours. `changes` is
-    where subscribers hear of changes from.
+    no one-time codes are sent. `contact` are the rules of contact decisions. Trusted documents are remembered for
+    `documents_refresh` seconds, what was done for `retries_kept` hours. Subscribers hear of `changes`.
     """
     profiles = Profiles(store, region=region)
     log, evidence, own_log = _logs(store, verifier_key, witnesses, staff_names=staff_names)
