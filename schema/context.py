@@ -273,6 +273,9 @@ class History(Protocol):
     async def versions(
         self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None, asked: frozenset[str]
     ) -> Page: ...
+    async def compare(
+        self, actor: Actor, request: Request, patient_id: str, first: int, second: int, asked: frozenset[str]
+    ) -> Mapping[str, Any]: ...
 
 
 class TrustedDocuments(Protocol):

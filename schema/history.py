@@ -67,6 +67,18 @@ class RecordVersionConnection(graphene.ObjectType):
     page_info = graphene.Field(PageInfo, required=True, description="Where the page stands in the list.")
 
 
+class VersionComparison(graphene.ObjectType):
+    """A record in two versions."""
+
+    before = graphene.Field(Patient, required=True, description="The record as it was in the older version.")
+    after = graphene.Field(Patient, required=True, description="The record as it was in the newer version.")
+    changed_fields = graphene.List(
+        graphene.NonNull(graphene.String),
+        description="Paths of the fields that changed from the one to the other, of those that you may read; null "
+        "where a version in between is older than history, or they are too far apart to tell.",
+    )
+
+
 class HistoryQueries:
     """Who changed a record, and what it said before."""
 
@@ -79,6 +91,25 @@ class HistoryQueries:
         "may not know of. Each version whose `patient` is asked for has an entry of its own in the access log. "
         f"{allowed_to(Action.HISTORY)}",
     )
+
+    compare_versions = graphene.Field(
+        VersionComparison,
+        patient_id=graphene.ID(required=True, description="The record's id."),
+        from_=graphene.Argument(graphene.Int, name="from", required=True, description="One version, such as yours."),
+        to=graphene.Int(required=True, description="The other, such as `currentVersion` of a VERSION_CONFLICT."),
+        description="Both sides of a conflict, for a person to decide. Each side has an entry of its own in the access "
+        "log. NOT_FOUND for an unknown id and for a record that you may not know of; VALIDATION_FAILED "
+        "(`unknown_version`) for a version that there is not, or (`not_kept`) that is older than history. "
+        f"{allowed_to(Action.HISTORY)}",
+    )
+
+    @staticmethod
+    async def resolve_compare_versions(
+        _root: Any, info: Any, patient_id: str, from_: int, to: int
+    ) -> Mapping[str, Any]:
+        """Both sides."""
+        here: Context = info.context
+        return await here.services.history.compare(here.actor, here.request, patient_id, from_, to, here.asked(info))
 
     @staticmethod
     async def resolve_history(

@@ -13,6 +13,7 @@ from auth.policy import Action, Group, ReadGrant
 from crm.audit.event import Act, recorded_subject, rfc3339
 from crm.catalogue import BY_NAME, BY_PATH
 from crm.errors import Erased, Invalid, NotFound
+from crm.services import conflicts
 from crm.services.access_log import place_of
 from crm.services.log_questions import micros
 from crm.services.profiles import Page, Profile, Profiles, encode_cursor, view, visible
@@ -66,6 +67,29 @@ class History:
             day = None if moment is None else rfc3339(moment)[:10]
             [record] = await unit.load_past(present, [chosen], names, day)
             return self._profile(unit, record, grant, actor)
+
+    async def compare(
+        self, actor: Actor, request: Request, patient_id: str, first: int, second: int, asked: frozenset[str]
+    ) -> dict[str, Any]:
+        """The record in two versions, `before` the older one, and what changed between them, as far as it is described.
+
+        Each side has an event of its own. Raises what `read` raises for a version.
+        """
+        grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.HISTORY)
+        context = request.context(actor, grant.rule)
+        async with self._store.reading(context, Act.READ, [patient_id]) as unit:
+            names = {BY_PATH[path].name for path in asked}
+            present = await self._present(unit, actor, patient_id, names)
+            chosen = [await unit.version(present.id, number) for number in sorted((first, second))]
+            for number, version in zip(sorted((first, second)), chosen, strict=True):
+                if version is None:
+                    raise _not_there(present, None, number)
+            records = await unit.load_past(present, [version for version in chosen if version is not None], names)
+            before, after = (self._profile(unit, record, grant, actor) for record in records)
+            newest = records[-1]
+            since = await conflicts.changes_since(unit, newest, records[0].version)
+            told = None if since is None else sorted(conflicts.told_since(present, actor, grant, since))
+            return {"before": before, "after": after, "changed_fields": told}
 
     async def versions(
         self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None, asked: frozenset[str]

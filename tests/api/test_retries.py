@@ -106,8 +106,8 @@ async def test_a_key_is_its_callers_own(served: Client) -> None:
     ann = (await served.house.register())["id"]
     name, first = uuid4().hex, {"patientId": ann, "expectedVersion": 1, "preferredName": "Ada"}
     await served.ask(PREFER, variables={"i": first}, headers={"idempotency-key": name})
-    for more in ({"subject": "another"}, {"role": Role.CLINICIAN}):
-        role = more.pop("role", Role.FRONT_DESK)
+    others: list[tuple[Role, dict[str, Any]]] = [(Role.FRONT_DESK, {"subject": "another"}), (Role.CLINICIAN, {})]
+    for role, more in others:
         answer = (
             await served.ask(PREFER, role, variables={"i": first}, headers={"idempotency-key": name}, **more)
         ).json()
@@ -190,7 +190,7 @@ async def test_permissions_are_those_of_now(served: Client) -> None:
     """Who may not ask any more is answered nothing, whatever they were answered before."""
     ann = (await served.house.register())["id"]
     values, under = {"i": {"patientId": ann, "expectedVersion": 1, "preferredName": "Ada"}}, key()
-    who = {"subject": "somebody"}
+    who: dict[str, Any] = {"subject": "somebody"}
     await served.ask(PREFER, variables=values, headers=under, **who)
     refused = (await served.ask(PREFER, Role.MESSAGING, variables=values, headers=under, **who)).json()
     assert (told(refused)["code"], "Ada" in str(refused)) == ("FORBIDDEN", False)

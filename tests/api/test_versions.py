@@ -102,7 +102,7 @@ async def test_disjoint_changes_merge_where_that_is_asked_for(served: Client) ->
 
 async def test_changes_that_meet_never_merge(served: Client) -> None:
     """The same field, another source of the same derived field, a restriction in between: refused, whoever asks."""
-    merging = {"onConflict": "MERGE_DISJOINT"}
+    merging: dict[str, Any] = {"onConflict": "MERGE_DISJOINT"}
     ann = (await served.house.register())["id"]
     await _based(served, PREFERENCES, ann, 1, preferredName="Ada")
     refused = [
@@ -116,3 +116,37 @@ async def test_changes_that_meet_never_merge(served: Client) -> None:
     await _based(served, restrict, ann, 2, Role.PRIVACY_OFFICER, kind="CONTACT", basis="OBJECTION")
     answer = await _based(served, PREFERENCES, ann, 2, instructions="Ring.", **merging)
     assert _codes(answer) == ["VERSION_CONFLICT"]
+
+
+COMPARE = """query C($id: ID!, $from: Int!, $to: Int!) { compareVersions(patientId: $id, from: $from, to: $to) {
+  before { version preferredName religion } after { version preferredName religion } changedFields } }"""
+
+
+async def _compared(served: Client, patient: str, first: int, second: int, role: Role = Role.CLINICIAN) -> Any:
+    variables = {"id": patient, "from": first, "to": second}
+    return (await served.ask(COMPARE, role, variables=variables)).json()
+
+
+async def test_both_sides_of_a_conflict(served: Client) -> None:
+    """Who may see both is shown both, the older one first, with what changed in between; each is on record."""
+    ann = (await served.house.register())["id"]
+    await _based(served, PREFERENCES, ann, 1, preferredName="Ada")
+    await _based(served, PREFERENCES, ann, 2, preferredName="Bea")
+    for first, second in ((1, 3), (3, 1)):
+        assert (await _compared(served, ann, first, second))["data"]["compareVersions"] == {
+            "before": {"version": 1, "preferredName": "Sam", "religion": "Quaker"},
+            "after": {"version": 3, "preferredName": "Bea", "religion": "Quaker"},
+            "changedFields": ["displayName", "preferredName"],
+        }
+    seen = await served.house.leaves(act="read")
+    assert [leaf["obj"][0]["ver"] for leaf in seen[-4:]] == [1, 3, 1, 3]
+
+
+async def test_no_side_for_who_may_not_see_it(served: Client) -> None:
+    """The front desk sees no former versions, nobody another organisation's, and there is no version to come."""
+    ann = (await served.house.register())["id"]
+    assert _codes(await _compared(served, ann, 1, 1, Role.FRONT_DESK)) == ["FORBIDDEN"]
+    answer = await served.ask(COMPARE, Role.CLINICIAN, variables={"id": ann, "from": 1, "to": 1}, org="south-clinic")
+    assert _codes(answer.json()) == ["NOT_FOUND"]
+    told = (await _compared(served, ann, 1, 2))["errors"][0]["extensions"]
+    assert (told["code"], told["rule"]) == ("VALIDATION_FAILED", "unknown_version")

@@ -43,6 +43,8 @@ class Trace(Enum):
     """The same, and one for the search itself, with the count."""
     FORMER = auto()
     """One event, of the one version shown, with exactly the fields asked for, or none."""
+    COMPARED = auto()
+    """Two events, of each version one, with exactly the fields asked for, or none."""
     ABOUT = auto()
     """One event that names the patient asked about, and no field of the profile."""
     DECIDED = auto()
@@ -82,6 +84,7 @@ ROOTS: dict[str, Root] = {
     "explainContact": Root(Role.CLINICIAN, '(patientId: "{zoe}", purpose: APPOINTMENT_REMINDER)', Trace.DECIDED),
     "patient": Root(Role.CLINICIAN, '(id: "{zoe}")', Trace.PATIENTS),
     "history": Root(Role.CLINICIAN, '(patientId: "{zoe}", first: 1)', Trace.FORMER),
+    "compareVersions": Root(Role.CLINICIAN, '(patientId: "{zoe}", from: 1, to: 2)', Trace.COMPARED),
     "patientByIdentifier": Root(Role.CLINICIAN, '(system: "urn:example:whole", value: "C-1")', Trace.FOUND),
     "patients": Root(Role.CLINICIAN, '(ids: ["{zoe}", "{yan}"])', Trace.PATIENTS, patients=2),
     "searchPatients": Root(Role.CLINICIAN, f'(by: {{{{fullName: "{_NAME}"}}}})', Trace.FOUND, patients=2),
@@ -104,6 +107,7 @@ ROOTS: dict[str, Root] = {
     "changedSince": Root(
         Role.CLINICIAN, '(known: [{{id: "{zoe}", version: 1}}, {{id: "{yan}", version: 1}}])', Trace.TOLD, patients=2
     ),
+    "merges": Root(Role.PRIVACY_OFFICER, '(patientId: "{zoe}")', Trace.ABOUT),
     "recordChanges": Root(Role.INTEGRATION, '(after: "{before}", first: 4)', Trace.TOLD, patients=2),
     "_service": Root(Role.OPERATOR, "", Trace.NOTHING),
     "_entities": Root(
@@ -115,7 +119,8 @@ ROOTS: dict[str, Root] = {
 }
 
 _LIKE_ANOTHER = {"patientByIdentifier", "patients", "searchPatients", "me", "overdueReviews", "unmetNeeds",
-                 "waitingMessages", "contactDecisions", "explainContact", "_entities", "history"}  # fmt: skip
+                 "waitingMessages", "contactDecisions", "explainContact", "_entities", "history",
+                 "compareVersions"}  # fmt: skip
 """Roots that answer the type of `patient` or of `contactDecision`, whose every leaf is asked for alone there."""
 
 
@@ -237,6 +242,8 @@ async def test_every_field_of_every_type(served: Client, people: People, shared_
             case Trace.FORMER:
                 assert (named, fields, acts) == (subjects, [shown], [("read", "ok")]), selection
                 assert leaves[0]["why"] == "HISTORY"
+            case Trace.COMPARED:
+                assert (named, fields, acts) == (subjects * 2, [shown] * 2, [("read", "ok")] * 2), selection
             case Trace.ABOUT:
                 assert (named, fields, acts) == (subjects, [frozenset()], [("read", "ok")]), selection
             case Trace.TOLD:
@@ -313,6 +320,8 @@ async def test_every_other_mutation_is_known() -> None:
         "startContactVerification",
         "reportDelivery",
         "recordInboundMessage",
+        "mergePatients",
+        "unmergePatients",
     }
 
 
