@@ -39,12 +39,15 @@ class Connections(ServerState):
 class _Exchange(RequestResponseCycle):
     """A request and its answer. One of known length waits for its body, and leaves together with it."""
 
+    status = 0
+    """Of the answer, once it has begun."""
     _head: bytes | None = None
     _length = 0
 
     async def send(self, message: Any) -> None:
         """As ASGI has it. Flow control is uvicorn's: nothing is written while the transport says that it is full."""
         if message["type"] == "http.response.start" and not self.response_started:
+            self.status = message["status"]
             self._head, self._length = self._written(message)
             if self._head is not None:
                 return
@@ -124,6 +127,10 @@ class BoundedHttp(HttpToolsProtocol):
     """Seconds in which some of what was sent must be taken, once it is more than the system keeps for us."""
     pipelined = 16
     """Requests that may wait behind the one that is being answered."""
+    pause = 0.05
+    """Seconds in which nothing is read behind a refusal for now (429, 503); twice as long behind each further one."""
+    longest_pause = 1.0
+    """Seconds that such a pause lasts at most, as Retry-After says."""
 
     _spent = 0
     _in_head = True
@@ -133,6 +140,9 @@ class BoundedHttp(HttpToolsProtocol):
     """The status of the last answer, which waits for others; nothing is read any more."""
     _timer: TimerHandle | None = None
     _unread: TimerHandle | None = None
+    _refusals = 0
+    """Refusals for now, one behind the other."""
+    _resting: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begins to wait for the first head."""
@@ -143,6 +153,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Nothing to wait for any more."""
         self._wait_no_more()
         self.resume_writing()
+        if self._resting is not None:
+            self._resting.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -316,6 +328,23 @@ class BoundedHttp(HttpToolsProtocol):
             self._end(self._last)
         elif not self._in_head and not self.transport.is_closing():
             self._wait()
+        elif not self._answering() and isinstance(self.cycle, _Exchange):
+            self._rest(self.cycle.status)
+
+    def _rest(self, status: int) -> None:
+        """Reads nothing for a while behind a refusal: who comes back too soon waits at no cost."""
+        if status not in {429, 503}:
+            self._refusals = 0
+        elif not self.transport.is_closing():
+            pause = min(self.pause * 2**self._refusals, self.longest_pause)
+            self._refusals += 1
+            self.flow.pause_reading()
+            self._resting = self.loop.call_later(pause, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _wait(self) -> None:
         if self._timer is None:

@@ -220,11 +220,14 @@ class GraphQLEndpoint:
 
         With `events` a subscription is answered too. Raises SubscriptionAsked for it without.
         """
+        if self._places.full:  # what is refused must cost next to nothing, or nobody would be served
+            raise Overloaded
         actor: Actor | None = None
         parameters: Parameters | None = None
         try:
             async with asyncio.timeout(self._patience) as time:
                 actor = await self._authenticate(incoming, request_id)
+                self._places.look(actor)
                 parameters = await self._received(actor, incoming, request_id, receive)
                 with self._places.taken(actor):
                     time.reschedule(asyncio.get_running_loop().time() + self._settings.deadline)

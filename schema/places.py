@@ -22,19 +22,30 @@ class Places:
         self._all = 0
         self._of: dict[_Caller, int] = {}
 
+    @property
+    def full(self) -> bool:
+        """Whether nobody at all would find a place now: then nothing of a request is worth looking at."""
+        return self._all >= self._number
+
+    def look(self, actor: Actor) -> None:
+        """Takes none. Raises as `take` does where there is none for this caller."""
+        self._look((actor.issuer, actor.subject))
+
     def taken(self, actor: Actor) -> "_Place":
         """Takes a place while the block runs. Raises `RateLimited` for a caller with a quarter, else `Overloaded`."""
         return _Place(self, (actor.issuer, actor.subject))
 
     def take(self, caller: _Caller) -> None:
         """One more for a caller. Raises as `taken` does."""
-        here = self._of.get(caller, 0)
-        if here >= self._each:
+        self._look(caller)
+        self._all += 1
+        self._of[caller] = self._of.get(caller, 0) + 1
+
+    def _look(self, caller: _Caller) -> None:
+        if self._of.get(caller, 0) >= self._each:
             raise RateLimited
         if self._all >= self._number:
             raise Overloaded
-        self._all += 1
-        self._of[caller] = here + 1
 
     def leave(self, caller: _Caller) -> None:
         """One less; callers without any are forgotten."""
