@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, delete, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, delete, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 from uuid_utils import uuid7
 
@@ -11,7 +11,10 @@ from crm.store.database import Connection, Fetch
 from crm.store.statements import any_of, prepare
 from crm.store.tables import possible_duplicate
 
-__all__ = ["Found", "Pair", "add", "forget", "page", "reviewed", "say"]
+__all__ = ["NOT_DUPLICATE", "Found", "Pair", "add", "forget", "known", "page", "say", "settle"]
+
+NOT_DUPLICATE: Final = "NOT_DUPLICATE"
+"""The verdict after which a pair is no longer shown."""
 
 Pair = tuple[str, str]
 """Two ids, the smaller first."""
@@ -66,6 +69,12 @@ _SAY: Final = prepare(
         reviewed_at=bindparam("at", type_=BigInteger),
     )
 )
+_REOPEN: Final = prepare(
+    update(possible_duplicate)
+    .where(_HERE, any_of(_D.id, "ids"))
+    .values(verdict=null(), identities=null(), reviewer_issuer=null(), reviewer=null(), reviewed_at=null())
+)
+_DROP: Final = prepare(delete(possible_duplicate).where(_HERE, any_of(_D.id, "ids"), _D.verdict.is_(None)))
 _FORGET: Final = prepare(
     delete(possible_duplicate).where(_HERE, or_(_D.first_id == bindparam("id_"), _D.second_id == bindparam("id_")))
 )
@@ -83,11 +92,11 @@ async def add(connection: Connection, org: str, pairs: Iterable[Pair], at: int) 
 
 
 async def page(fetch: Fetch, org: str, after: str, rows: int) -> list[Found]:
-    """At most `rows` pairs behind the id `after`, in the order in which they were found."""
+    """At most `rows` pairs behind the id `after`, in the order in which they were found; not those that are settled."""
     return [_found(row) for row in await fetch(_PAGE, org=org, after=after, rows=rows)]
 
 
-async def reviewed(fetch: Fetch, org: str, patient_id: str, others: Collection[str]) -> dict[str, Found]:
+async def known(fetch: Fetch, org: str, patient_id: str, others: Collection[str]) -> dict[str, Found]:
     """The stored pairs of a record with any of the others, by the other's id."""
     if not others:
         return {}
@@ -103,6 +112,13 @@ async def say(
     issuer, subject = who
     said = {"said": verdict, "of": identities, "issuer": issuer, "subject": subject, "at": at}
     await connection.execute(_SAY, org=org, first=pair[0], second=pair[1], **said)
+
+
+async def settle(connection: Connection, org: str, reopened: Collection[str], gone: Collection[str]) -> None:
+    """Takes back what was said of pairs (by their ids), and removes unreviewed ones that are no longer alike."""
+    for statement, ids in ((_REOPEN, reopened), (_DROP, gone)):
+        if ids:
+            await connection.execute(statement, org=org, ids=sorted(ids))
 
 
 async def forget(connection: Connection, org: str, patient_id: str) -> None:

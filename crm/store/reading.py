@@ -17,6 +17,7 @@ from crm.errors import CrmError, Erased, NotFound
 from crm.store import (
     break_glass,
     details,
+    duplicates,
     history,
     holds,
     imported,
@@ -35,6 +36,7 @@ from crm.store.break_glass import Grant
 from crm.store.context import Context
 from crm.store.database import Fetch
 from crm.store.details import Detail
+from crm.store.duplicates import Found
 from crm.store.history import Version
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure
@@ -74,6 +76,8 @@ class Judged(Protocol):
 
 
 J = TypeVar("J", bound=Judged)
+
+_NONE_SHOWN = frozenset[str]()
 
 _FORMER: Final = "HISTORY"
 """Why somebody reads what a record says no more."""
@@ -317,6 +321,21 @@ class Unit:
     def compare(self, record: Record, names: Iterable[str], matches: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Whether a candidate of a search is a true match; nothing of it is returned, so nothing is noted."""
         return matches(opening.reveal(self._keys, record, names, self.today))
+
+    def compared(self, record: Record, names: frozenset[str]) -> dict[str, Any]:
+        """Values of which the caller is told only how they compare with another record's; that is noted as masked."""
+        values = opening.reveal(self._keys, record, names, self.today)
+        paths = frozenset(path for name in names for path in BY_NAME[name].paths)
+        self._notebook.of(record, values, names).show(_NONE_SHOWN, paths)
+        return values
+
+    async def pairs(self, after: str, rows: int) -> list[Found]:
+        """Pairs of records that may be one person; see `duplicates.page`."""
+        return await duplicates.page(self._fetch, self.context.org, after, rows)
+
+    async def pairs_of(self, record: Record, others: Collection[str]) -> dict[str, Found]:
+        """The stored pairs of a record with any of the others, by the other's id."""
+        return await duplicates.known(self._fetch, self.context.org, record.id, others)
 
     def touch(self, record: Record, why: str = "") -> None:
         """Gives the patient an event although nothing of the record is answered; `why` is a code."""

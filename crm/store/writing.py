@@ -26,6 +26,7 @@ from crm.store import (
     changing,
     contact_codes,
     details,
+    duplicates,
     erasing,
     holds,
     imported,
@@ -40,6 +41,7 @@ from crm.store.changing import Turn, Writes
 from crm.store.context import Context
 from crm.store.database import Connection
 from crm.store.details import Detail
+from crm.store.duplicates import Pair
 from crm.store.feed import ChangeKind
 from crm.store.history import Maker
 from crm.store.holds import Hold
@@ -203,6 +205,18 @@ class WritingUnit(Unit):
     def number_digest(self, channel: str, value: str) -> bytes | None:
         """The keyed hash of a number or mailbox; see `messages.number_digest`."""
         return messages.number_digest(self._keys, self.context.org, channel, value)
+
+    async def pair_up(self, pairs: Iterable[Pair], reopened: Collection[str], gone: Collection[str]) -> None:
+        """Stores pairs of records that may be one person; see `duplicates.settle` for the others."""
+        await duplicates.add(self._connection, self.context.org, pairs, self.now)
+        await duplicates.settle(self._connection, self.context.org, reopened, gone)
+
+    async def say_of_pair(self, first: Record, second: Record, verdict: str, identities: bytes) -> None:
+        """Enters what the caller says of two records, who each get an event of it."""
+        for record in (first, second):
+            self.touch(record, verdict)
+        pair, who = (first.id, second.id), (self.context.who.iss, self.context.who.sub)
+        await duplicates.say(self._connection, self.context.org, pair, verdict, identities, who, self.now)
 
     def hear(self, record: Record, why: str) -> None:
         """Gives the patient an event of a message, with `why`, a code; also where it changes nothing of the record."""
