@@ -25,7 +25,7 @@ from crm.store.feed import ChangeKind
 from crm.store.history import Maker
 from crm.store.opening import reveal, unlock
 from crm.store.provenance import Source, confirmed, noted, unheard
-from crm.store.record import LIVE, Record, SealedRow
+from crm.store.record import LIVE, SHREDDED, Record, SealedRow
 from crm.store.statements import prepare
 from crm.store.tables import blind_index, outbox, patient, patient_key, sealed_row, sealed_version
 
@@ -284,14 +284,15 @@ def _reseal(writes: Writes, record: Record, unlocked: _Unlocked, values: Mapping
 
 def _as_it_was(record: Record, key_class: KeyClass, row: SealedRow) -> dict[str, Any]:
     """The row that a new one replaces, for history; without content where that was erased."""
+    erased = row.key_state == SHREDDED
     return {
         "org": record.org,
         "patient_id": record.id,
         "key_class": key_class.value,
         "version": row.version,
         "dek_no": row.dek_no,
-        "cells": row.box or None,
-        "seal": row.seal or None,
+        "cells": None if erased else row.box,
+        "seal": None if erased else row.seal,
         "provenance": row.provenance,
     }
 
