@@ -67,7 +67,7 @@ _FOUND = prepare(
     .values(org=bindparam("org"), seq=bindparam("seq", type_=BigInteger))
     .on_conflict_do_nothing(index_elements=["org"])
 )
-# A patient's times never go back, so no part of this order has a version without the ones before it.
+# A patient's times never go back, whatever clocks do: no part of this order has a version without those before it.
 _WAITING = prepare(
     select(_O.id, _O.patient_id, _O.version, _O.kind, _O.changed, _O.created_at)
     .where(_O.org == bindparam("org"))
@@ -140,22 +140,13 @@ def _sequenced(at_once: int) -> Work[bool]:
         return False
     numbered = [
         (seq, row["id"], row["patient_id"], row["version"], row["kind"], row["changed"], row["created_at"])
-        for seq, row in enumerate(_in_order(rows), start=last + 1)
+        for seq, row in enumerate(rows, start=last + 1)
     ]
     if not (yield Grow(_NUMBER, {"old_seq": last, "new_seq": last + len(rows)}, numbered)):
         raise RuntimeError("the head of the feed moved while it was locked")
     yield step(_TAKE, ids=[row["id"] for row in rows])
     yield ringing(TOPIC)
     return len(rows) == at_once
-
-
-def _in_order(rows: Sequence[Row]) -> list[Row]:
-    """The rows as they come, but each patient's places filled in the order of versions."""
-    by_patient: dict[str, list[Row]] = {}
-    for row in rows:
-        by_patient.setdefault(row["patient_id"], []).append(row)
-    turns = {name: iter(sorted(own, key=lambda row: row["version"])) for name, own in by_patient.items()}
-    return [next(turns[row["patient_id"]]) for row in rows]
 
 
 async def head(fetch: Fetch, org: str) -> int:

@@ -124,14 +124,15 @@ def _sequence(org: str) -> None:
         {"org": org},
     ).fetchall()
     seq = max((int(_unmarked(changed)[0] or 0) for (changed,) in last), default=0)
+    # Older releases let a patient's times go back where clocks did.
     question = (
-        "SELECT created_at, version, id, patient_id, changed FROM outbox "
-        "WHERE org = :org AND (created_at, version, id) > (:after_0, :after_1, :after_2) "
-        "ORDER BY created_at, version, id LIMIT :rows"
+        "SELECT turn, version, id, patient_id, changed, created_at FROM (SELECT *, max(created_at) "
+        "OVER (PARTITION BY patient_id ORDER BY version) AS turn FROM outbox WHERE org = :org) AS waiting "
+        "WHERE (turn, version, id) > (:after_0, :after_1, :after_2) ORDER BY turn, version, id LIMIT :rows"
     )
     for rows in _pages(question, org, (-1, -1, "")):
         found = []
-        for at, version, name, patient_id, changed in rows:
+        for _, version, name, patient_id, changed, at in rows:
             place, kind, plain = _unmarked(changed)
             if place is None:
                 place = seq = seq + 1
