@@ -1,9 +1,10 @@
 """The tables of `make bench`: Heed with sealing, policy and recording on, beside the same work done bare.
 
-    python -m bench [contest] [crypto] [reads] [fhir] [audit] [decisions] [keys] [leakage] [--patients N] [--rounds N]
-                    [--seconds S] [--only sqlite|postgresql] [--deep] [--rotated N] [--reindexed N] [--counted N]
+    python -m bench [contest] [crypto] [reads] [fhir] [audit] [decisions] [delivery] [keys] [leakage] [--patients N]
+                    [--rounds N] [--seconds S] [--only sqlite|postgresql] [--deep] [--rotated N] [--reindexed N]
+                    [--counted N] [--changes N]
 
-Without a part the first six; `contest` only where its peers are (`make peers`), with the options of `bench.contest`.
+Without a part the first seven; `contest` only where its peers are (`make peers`), with the options of `bench.contest`.
 `keys` rotates the keys of 100,000 patients under load, `leakage` counts 200,000 people: both take many minutes.
 Everything happens in temporary folders and databases, with durable commits. `--deep` adds where the time goes.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import anatomy, audit, bare, contest, crypto, decisions, imports, leakage, reads, rotation
+from bench import anatomy, audit, bare, contest, crypto, decisions, delivery, imports, leakage, reads, rotation
 from commands.house import house
 from commands.serving import collect_seldom
 from crm.crypto.keyring import KeyRing
@@ -29,7 +30,7 @@ from crm.settings import Environment, LogLevel, Settings, load
 from crm.store import migrations
 from tests.postgres import running
 
-PARTS = ("contest", "crypto", "reads", "fhir", "audit", "decisions", "keys", "leakage")
+PARTS = ("contest", "crypto", "reads", "fhir", "audit", "decisions", "delivery", "keys", "leakage")
 CONCURRENCIES = (1, 16)
 _LOSSY = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -136,6 +137,13 @@ async def _decisions(engine: str, folder: Path, given: argparse.Namespace) -> No
             print(*await decisions.steps(it, ids, given.rounds), sep="\n", flush=True)
 
 
+async def _delivery(engine: str, folder: Path, given: argparse.Namespace) -> None:
+    with databases(engine, folder) as (url, bare_url):
+        print(f"\n{engine}, from a commit to a subscriber of another process:", delivery.HEADER, sep="\n", flush=True)
+        async for line in delivery.compare(engine, url, bare_url, settings(url, folder / "data"), given.changes):
+            print(line, flush=True)
+
+
 def _contest(given: argparse.Namespace) -> None:
     if not contest.PEERS.joinpath(".venv").exists() and not given.parts:
         print("\nthe contest is left out, since its peers are not here: run `make peers`")
@@ -158,7 +166,7 @@ async def _fhir(folder: Path) -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="the first six without any")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="the first seven without any")
     parser.add_argument("--patients", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one slice over HTTP; half of it in process")
@@ -167,9 +175,10 @@ def main() -> None:
     parser.add_argument("--rotated", type=int, default=100_000, help="patients whose data keys are moved")
     parser.add_argument("--reindexed", type=int, default=10_000, help="patients whose index values are replaced")
     parser.add_argument("--counted", type=int, default=200_000, help="people whose index values a thief counts")
+    parser.add_argument("--changes", type=int, default=200, help="changes of which subscribers are told")
     contest.options(parser)
     given = parser.parse_args()
-    parts = given.parts or PARTS[:6]
+    parts = given.parts or PARTS[:7]
     print(
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} processors.\n"
         f"Ratios are Heed : bare, the median of {given.rounds} interleaved rounds and their range.\n"
@@ -182,7 +191,8 @@ def main() -> None:
         crypto.show()
     engines = (given.only,) if given.only else ("sqlite", "postgresql")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        for part, measure in (("reads", _engine), ("audit", _audit), ("decisions", _decisions), ("keys", _keys)):
+        measures = {"reads": _engine, "audit": _audit, "decisions": _decisions, "delivery": _delivery, "keys": _keys}
+        for part, measure in measures.items():
             for engine in engines if part in parts else ():
                 with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder:
                     runner.run(measure(engine, Path(folder), given))

@@ -32,9 +32,9 @@ FOLLOWED: Final = "FOLLOWED"
 LIVE: Final = "LIVE"
 """Why an officer's event is there: they were told of events as they were appended. Nobody is told of it that way."""
 
-EVERY: Final = 0.2
+EVERY: Final = 0.05
 """Seconds between two looks at the end of a log that another process may have appended to."""
-_PAUSE: Final = 0.02
+_PAUSE: Final = 0.01
 """Seconds between two looks at a log that is appended to without a pause."""
 _AT_ONCE: Final = 100
 """Events in one answer."""
