@@ -11,6 +11,7 @@ from crm.catalogue import KeyClass
 from crm.domain.break_glass import BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
 from crm.domain.superseding import MergeReason, UnmergeReason
+from crm.services.duplicates import Verdict as DuplicateVerdict
 from crm.services.erasures import Receipt
 from crm.services.feed import ChangesPage
 from crm.services.holds import Hold, HoldReason
@@ -311,6 +312,18 @@ class Merging(Protocol):
     async def merges(self, actor: Actor, request: Request, patient_id: str) -> Sequence[Any]: ...
 
 
+class Duplicates(Protocol):
+    """Records that may be about one person (`crm.services.duplicates`)."""
+
+    async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> Page: ...
+    async def of_patient(
+        self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None
+    ) -> Page: ...
+    async def review(
+        self, actor: Actor, request: Request, patient_id: str, other_id: str, verdict: DuplicateVerdict
+    ) -> Mapping[str, Any]: ...
+
+
 class Retries(Protocol):
     """Doing a change once, however often it is asked for (`crm.services.retries`)."""
 
@@ -350,6 +363,8 @@ class Services(ContactServices, Protocol):
     def feed(self) -> Feed: ...
     @property
     def merging(self) -> Merging: ...
+    @property
+    def duplicates(self) -> Duplicates: ...
     @property
     def retries(self) -> Retries: ...
 

@@ -17,6 +17,7 @@ from schema.changing import VERSIONED, change, mutation, target
 from schema.consents import ConsentMutations
 from schema.contact_verification import ContactVerificationMutations
 from schema.context import Context, Profile
+from schema.duplicates import DuplicatesMutations
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.guarded import GuardedMutations
 from schema.merging import MergingMutations
@@ -33,6 +34,7 @@ class Mutation(
     MessageMutations,
     NeedsMutations,
     MergingMutations,
+    DuplicatesMutations,
     graphene.ObjectType,
 ):
     """Everything that can be changed. A change and its entry in the access log are stored together, or neither is."""

@@ -113,6 +113,14 @@ def _pair(arguments: Arguments) -> Sequence[str]:
     return (arguments["input"]["patient_id"], arguments["input"]["duplicate_id"])
 
 
+def _two(arguments: Arguments) -> Sequence[str]:
+    return (arguments["input"]["patient_id"], arguments["input"]["other_id"])
+
+
+def _maybe_of_patient(arguments: Arguments) -> Sequence[str]:
+    return (arguments["patient_id"],) if arguments.get("patient_id") else ()
+
+
 def _page(arguments: Arguments, limits: Limits) -> int:
     first = arguments.get("first")
     return limits.page_default if first is None else max(first, 1)
@@ -183,6 +191,8 @@ RULES: Mapping[str, Rule] = {
     "breakGlassGrants": Rule(Action.REVIEW, records=_page, act=Act.AUDIT_READ),
     "mergePatients": Rule(Action.MERGE, _pair, act=Act.MERGE),
     "unmergePatients": Rule(Action.MERGE, _pair, act=Act.UNMERGE),
+    "possibleDuplicates": Rule(Action.MERGE, _maybe_of_patient, _page, act=Act.QUERY),
+    "reviewDuplicate": Rule(Action.MERGE, _two, act=Act.UPDATE),
     "merges": Rule(Action.MERGE, _of_patient, act=Act.READ),
     "changedSince": Rule(
         Action.READ,

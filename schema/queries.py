@@ -15,6 +15,7 @@ from schema.break_glass import BreakGlassGrantConnection
 from schema.changes import FeedQueries
 from schema.contact import ContactQueries
 from schema.context import Context, Profile
+from schema.duplicates import DuplicatesQueries
 from schema.erasures import ErasureReceipt, LegalHold, allowed_to
 from schema.events import AccessEventConnection, AccessEventFilter
 from schema.evidence import EvidenceQuestions
@@ -67,6 +68,7 @@ class Query(
     FeedQueries,
     HistoryQueries,
     MergingQueries,
+    DuplicatesQueries,
     graphene.ObjectType,
 ):
     """Everything that can be read. Each patient touched has an entry in the access log before the answer leaves."""

@@ -169,6 +169,11 @@ class FakeServices:
         return self
 
     @property
+    def duplicates(self) -> Any:
+        """Records that may be about one person."""
+        return self
+
+    @property
     def feed(self) -> Any:
         """The use cases of following changes."""
         return self

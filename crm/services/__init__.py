@@ -13,6 +13,7 @@ from crm.services.contact import Contact
 from crm.services.contact_verification import ContactVerification
 from crm.services.delivery_reports import DeliveryReports
 from crm.services.documents import TrustedDocuments
+from crm.services.duplicates import Duplicates
 from crm.services.editing import Editor
 from crm.services.erasures import Erasures
 from crm.services.evidence import Evidence, VerifierKey
@@ -67,6 +68,7 @@ class Services:
     history: History
     live_log: LiveLog
     merging: Merging
+    duplicates: Duplicates
 
 
 def services(
@@ -118,6 +120,7 @@ def services(
         History(store, profiles, names=staff_names),
         LiveLog(store, log),
         Merging(store, profiles),
+        Duplicates(store, profiles),
     )
 
 

@@ -17,6 +17,7 @@ from crm.catalogue import BY_PATH
 from crm.domain.contact_codes import ATTEMPTS, LASTING
 from crm.errors import Erased, Invalid, NotFound, RequestInProgress
 from crm.services.break_glass import BreakGlass
+from crm.services.duplicates import reviewed
 from crm.services.erasures import Erasures
 from crm.services.holds import Holds
 from crm.services.profiles import Profile, Profiles, act_of, view, visible
@@ -129,6 +130,10 @@ class Retries:
                 channel, _, point = effect.ref.partition(" ")
                 until = rfc3339(effect.at + LASTING)
                 return {"contact_point_id": point, "channel": channel, "expires_at": until, "attempts": ATTEMPTS}
+            case Kind.PAIR:
+                await self._touched(actor, request, change, effect)
+                verdict, _, other = effect.ref.partition(" ")
+                return reviewed(patient_id, other, verdict, effect.at)
         return await self._profile(actor, request, change, effect)
 
     async def _touched(self, actor: Actor, request: Request, change: Repeatable, effect: Effect) -> None:

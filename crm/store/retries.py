@@ -60,6 +60,7 @@ class Kind(StrEnum):
     GRANT_REVIEWED = "grant_reviewed"
     CODE = "code"
     MESSAGE = "message"
+    PAIR = "pair"
     GONE = "gone"
 
 

@@ -18,7 +18,8 @@ import pytest_asyncio
 from graphql import GraphQLObjectType, GraphQLOutputType, GraphQLUnionType, get_named_type
 
 from auth.roles import Role
-from crm.catalogue import BY_PATH
+from crm.catalogue import BY_NAME, BY_PATH
+from crm.domain.likeness import COMPARED
 from crm.interchange import importer
 from crm.services.exports import EVERYTHING as EXPORTED
 from crm.services.exports import Exports
@@ -51,6 +52,8 @@ class Trace(Enum):
     """One event for each patient asked about, with no other field than the answer shows."""
     TOLD = auto()
     """One event for each patient told of, with no field of the profile shown, and one with how many were looked at."""
+    ALIKE = auto()
+    """One event for each patient compared, these among them, with what was compared as masked; one with the count."""
     LOG = auto()
     """Exactly one event: that the log was read."""
     NOTHING = auto()
@@ -108,6 +111,7 @@ ROOTS: dict[str, Root] = {
         Role.CLINICIAN, '(known: [{{id: "{zoe}", version: 1}}, {{id: "{yan}", version: 1}}])', Trace.TOLD, patients=2
     ),
     "merges": Root(Role.PRIVACY_OFFICER, '(patientId: "{zoe}")', Trace.ABOUT),
+    "possibleDuplicates": Root(Role.PRIVACY_OFFICER, '(patientId: "{zoe}")', Trace.ALIKE, patients=2),
     "recordChanges": Root(Role.INTEGRATION, '(after: "{before}", first: 4)', Trace.TOLD, patients=2),
     "_service": Root(Role.OPERATOR, "", Trace.NOTHING),
     "_entities": Root(
@@ -249,6 +253,11 @@ async def test_every_field_of_every_type(served: Client, people: People, shared_
             case Trace.TOLD:
                 assert (named, set(fields), set(acts)) == (subjects, {frozenset()}, {("notify", "ok")}), selection
                 assert [leaf["cnt"] for leaf in leaves if "pat" not in leaf] in ([2], [4]), selection
+            case Trace.ALIKE:
+                assert (set(subjects) <= set(named), set(fields)) == (True, {frozenset()}), selection
+                compared = {path for name in COMPARED for path in BY_NAME[name].paths}
+                assert all(set(leaf["msk"]) == compared for leaf in leaves if "pat" in leaf)
+                assert (set(acts), sum("pat" not in leaf for leaf in leaves)) == ({("query", "ok")}, 1)
             case Trace.PATIENTS | Trace.FOUND:
                 assert (named, set(fields)) == (subjects, {shown}), selection
                 assert {outcome for _, outcome in acts} == {"ok"}
@@ -322,6 +331,7 @@ async def test_every_other_mutation_is_known() -> None:
         "recordInboundMessage",
         "mergePatients",
         "unmergePatients",
+        "reviewDuplicate",
     }
 
 
