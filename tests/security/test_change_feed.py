@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from auth import policy
 from auth.policy import Action
 from auth.purposes import Purpose
 from auth.roles import PERSONAL, Role
+from crm.services.request import Request
+from crm.store.feed import read
 from tests.breaking import request
 from tests.changes import CHANGES, SINCE, change, followed, newest, since
 from tests.client import Client, client
 from tests.conftest import Databases
-from tests.house import ORG, OTHER_ORG
+from tests.house import ORG, OTHER_ORG, actor
 from tests.intruder import Intruder
 from tests.people import WHOLE
 from tests.planted import found_in, raw_person
@@ -147,6 +150,17 @@ async def test_patients_and_proxies_hear_of_their_own_record_only(it: Client, ro
     assert [edge["node"]["id"] for edge in page["edges"]] == [own]
     found = await since(it, {own: 1, other: 1}, role, patient=own)
     assert [(each["id"], each.get("code")) for each in found] == [(own, None), (other, "NOT_FOUND")]
+
+
+async def test_a_change_of_somebody_else_is_nothing_to_tell(it: Client) -> None:
+    """Whatever comes to be told: of another record than their own patients are told nothing, and there is no event."""
+    own, other = await somebody(it), await somebody(it)
+    feed, asked = it.house.services.feed, Request("told-of-another", "test")
+    await newest(it)  # so that the change has its number
+    [made] = await read(partial(it.house.database.fetch, ORG), ORG, 0, 1, [other])
+    assert await feed.tell(actor(Role.PATIENT, patient_id=own), asked, made, named=False) is None
+    assert await told(it, asked.id) == []
+    assert await feed.tell(actor(Role.PATIENT, patient_id=other), asked, made, named=False) is not None
 
 
 async def test_another_organisation_hears_nothing(it: Client) -> None:

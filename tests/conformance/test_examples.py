@@ -1,0 +1,125 @@
+"""The examples of docs/integrating.md do what the page says, as somebody runs them: against a service that listens."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auth.roles import Role
+from crm.domain.erasure import ErasureReason
+from crm.store import feed
+from tests.conftest import Databases
+from tests.house import ORG, REQUEST, actor
+from tests.listening import Reachable, reachable
+from tests.processes import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+PATIENCE = 30.0
+
+
+@pytest.fixture
+async def here(databases: Databases, tmp_path: Path) -> AsyncIterator[Reachable]:
+    """A service that listens."""
+    url = databases.create("sqlite")
+    async with reachable(url, tmp_path) as it:
+        yield it
+    databases.drop(url)
+
+
+async def started(here: Reachable, role: Role, name: str, *words: str) -> asyncio.subprocess.Process:
+    """An example that was started with a token of `role`."""
+    asked = {**environment(), "HEED_URL": here.address, "HEED_TOKEN": here.token(role, "example")}
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLES / name), *words, env=asked, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+async def ran(here: Reachable, role: Role, name: str, *words: str, told: str = "") -> tuple[int | None, str, str]:
+    """Status, standard output and standard error of an example that came to its end."""
+    process = await started(here, role, name, *words)
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate(told.encode())
+    return process.returncode, out.decode(), err.decode()
+
+
+async def change(here: Reachable, patient: str, version: int, **values: Any) -> None:
+    """Changes a record."""
+    clerk = actor(Role.INTEGRATION)
+    await here.house.services.changes.update(clerk, REQUEST, patient, version, values, frozenset())
+
+
+async def test_look_up(here: Reachable) -> None:
+    """One person, and a refusal that says its code."""
+    patient = (await here.house.register())["id"]
+    status, out, err = await ran(here, Role.FRONT_DESK, "look_up.py", patient)
+    assert (status, err) == (0, "")
+    assert json.loads(out)["displayName"] == "Sam"
+    assert await ran(here, Role.FRONT_DESK, "look_up.py", "nobody") == (1, "", "refused: NOT_FOUND\n")
+    status, _, err = await ran(here, Role.OPERATOR, "look_up.py", patient)
+    assert (status, err) == (1, "refused: FORBIDDEN\n")
+
+
+async def test_read_many(here: Reachable) -> None:
+    """Every line is answered in its order, also beyond what one request may name."""
+    patient = (await here.house.register())["id"]
+    ids = [patient, *(f"unknown-{n}" for n in range(1_000)), patient]
+    status, out, err = await ran(here, Role.MESSAGING, "read_many.py", told="\n".join(ids))
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    assert [answer["id"] for answer in answers] == ids
+    assert answers[0]["displayName"] == answers[-1]["displayName"] == "Sam"
+    assert {answer.get("code") for answer in answers[1:-1]} == {"NOT_FOUND"}
+
+
+async def test_follow_changes(here: Reachable, tmp_path: Path) -> None:
+    """Each change is printed once, also those that happened while nobody followed."""
+    place = tmp_path / "position.txt"
+    patient = (await here.house.register())["id"]
+    place.write_text((await here.house.services.feed.page(actor(Role.INTEGRATION), REQUEST, 1, None)).newest)
+    for first in (1, 3):
+        process = await started(here, Role.FRONT_DESK, "follow_changes.py", str(place), patient)
+        assert process.stdout is not None
+        try:
+            for version in (first, first + 1):
+                await change(here, patient, version, pronouns=f"p{version}")
+                async with asyncio.timeout(PATIENCE):
+                    told = json.loads(await process.stdout.readline())
+                assert (told["id"], told["version"], told["changedFields"]) == (patient, version + 1, ["pronouns"])
+            while place.read_text() != told["position"]:  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.01)
+        finally:
+            process.kill()
+            await process.communicate()
+    status, _, err = await ran(here, Role.OPERATOR, "follow_changes.py", str(place))
+    assert (status, err) == (1, "refused: FORBIDDEN\n")
+
+
+async def test_keep_a_copy(here: Reachable, tmp_path: Path) -> None:
+    """What is new, changed and erased finds its way into the copy; also where the position was lost meanwhile."""
+    place = tmp_path / "copy.json"
+    one, other = [(await here.house.register())["id"] for _ in range(2)]
+
+    async def refreshed() -> tuple[str, dict[str, Any]]:
+        status, out, err = await ran(here, Role.INTEGRATION, "keep_a_copy.py", str(place))
+        assert (status, err) == (0, "")
+        return out, json.loads(place.read_text())["records"]
+
+    out, records = await refreshed()
+    assert (out, set(records)) == ("2 records were changed, 2 are known\n", {one, other})
+    await change(here, one, 1, preferred_name="Ann")
+    out, records = await refreshed()
+    assert (out, records[one]["displayName"]) == ("1 records were changed, 2 are known\n", "Ann")
+    await change(here, one, 2, preferred_name="Bea")
+    officer = actor(Role.PRIVACY_OFFICER)
+    await here.house.services.erasures.erase(officer, REQUEST, other, 1, None, ErasureReason.UNLAWFUL)
+    await feed.settle(here.house.database, ORG)
+    assert await feed.prune(here.house.database, ORG, 2**60) == 4
+    out, records = await refreshed()
+    assert (out, set(records)) == ("2 records were changed, 1 are known\n", {one})
+    assert records[one]["displayName"] == "Bea"
