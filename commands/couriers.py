@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from crm.delivery.bell import Bell
 from crm.delivery.destinations import Resolver
 from crm.delivery.posting import Poster
-from crm.delivery.webhooks import Couriers
+from crm.delivery.webhooks import Couriers, Pace
 from crm.services.webhooks import Webhooks
 from crm.settings import Environment, Settings
 from crm.store.unit import Store
@@ -24,7 +24,8 @@ async def couriers(settings: Settings, store: Store, bell: Bell) -> AsyncIterato
     resolver = Resolver()
     poster = Poster(resolver, timeout=settings.webhook_timeout, development=development)
     hooks = Webhooks(store, development=development)
-    sending = Couriers(store, hooks, poster, bell, days=settings.webhook_days)
+    pace = Pace(beat=settings.webhook_timeout / 3, lease=settings.webhook_timeout * 3)
+    sending = Couriers(store, hooks, poster, bell, pace=pace, days=settings.webhook_days)
     sending.start()
     try:
         yield sending

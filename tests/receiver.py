@@ -78,6 +78,10 @@ class Receiver:
         """Versions of a patient, in the order in which they arrived."""
         return [each.data["version"] for each in self.arrived if each.data.get("id") == patient_id]
 
+    def ids(self, end: int | None = None) -> set[str]:
+        """Ids of what arrived, up to a place in the order."""
+        return {each.id for each in self.arrived[:end]}
+
     async def until(self, number: int, within: float = 10.0) -> list[Arrived]:
         """Everything that arrived, as soon as there are so many. Raises TimeoutError."""
         async with asyncio.timeout(within):
