@@ -147,7 +147,7 @@ class _Merge:
             mine.get("restricted") or theirs.get("restricted") or withholds(new["restrictions"] or ())
         )
         new["consents"] = joined(mine, theirs, self._renamed, new["confidential_communication"], now, by)
-        changed = {name: value for name, value in new.items() if value != mine.get(name) and (value or name in mine)}
+        changed = {name: value for name, value in new.items() if value != mine.get(name)}
         return Merged(changed, self._sides(changed), tuple(sorted(self._choices)))
 
     def _winner(self, name: str) -> tuple[Side, Rule]:
@@ -249,7 +249,7 @@ class _Merge:
 
 
 def _said(values: Values) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None and value != []}
 
 
 def _silent(value: Any) -> bool:

@@ -6,7 +6,8 @@ prohibition is said again, as narrow as the permission and newer than it.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -25,6 +26,7 @@ SYSTEM: Final = "merge"
 """The capturing system of a directive that a merge, or the end of one, says again."""
 
 _PATH: Final = "input.duplicateId"
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def joined(
@@ -44,8 +46,8 @@ def joined(
     known = {each["id"] for each in mine}
     theirs = [_renamed(each, renamed) for each in duplicate.get("consents") or () if each["id"] not in known]
     history = [*mine, *({**each, "seq": number} for number, each in enumerate(theirs, _next(mine)))]
-    ours = _ends(survivor, {})
-    others = {point: end for point, end in _ends(duplicate, renamed).items() if point not in ours}
+    ours = ends(survivor)
+    others = {point: end for point, end in ends(duplicate, renamed).items() if point not in ours}
     again = [
         *_beaten(mine, [*theirs, *_as_permit(duplicate)]),
         *_beaten(theirs, [*mine, *_as_permit(survivor)]),
@@ -58,19 +60,23 @@ def joined(
 
 
 def said_again(
-    kept: Sequence[Directive], other: Sequence[Directive], points: Iterable[str], now: int, by: str
+    kept: Sequence[Directive], other: Sequence[Directive], holder: Values, merged: Values, now: int, by: str
 ) -> list[Directive]:
-    """`kept` and every prohibition in force of `other`, without its words; those about contact points only of `points`.
+    """`kept` and every prohibition in force of `other`, without its words: which of two people forbade it is not sure.
 
-    For two people whose records were taken for one: which of them forbade it, nobody can tell for sure.
+    `holder` are the values of the record that they are for, `merged` those of the one in which they stood: what was
+    about a contact point is about those of the same number or mailbox, and nothing where there are none.
     """
-    here = frozenset(points)
-    moment = instant(now)
-    said = [
-        _again({**deny, "giver": {}}, deny["scope"], now, by)
-        for deny in other
-        if _denies(deny) and not _over(deny, moment) and deny["scope"].get("contact_point_id") in {None, *here}
-    ]
+    here, there = ends(holder), ends(merged)
+    said = []
+    for deny in other:
+        if not _denies(deny) or _over(deny, instant(now)):
+            continue
+        point = deny["scope"].get("contact_point_id")
+        same = [None] if point is None else [each for each in here if each == point or here[each] == there.get(point)]
+        for each in same:
+            scope = deny["scope"] if each is None else {**deny["scope"], "contact_point_id": each}
+            said.append(_again({**deny, "giver": {}}, scope, now, by))
     return appended(kept, said, now, path=_PATH)
 
 
@@ -124,7 +130,7 @@ def _as_permit(values: Values) -> list[Directive]:
     return [{"decision": "PERMIT", "scope": scope, "giver": {}, "effective_from": communication["set_at"]}]
 
 
-def _ends(values: Values, renamed: Mapping[str, str]) -> dict[str, str]:
+def ends(values: Values, renamed: Mapping[str, str] = _NONE) -> dict[str, str]:
     """The numbers and mailboxes of a record and its related persons, by the ids that their contact points have now."""
     parties = (values, *(values.get("related_persons") or ()))
     points = [point for party in parties for point in party.get("contact_points") or ()]

@@ -56,7 +56,12 @@ def unmerge(before: Values, joined: Values, now: Values, duplicate: Values, at: 
 
 
 def _changed(new: Values, old: Values) -> dict[str, Any]:
-    return {name: value for name, value in new.items() if value != old.get(name) and (value or old.get(name))}
+    silent: tuple[Any, ...] = (None, [])
+    return {
+        name: value
+        for name, value in new.items()
+        if value != old.get(name) and not (value in silent and old.get(name) in silent)
+    }
 
 
 def _without(before: Any, joined: Any, now: Any) -> Any:
@@ -78,16 +83,11 @@ def _directives(own: Entries | None, now: Values, holder: Values, at: int, by: s
     kept = list(own or ())
     known = _ids(kept)
     foreign = [each for each in now.get("consents") or () if each["id"] not in known]
-    return said_again(kept, foreign, _points(holder), at, by) or None
+    return said_again(kept, foreign, holder, now, at, by) or None
 
 
 def _ids(entries: Entries) -> set[str]:
     return {each["id"] for each in entries}
-
-
-def _points(values: Values) -> set[str]:
-    parties = (values, *(values.get("related_persons") or ()))
-    return {name for party in parties for name in _ids(party.get("contact_points") or ())}
 
 
 def _restrictions(own: Entries, now: Entries) -> Entries | None:
