@@ -49,7 +49,11 @@ def _these(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 _ADD: Final = prepare(insert_unless(possible_duplicate).on_conflict_do_nothing())
-_PAGE: Final = prepare(_these(_D.id > bindparam("after")).order_by(_D.id).limit(bindparam("rows", type_=BigInteger)))
+_PAGE: Final = prepare(
+    _these(_D.id > bindparam("after"), or_(_D.verdict.is_(None), _D.verdict != NOT_DUPLICATE))
+    .order_by(_D.id)
+    .limit(bindparam("rows", type_=BigInteger))
+)
 _OF: Final = prepare(
     _these(
         or_(
