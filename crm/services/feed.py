@@ -92,7 +92,7 @@ class Feed:
         org = actor.org
         async with self._store.recording(request.context(actor), Act.NOTIFY):
             await feed.settle(self._store.database, org)
-            start = await self._newest(org) if after is None else await self._found(org, after)
+            start = await self._newest(org) if after is None else await self.found(org, after)
         return self._chosen(actor, request, ids, 0 if start is None else start.seq)
 
     async def _chosen(
@@ -141,7 +141,7 @@ class Feed:
         own = await self._meant(actor, request, None)
         async with self._store.reading(request.context(actor, ruling.rule), Act.NOTIFY) as unit:
             await feed.settle(self._store.database, org)
-            start = None if after is None else await self._found(org, after)
+            start = None if after is None else await self.found(org, after)
             newest = await self._newest(org)
             ids = None if own is None else sorted(own)
             found = await feed.read(fetch, org, 0 if start is None else start.seq, first + 1, ids)
@@ -210,7 +210,7 @@ class Feed:
         fetch = partial(self._store.database.fetch, org)
         return await feed.find(fetch, org, await feed.head(fetch, org))
 
-    async def _found(self, org: str, position: str) -> Change | None:
+    async def found(self, org: str, position: str) -> Change | None:
         """The change behind which a position lies; None for the beginning. Raises `Invalid`, `PositionExpired`."""
         seq, _, at = decode_cursor(position).partition("-")
         if not (seq.isdigit() and at.isdigit() and len(seq) < 19):

@@ -25,10 +25,10 @@ from crm.crypto.registration import open_registration, seal_registration
 from crm.crypto.webhook import new_secret, read_secret, written
 from crm.domain.webhooks import Kind, checked_address, message_id
 from crm.errors import Invalid, PositionExpired
-from crm.services.profiles import decode_cursor
+from crm.services.feed import Feed
 from crm.services.request import Request
 from crm.store import feed, webhook_messages, webhooks
-from crm.store.database import Connection, Fetch
+from crm.store.database import Connection
 from crm.store.log import stage_rows
 from crm.store.refusing import event
 from crm.store.rings import ring
@@ -272,8 +272,11 @@ class Webhooks:
         Raises Invalid for what was never a position, and PositionExpired for one that the feed does not reach back to.
         """
         await self.find(actor.org, endpoint_id)
-        fetch = partial(self._store.database.fetch, actor.org)
-        number = await feed.head(fetch, actor.org) if after is None else await _number(fetch, actor.org, after)
+        if after is None:
+            number = await feed.head(partial(self._store.database.fetch, actor.org), actor.org)
+        else:
+            found = await Feed(self._store).found(actor.org, after)
+            number = 0 if found is None else found.seq
         async with self._changing(actor, request, endpoint_id, "WEBHOOK_REPLAYED") as connection:
             await webhooks.move(connection, actor.org, endpoint_id, number, self._store.clock())
             await webhook_messages.drop_after(connection, actor.org, endpoint_id, number)
@@ -289,17 +292,6 @@ class Webhooks:
             await stage_rows(connection, org, entries)
             await ring(connection, TOPIC)
         await self._store.log.sequence(org, entries)
-
-
-async def _number(fetch: Fetch, org: str, position: str) -> int:
-    """The number in the feed of a position that a message told. Raises Invalid, PositionExpired."""
-    number, _, at = decode_cursor(position).partition("-")
-    if not (number.isdigit() and at.isdigit() and len(number) < 19):
-        raise Invalid("after", "cursor")
-    found = await feed.find(fetch, org, int(number))
-    if found is None or found.at != int(at):
-        raise PositionExpired
-    return found.seq
 
 
 def _actor(org: str, endpoint_id: str, role: Role, purpose: Purpose) -> Actor:
