@@ -70,6 +70,8 @@ class Place:
             "provenance": "sealed_row WHERE patient_id = ? AND provenance <> '{}'",
             "terms": "blind_index WHERE patient_id = ?",
             "reports": "source_record WHERE patient_id = ?",
+            "former": "sealed_version WHERE patient_id = ?",
+            "versions": "patient_version WHERE patient_id = ? AND act <> 'erase'",
         }
         return {name: await _count(self.url, where, patient_id) for name, where in asked.items()}
 

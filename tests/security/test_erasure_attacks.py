@@ -90,10 +90,20 @@ async def test_e30_nothing_answers(database_url: str, tmp_path: Path) -> None:
             await exports.patient(gone)
 
 
+async def _with_a_past(it: Premises) -> str:
+    """Somebody of whom a field in every class was changed once."""
+    patient_id = str((await it.house.register(WHOLE))["id"])
+    async with it.house.services.store.writing(REQUEST.context(CLERK), Act.UPDATE) as unit:
+        record = (await unit.load_for_change([patient_id]))[patient_id]
+        said = {"preferred_name": "Neu", "contact_points": [], "time_zone": "UTC", "religion": "Other"}
+        unit.change(record, said, "test")
+    return patient_id
+
+
 async def test_e30_nothing_is_left_in_the_tables(place: Place) -> None:
-    """No key, no cell, no seal, no provenance, no search value and no report of a source is left; others' are."""
+    """No key, cell, seal, provenance, search value, report of a source or former version is left; others' are."""
     async with opened(place) as it:
-        gone, other = [(await it.house.register(WHOLE))["id"] for _ in range(2)]
+        gone, other = [await _with_a_past(it) for _ in range(2)]
         async with it.house.services.store.writing(REQUEST.context(CLERK), Act.IMPORT) as unit:
             await unit.remember({b"slot of gone": (gone, bytes(32)), b"slot of other": (other, bytes(32))})
         before = await place.left(gone)
@@ -108,7 +118,7 @@ async def test_e30_no_octet_is_left_in_the_file(databases: Databases, tmp_path: 
     """SQLite: wrapped keys and envelopes stand in file or write-ahead log before, and in neither after the erasure."""
     url = databases.create("sqlite")
     async with opened(Place(url, tmp_path)) as it:
-        gone = (await it.house.register(WHOLE))["id"]
+        gone = await _with_a_past(it)
         secrets = _octets(url, gone)
         assert all(secret in _heap(url) for secret in secrets)
         async with it.house.services.store.writing(REQUEST.context(OFFICER), Act.ERASE) as unit:
@@ -118,7 +128,7 @@ async def test_e30_no_octet_is_left_in_the_file(databases: Databases, tmp_path: 
         assert await it.house.database.scrub()
         assert not any(secret in _heap(url) for secret in secrets)
 
-        another = (await it.house.register(WHOLE))["id"]
+        another = await _with_a_past(it)
         secrets = _octets(url, another)
         await it.erase(another)
         assert not any(secret in _heap(url) for secret in secrets)
@@ -147,7 +157,11 @@ def _octets(url: str, patient_id: str) -> list[bytes]:
     """Wrapped keys and whole envelopes of a patient, as they are stored now."""
     file = sqlite3.connect(f"file:{url.removeprefix('sqlite:///')}?mode=ro", uri=True)
     keys = [row[0] for row in file.execute("SELECT wrapped FROM patient_key WHERE patient_id = ?", (patient_id,))]
-    boxes = [row[0] for row in file.execute("SELECT cells FROM sealed_row WHERE patient_id = ?", (patient_id,))]
+    boxes = [
+        row[0]
+        for table in ("sealed_row", "sealed_version")
+        for row in file.execute(f"SELECT cells FROM {table} WHERE patient_id = ?", (patient_id,))
+    ]
     file.close()
     found = [*keys, *(envelope for box in boxes for envelope in unpack(box).values())]
     assert len(found) > 20
@@ -220,6 +234,7 @@ async def test_e31_a_writer_that_locked_nothing(place: Place, late: Late) -> Non
 
         await it.erase(back)
         await _without_triggers(place.url)
+        await Intruder(place.url).run("DELETE FROM patient_version")  # which holds that version already
         async with it.house.services.store.writing(context, Act.UPDATE, [back]) as unit:
             await late(unit, stale[back])
         assert any((await place.left(back)).values())
@@ -277,7 +292,7 @@ async def _without_triggers(url: str) -> None:
     if url.startswith("sqlite:"):
         await intruder.run("SELECT 1")  # it drops every trigger before it does anything
     else:
-        for table in ("sealed_row", "blind_index", "source_record", "patient_key", "patient"):
+        for table in ("sealed_row", "sealed_version", "blind_index", "source_record", "patient_key", "patient"):
             await intruder.run(f"ALTER TABLE {table} DISABLE TRIGGER USER")
 
 

@@ -31,13 +31,13 @@ DOORS = {
         ("crm/store/details.py", "_opened"),
         ("crm/store/soundness.py", "_detail_keys"),
     },
-    "open": {("crm/store/opening.py", "content"), ("crm/store/resealing.py", "_changes")},
+    "open": {("crm/store/opening.py", "content"), ("crm/store/resealing.py", "_sealed")},
 }
 """Who unwraps data keys and who opens cells. Whoever exchanges a data key has to do both, behind `unlock`.
 
 Keys of words beside events open no cell: their numbers are apart from those of records, and so is what they seal."""
 
-UNLOCKERS = {"crm/store/opening.py", "crm/store/changing.py", "crm/store/resealing.py", "crm/store/soundness.py"}
+UNLOCKERS = {f"crm/store/{room}.py" for room in ("opening", "changing", "resealing", "soundness", "history_soundness")}
 """Where a data key may be had."""
 
 
@@ -172,4 +172,10 @@ async def _verify(it: House, _one: str) -> None:
     await verify(it.services.store, it.database, actor(Role.OPERATOR), REQUEST, None, lambda _done, _of: None)
 
 
-WAYS = (_read, _change, _export, _recognise, _exchange, _verify)
+async def _look_back(it: House, one: str) -> None:
+    history = it.services.history
+    await history.read(actor(Role.PRIVACY_OFFICER), REQUEST, one, EVERYTHING, version=1)
+    await history.versions(actor(Role.PRIVACY_OFFICER), REQUEST, one, 5, None, EVERYTHING)
+
+
+WAYS = (_read, _change, _export, _recognise, _look_back, _exchange, _look_back, _verify)
