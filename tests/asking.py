@@ -71,8 +71,12 @@ def _mutations() -> dict[str, str]:
     return {name: str(field.type) for name, field in kind.fields.items()}
 
 
-MUTATIONS: tuple[str, ...] = tuple(name for name, answer in _mutations().items() if answer == "Patient")
+_OF_TWO = frozenset({"mergePatients", "unmergePatients"})
+
+MUTATIONS: tuple[str, ...] = tuple(
+    name for name, answer in _mutations().items() if answer == "Patient" and name not in _OF_TWO
+)
 """The mutations that change a patient's profile, in the order of the SDL."""
 
 OTHER_MUTATIONS: tuple[str, ...] = tuple(name for name in _mutations() if name not in MUTATIONS)
-"""Those that end or keep a record, and answer something else than a profile."""
+"""Those that end or keep a record, and answer something else than a profile, or are about two of them."""

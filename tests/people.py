@@ -42,6 +42,7 @@ WHOLE: dict[str, Any] = {
     "case_manager": {"name": "Pat Doe", "organisation": "North Clinic"},
     "care_team": ["Zoleka-nurse"],
     "sensitivity": ["EMPLOYEE"],
+    "superseded_ids": ["0199c0de-0000-7000-8000-00000000c0de"],
     "related_persons": [
         {
             "name": "Wambui Kamau",
@@ -91,13 +92,15 @@ WHOLE: dict[str, Any] = {
     "religion_code": "1020",
 }
 """`cultural_needs` stands for the two fields in which it is stored; `source_records` is known to imports only, and
-`superseded_ids` and `merged_into` to merges."""
+`merged_into` to merges."""
 
 _STORED = {*WHOLE, "cultural_need_handling", "cultural_need_detail", "source_records"} - {"cultural_needs"}
-_STORED |= {"superseded_ids", "merged_into"}
+_STORED |= {"merged_into"}
 assert {row.name for row in FIELDS if row.key_class} == _STORED, "a new field needs a value here"
 
-OF_THEIR_OWN = frozenset({"confidential_communication", "consents", "related_persons", "restrictions", "suspensions"})
+OF_THEIR_OWN = frozenset(
+    {"confidential_communication", "consents", "related_persons", "restrictions", "superseded_ids", "suspensions"}
+)
 """Fields that only mutations of their own write; no other input has a place for them."""
 
 INPUTS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ QUERIES = {
     "erasureReceipts", "breakGlassGrants", "accessSummary", "accessAnomalies", "accountingOfDisclosures",
     "auditCheckpoint", "auditInclusionProof", "auditConsistencyProof", "auditCompleteness", "myAccessLog",
     "contactDecision", "contactDecisions", "explainContact", "waitingMessages", "overdueReviews", "unmetNeeds",
-    "changedSince", "recordChanges",
+    "changedSince", "recordChanges", "merges",
 }  # fmt: skip
 MUTATIONS = {
     "registerPatient": "Patient",
@@ -45,6 +45,8 @@ MUTATIONS = {
     "reportDelivery": "DeliveryReport",
     "reviewNeed": "Patient",
     "recordNeedOutcome": "Patient",
+    "mergePatients": "Patient",
+    "unmergePatients": "Patient",
     "erasePatient": "ErasureReceipt",
     "placeLegalHold": "LegalHold",
     "liftLegalHold": "LegalHold",
