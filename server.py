@@ -113,6 +113,25 @@ def _serving(address: str) -> None:
 
 
 @app.command()
+def duplicates(
+    org: Org = "demo",
+    as_json: Annotated[bool, typer.Option("--json", help="The numbers as one JSON object.")] = False,
+) -> None:
+    """Find records that may be about one person.
+
+    New pairs are put on the list that `possibleDuplicates` shows; nobody is merged.
+    """
+    from commands import interchange
+    from crm.settings import load
+
+    swept = run(interchange.find_duplicates(load(), org=org))
+    if as_json:
+        print(json.dumps({"records": swept.records, "found": swept.found, "crowded": swept.crowded}))
+    else:
+        print(f"{swept.found} new pairs among {swept.records} records; {swept.crowded} numbers or names of a crowd")
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to the newest revision.
 

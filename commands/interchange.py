@@ -16,6 +16,7 @@ from crm.errors import Unsafe
 from crm.interchange import consent_out, fhir_out, importer
 from crm.interchange.importer import Summary
 from crm.interchange.rejects import Reject
+from crm.services.duplicates import Swept
 from crm.services.exports import Exports
 from crm.services.imports import Imports
 from crm.settings import Settings
@@ -64,7 +65,15 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append("rejected: " + ", ".join(f"{reason} {count}" for reason, count in reasons))
     if summary.not_taken:
         lines.append("not taken: " + ", ".join(f"{path} {count}" for path, count in summary.not_taken.most_common(12)))
+    if summary.kept:
+        lines.append("a higher source stands: " + ", ".join(f"{name} {count}" for name, count in summary.kept.items()))
     return lines
+
+
+async def find_duplicates(settings: Settings, *, org: str) -> Swept:
+    """Looks through all records of an organisation for pairs that may be about one person, and stores new ones."""
+    async with house(settings) as it:
+        return await it.services.duplicates.sweep(system_actor(org), command_request("duplicates"))
 
 
 async def export_fhir(settings: Settings, output: Path | None, *, org: str) -> int:
