@@ -60,6 +60,7 @@ class House:
     log: LogWriter
     publisher: Publisher
     bell: Bell
+    sequencer: Sequencer
     troubles: Sequence[Trouble] = ()
     """Why the logs should not go on, where the house was opened nevertheless; then `log` is not started."""
     couriers: Couriers | None = None
@@ -154,7 +155,8 @@ async def house(
             opened.push_async_callback(_started(_counting(use_cases)).stop)
             sending = await opened.enter_async_context(_delivering(settings, store, bell, sequencer))
         opened.push_async_callback(use_cases.access_log.close)
-        yield House(settings, database, keystore, provider, keyroom, use_cases, log, publisher, bell, troubles, sending)
+        parts = settings, database, keystore, provider, keyroom, use_cases, log, publisher, bell, sequencer
+        yield House(*parts, troubles, sending)
 
 
 @asynccontextmanager

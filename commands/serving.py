@@ -179,6 +179,7 @@ def _application(settings: Settings, it: House, tokens: TokenVerifier, connectio
         logs=it.publisher.logs.values,
         gateways=gateways,
         hooks=it.couriers,
+        feed=it.sequencer,
     )
 
 

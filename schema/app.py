@@ -17,6 +17,7 @@ from schema import graphiql
 from schema.callers import Callers
 from schema.context import Services, Verifier
 from schema.execution import Engine
+from schema.feed_metrics import FeedState
 from schema.hooks import MessageHook
 from schema.http import GraphQLEndpoint
 from schema.metrics import CONTENT_TYPE, Logs, Metrics
@@ -47,6 +48,7 @@ def create_app(
     logs: Logs = lambda: (),
     gateways: Sequence[Gateway] = (),
     hooks: Hooks | None = None,
+    feed: FeedState | None = None,
     schema: GraphQLSchema | None = None,
 ) -> Starlette:
     """`/graphql`, `/healthz` (alive), `/readyz` (200, or 503 and what is missing), `/metrics` (Prometheus text).
@@ -55,7 +57,7 @@ def create_app(
     connections, to be told to `stop` before the server does. `schema` is the product's own unless another is given.
     """
     engine = Engine(schema or build_schema(), services, settings)
-    metrics = Metrics(logs, lambda: services.break_glass.waiting, lambda: engine.made, hooks)
+    metrics = Metrics(logs, lambda: services.break_glass.waiting, lambda: engine.made, hooks, feed)
     streams = Streams(engine, Callers(verifier, services), settings, metrics, Places(settings.in_flight))
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics, streams)
 

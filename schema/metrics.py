@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from crm.services.publishing import LogState
 from schema.context import Queue
+from schema.feed_metrics import FeedNumbers, FeedState
 from schema.webhook_metrics import Hooks, WebhookNumbers
 
 __all__ = ["CONTENT_TYPE", "Logs", "Made", "Metrics", "Reviews"]
@@ -44,6 +45,7 @@ class Metrics:
         reviews: Reviews | None = None,
         made: Made | None = None,
         hooks: Hooks | None = None,
+        feed: FeedState | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Outside(logs))
@@ -53,6 +55,8 @@ class Metrics:
             self._registry.register(_Reviews(reviews))
         if hooks is not None:
             self._registry.register(WebhookNumbers(hooks))
+        if feed is not None:
+            self._registry.register(FeedNumbers(feed))
         self._requests = _Requests()
         self._registry.register(self._requests)
         self._streams = _Streams()

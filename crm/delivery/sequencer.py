@@ -7,6 +7,7 @@ one leaves behind that was killed, another finds when it looks round.
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 
 from crm.delivery.bell import Bell
 from crm.store import feed, organisations
@@ -26,6 +27,8 @@ class Sequencer:
         self._kicked: set[str] = set()
         self._called = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.waiting_since: int | None = None
+        """When the oldest change was made that had no number at the last look round (microseconds since 1970)."""
 
     def start(self) -> None:
         """Numbers from now on what it is told of."""
@@ -46,7 +49,13 @@ class Sequencer:
 
     async def look_round(self) -> None:
         """Numbers what others left; to be done every second or so. Raises StoreUnavailable."""
-        for org in await organisations.every(self._database):
+        found = [
+            (since, org)
+            for org in await organisations.every(self._database)
+            if (since := await feed.waiting_since(partial(self._database.fetch, org), org)) is not None
+        ]
+        self.waiting_since = min(found)[0] if found else None
+        for _, org in found:
             await self._settle(org)
 
     async def prune(self, before: int) -> None:

@@ -96,7 +96,6 @@ def services(
     """
     profiles = Profiles(store, region=region)
     log, evidence, own_log = _logs(store, verifier_key, witnesses, staff_names=staff_names)
-    editor = Editor(store, profiles)
     kept = Holds(store, profiles), erasures or _erasures(store), BreakGlass(store, break_glass)
     binding = *kept, *_directives(store, profiles, region)
     return Services(
@@ -108,11 +107,7 @@ def services(
         Questions(store, log),
         evidence,
         own_log,
-        Contact(store, contact),
-        ContactVerification(store, editor, sender or NoSender()),
-        DeliveryReports(store),
-        Needs(store, profiles, editor),
-        Messages(store, profiles, editor, contact, region=region),
+        *_contact(store, profiles, contact, sender or NoSender(), region),
         TrustedDocuments(store.database, store.clock, refresh=documents_refresh),
         Feed(store, changes),
         Retries(store, profiles, *kept, hours=retries_kept),
@@ -121,6 +116,20 @@ def services(
         LiveLog(store, log),
         Merging(store, profiles),
         Duplicates(store, profiles),
+    )
+
+
+def _contact(
+    store: Store, profiles: Profiles, rules: ContactRules | None, sender: Sender, region: str | None
+) -> tuple[Contact, ContactVerification, DeliveryReports, Needs, Messages]:
+    """Whether and how to contact people, what comes of it, and what they say."""
+    editor = Editor(store, profiles)
+    return (
+        Contact(store, rules),
+        ContactVerification(store, editor, sender),
+        DeliveryReports(store),
+        Needs(store, profiles, editor),
+        Messages(store, profiles, editor, rules, region=region),
     )
 
 

@@ -22,7 +22,7 @@ from crm.store.statements import any_of, prepare, prepare_growth
 from crm.store.tables import change, change_head, outbox
 from crm.store.work import Grow, Work, step
 
-__all__ = ["TOPIC", "Change", "ChangeKind", "find", "head", "prune", "read", "sequence", "settle"]
+__all__ = ["TOPIC", "Change", "ChangeKind", "find", "head", "prune", "read", "sequence", "settle", "waiting_since"]
 
 TOPIC: Final = "change"
 """What is rung when changes got their numbers."""
@@ -60,6 +60,7 @@ _C: Final = change.c
 _H: Final = change_head.c
 
 _ANY = prepare(select(_O.id).where(_O.org == bindparam("org")).limit(1))
+_SINCE = prepare(select(func.min(_O.created_at)).where(_O.org == bindparam("org")))
 _LOCK = prepare(select(_H.seq).where(_H.org == bindparam("org")).with_for_update())
 # The PostgreSQL construct; both engines spell ON CONFLICT DO NOTHING alike.
 _FOUND = prepare(
@@ -119,6 +120,12 @@ async def settle(database: Database, org: str) -> bool:
     while await sequence(database, org):
         pass
     return True
+
+
+async def waiting_since(fetch: Fetch, org: str) -> int | None:
+    """When the oldest change was made that waits for its number (microseconds since 1970); None where none does."""
+    oldest: int | None = (await fetch(_SINCE, org=org))[0][0]
+    return oldest
 
 
 async def sequence(database: Database, org: str, *, at_once: int = AT_ONCE) -> bool:

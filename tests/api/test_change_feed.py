@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest_asyncio
 from auth.roles import Role
 from crm.services.profiles import encode_cursor
 from crm.store import feed
+from schema.metrics import Metrics
 from tests.changes import CHANGES, FOLLOW, SINCE, change, followed, newest, since
 from tests.client import Client, client
 from tests.conftest import Databases
@@ -252,3 +254,15 @@ async def test_a_change_that_changes_nothing_is_not_told(it: Client) -> None:
     after = await newest(it)
     await change(it, patient, 1, pronouns=WHOLE["pronouns"], time_zone=WHOLE["time_zone"])
     assert (await page(it, 5, after))["edges"] == []
+
+
+async def test_what_is_counted() -> None:
+    """How long a change has waited for its number; nothing where none waits."""
+
+    @dataclass
+    class Seen:
+        waiting_since: int | None
+
+    for since, lines in ((1_500_000, ["heed_feed_waiting_since_seconds 1.5"]), (None, [])):
+        page = Metrics(feed=Seen(since)).page().decode().splitlines()
+        assert [line for line in page if line.startswith("heed_feed")] == lines

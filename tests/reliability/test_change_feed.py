@@ -141,9 +141,10 @@ async def test_another_replica_numbers_what_one_left_behind(database_url: str, t
     async with opened(database_url) as database:
         sequencer = Sequencer(database, Bell(database, database_url))
         await sequencer.look_round()
-        assert [each.patient_id for each in await everything(database, org)] == [patient]
+        [change] = await everything(database, org)
+        assert (change.patient_id, sequencer.waiting_since) == (patient, change.at)
         await sequencer.look_round()
-        assert len(await everything(database, org)) == 1
+        assert (await everything(database, org), sequencer.waiting_since) == ([change], None)
 
 
 async def test_old_changes_go_and_the_newest_stays(database_url: str) -> None:
