@@ -263,6 +263,6 @@ async def test_what_is_counted() -> None:
     class Seen:
         waiting_since: int | None
 
-    for since, lines in ((1_500_000, ["heed_feed_waiting_since_seconds 1.5"]), (None, [])):
-        page = Metrics(feed=Seen(since)).page().decode().splitlines()
+    for at, lines in ((1_500_000, ["heed_feed_waiting_since_seconds 1.5"]), (None, [])):
+        page = Metrics(feed=Seen(at)).page().decode().splitlines()
         assert [line for line in page if line.startswith("heed_feed")] == lines
