@@ -100,6 +100,41 @@ async def test_follow_changes(here: Reachable, tmp_path: Path) -> None:
     assert (status, err) == (1, "refused: FORBIDDEN\n")
 
 
+async def test_watch_the_log(here: Reachable, tmp_path: Path) -> None:
+    """Each look at a celebrity is printed once, also one while nobody watched; other looks are not."""
+    place = tmp_path / "position.txt"
+    other = (await here.house.register())["id"]
+    famous = await here.house.store({"preferred_name": "Bo", "sensitivity": ["CELEBRITY"]})
+
+    async def looked() -> None:
+        for patient in (other, famous):
+            clerk = actor(Role.FRONT_DESK, subject="ann")
+            await here.house.services.profiles.read(clerk, REQUEST, patient, frozenset({"displayName"}))
+
+    found = []
+    for _ in range(2):
+        process = await started(here, Role.COMPLIANCE_OFFICER, "watch_the_log.py", str(place), "VIP")
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not place.exists():  # noqa: ASYNC110 - a file tells nobody
+                    await asyncio.sleep(0.01)
+                begun = place.read_text()
+                if not found:
+                    await looked()
+                found.append(json.loads(await process.stdout.readline()))
+                while place.read_text() == begun:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            process.kill()
+            await process.communicate()
+        await looked()
+    told = [(event["actor"]["subject"], event["patientId"], event["flags"]) for event in found]
+    assert told == [("ann", famous, ["VIP"])] * 2
+    assert found[0]["seq"] < found[1]["seq"]
+    assert await ran(here, Role.FRONT_DESK, "watch_the_log.py", str(place)) == (1, "", "refused: FORBIDDEN\n")
+
+
 async def test_keep_a_copy(here: Reachable, tmp_path: Path) -> None:
     """What is new, changed and erased finds its way into the copy; also where the position was lost meanwhile."""
     place = tmp_path / "copy.json"
