@@ -1,20 +1,24 @@
 """History as it is stored: every version is described, what was replaced is kept, and erasure reaches both."""
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
 
 from auth.roles import Role
-from crm.audit.event import Act
+from crm.audit.event import Act, rfc3339
 from crm.catalogue import BY_PATH, KeyClass
-from crm.errors import Erased, Tampered
-from crm.store import history, resealing
+from crm.errors import Erased, Invalid, NotFound, Tampered, Unsafe
+from crm.store import history, migrations, resealing
 from crm.store.history import Since
 from crm.store.statements import prepare
 from crm.store.tables import patient_version, sealed_version
+from crm.store.unit import Store
 from crm.store.view import View
 from tests.house import ORG, OTHER_ORG, REQUEST, House, actor, house, now
 from tests.intruder import Intruder
@@ -182,3 +186,90 @@ async def test_a_class_whose_history_does_not_open_keeps_its_key(database_url: s
         with pytest.raises(Tampered):
             await told(it, patient, "timeZone")
         assert [each["preferred_name"] for each in await told(it, patient, "preferredName")] == ["Sam", "Sam"]
+
+
+def _to(url: str, revision: str) -> None:
+    """Takes the database to a revision, up or down."""
+    way = command.downgrade if revision == "0005" else command.upgrade
+    migrations._run(url, lambda c: migrations._alembic(c, lambda config: way(config, revision)), exclusive=True)
+
+
+async def test_records_from_before_history(database_url: str, tmp_path: Path) -> None:
+    """The revision describes the present version of each, by nobody; from there on everything is kept as of others."""
+    async with house(database_url, tmp_path) as it:
+        one, gone = [await it.store({"preferred_name": "Sam", "time_zone": "UTC"}) for _ in range(2)]
+        south = await it.store({"preferred_name": "Sue"}, org=OTHER_ORG)
+        await change(it, one, {"time_zone": "Africa/Nairobi"})
+        await erase(it, gone, None)
+        keys = it.services.store.keys
+    await asyncio.to_thread(_to, database_url, "0005")
+    await asyncio.to_thread(_to, database_url, "head")
+    async with house(database_url, tmp_path / "anew", keys=lambda _: keys) as it:
+        found = [
+            [(row["version"], row["act"]) for row in await it.database.fetch(org, _VERSIONS, key=patient)]
+            for org, patient in ((ORG, one), (ORG, gone), (OTHER_ORG, south))
+        ]
+        assert found == [[(2, None)], [(2, None)], [(1, None)]]
+        await change(it, one, {"preferred_name": "Samira"}, {"time_zone": None, "restricted": True})
+        assert [each.get("time_zone") for each in await told(it, one, "timeZone", "preferredName")] == [
+            None,
+            "Africa/Nairobi",
+            "Africa/Nairobi",
+        ]
+        changed = frozenset({"preferred_name", "restricted", "time_zone"})
+        assert await since(it, {one: 1}) == {one: Since(4, changed, known=False)}
+        assert (await since(it, {one: 2}))[one].known
+        assert await resealing.reseal(it.database, it.services.store.keys, ORG, one, now() + 1, now()) == (2, 0)
+        assert [each["preferred_name"] for each in await told(it, one, "preferredName")] == ["Samira", "Samira", "Sam"]
+        look = partial(it.services.history.read, actor(Role.PRIVACY_OFFICER), REQUEST, one, frozenset({"timeZone"}))
+        for version, rule in ((1, "not_kept"), (5, "unknown_version")):
+            with pytest.raises(Invalid, match=rule):
+                await look(version=version)
+        with pytest.raises(NotFound):
+            await look(at=rfc3339(now() - 10 * 60_000_000))
+
+
+async def test_versions_do_not_go_back_with_a_clock(database_url: str, tmp_path: Path) -> None:
+    """A replica whose clock is behind makes a version of the same moment; that moment is answered with the newest."""
+    async with house(database_url, tmp_path) as it:
+        patient = await it.store({"time_zone": "UTC"})
+        behind = Store(it.database, it.services.store.keys, it.log, lambda: now() - 300_000_000)
+        context = REQUEST.context(actor(Role.INTEGRATION))
+        async with behind.writing(context, Act.UPDATE) as unit:
+            record = (await unit.load_for_change([patient]))[patient]
+            unit.change(record, {"time_zone": "Africa/Nairobi"}, "desk")
+        first, second = await it.database.fetch(ORG, _VERSIONS, key=patient)
+        assert first["at"] == second["at"]
+        async with it.services.store.reading(context, Act.READ) as unit:
+            found = await unit.version_at(patient, first["at"])
+            assert found
+            assert found.version == 2
+            assert await unit.version_at(patient, first["at"] - 1) is None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE patient_version SET subject = 'somebody'",
+        "DELETE FROM patient_version",
+        "UPDATE sealed_version SET dek_no = 9",
+    ],
+)
+async def test_history_is_not_rewritten(database_url: str, tmp_path: Path, statement: str) -> None:
+    """The database itself refuses it, also to who owns the tables."""
+    async with house(database_url, tmp_path) as it:
+        patient = await it.store({"preferred_name": "Sam"})
+        await change(it, patient, {"preferred_name": "Sue"})
+    with pytest.raises((Unsafe, Erased)):
+        await asyncio.to_thread(_as_owner, database_url, statement)
+
+
+def _as_owner(url: str, statement: str) -> None:
+    """One statement with the rights of the tables' owner, within the organisation."""
+
+    def work(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT set_config('heed.org', '{ORG}', true)")
+        connection.exec_driver_sql(statement)
+
+    migrations._run(url, work, exclusive=True)
