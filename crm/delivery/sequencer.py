@@ -17,6 +17,9 @@ __all__ = ["Sequencer"]
 
 _log = logging.getLogger("heed.feed")
 
+BREATH = 0.005
+"""Seconds between two transactions that number changes: under load they share one, and nobody alone waits."""
+
 
 class Sequencer:
     """Numbers the changes of one database, and wakes those who wait for them in this process."""
@@ -73,6 +76,7 @@ class Sequencer:
                     await self._settle(org)
                 except Exception as failure:  # noqa: BLE001 - looking round makes up for it
                     _log.warning("changes wait for their numbers: %s", type(failure).__name__)
+            await asyncio.sleep(BREATH)
 
     async def _settle(self, org: str) -> None:
         if await feed.settle(self._database, org):
