@@ -168,7 +168,8 @@ def drain(settings: Settings) -> float:
 
 def _application(settings: Settings, it: House, tokens: TokenVerifier, connections: Connections) -> Starlette:
     async def readiness() -> Mapping[str, bool]:
-        return {**await it.ready(), "issuers": tokens.ready, "staying": not connections.leaving}
+        believed = tokens.ready and it.services.revocations.fresh  # else some good tokens are refused
+        return {**await it.ready(), "issuers": believed, "staying": not connections.leaving}
 
     gateways = [entry.opened() for entry in settings.contact_policy.gateways]
     return create_app(

@@ -49,12 +49,17 @@ class Revocations:
         self._tokens: dict[tuple[str, str], int] = {}
         self._subjects: dict[tuple[str, str], tuple[int, int]] = {}
 
+    @property
+    def fresh(self) -> bool:
+        """Whether this process knows what is revoked."""
+        return self._looked_at is not None and self._ticks() - self._looked_at <= STALE
+
     def revoked(self, actor: Actor, issued_at: int) -> bool:
         """Whether a token that was issued at a time (Unix seconds) must not be believed any more.
 
         Raises StoreUnavailable where that cannot be known, because the last look was too long ago.
         """
-        if self._looked_at is None or self._ticks() - self._looked_at > STALE:
+        if not self.fresh:
             raise StoreUnavailable
         if (actor.issuer, actor.token_id) in self._tokens:
             return True

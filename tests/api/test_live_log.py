@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from graphql import GraphQLObjectType
 
 from auth.purposes import Purpose
 from auth.roles import Role
@@ -16,6 +17,7 @@ from crm.audit.event import Act, Event, Outcome, Who
 from crm.audit.writer import LogWriter, Seal
 from crm.store.database import Database
 from crm.store.log import LogSink
+from schema.sdl import build_schema
 from tests.asking import question
 from tests.client import Client, client
 from tests.following import Follower, following
@@ -80,6 +82,31 @@ async def test_events_are_told_as_they_come(it: Client) -> None:
         ("audit.read", "FOLLOWED", 0, "officer"), ("audit.read", "LIVE", 1, "officer"),
         ("audit.read", "LIVE", 1, "officer"),
     ]  # fmt: skip
+
+
+def _whole_event() -> str:
+    """A selection of everything that an access event has."""
+    kind = build_schema().type_map["AccessEvent"]
+    assert isinstance(kind, GraphQLObjectType)
+    actor = kind.fields["actor"].type.of_type
+    return " ".join(name for name in kind.fields if name != "actor") + f" actor {{ {' '.join(actor.fields)} }}"
+
+
+async def test_an_event_is_told_whole(it: Client) -> None:
+    """Each member as `accessEvents` shows it, and nothing of the patient but names of fields."""
+    patient_id = (await it.house.register())["id"]
+    whole = _whole_event()
+    query = f"subscription {{ accessEventAppended {{ edges {{ node {{ {whole} }} }} position }} }}"
+    async with following(it, query, OFFICER) as officer:
+        await beginning(officer)
+        await it.data(question("displayName pronouns"), variables={"id": patient_id}, subject="ann")
+        [told] = await heard(officer, 1)
+    listed = await it.data(
+        f'{{ accessEvents(filter: {{actor: "ann"}}) {{ edges {{ node {{ {whole} }} }} }} }}', OFFICER
+    )
+    assert [edge["node"] for edge in listed["accessEvents"]["edges"]] == [told]
+    assert told["fieldsReturned"] == ["displayName", "pronouns"]
+    assert "Sam" not in str(told)
 
 
 async def test_two_officers_come_to_rest(it: Client) -> None:

@@ -111,7 +111,7 @@ async def test_watch_the_log(here: Reachable, tmp_path: Path) -> None:
             clerk = actor(Role.FRONT_DESK, subject="ann")
             await here.house.services.profiles.read(clerk, REQUEST, patient, frozenset({"displayName"}))
 
-    found = []
+    found: list[dict[str, Any]] = []
     for _ in range(2):
         process = await started(here, Role.COMPLIANCE_OFFICER, "watch_the_log.py", str(place), "VIP")
         assert process.stdout is not None

@@ -215,7 +215,9 @@ async def test_who_cannot_know_believes_nobody(site: Site) -> None:
         await line.start(token)
         await line.ask(FOLLOW)
         await site.feed.listened()
+        assert site.revocations.fresh
         site.clock.now = STALE + 0.1
+        assert not site.revocations.fresh
         answer = await site.post(token)
         assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (503, "OVERLOADED")
         assert "data" not in answer.json()
