@@ -5,6 +5,7 @@ what they may not see.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from auth import policy
@@ -21,8 +22,9 @@ from crm.services.request import Request
 from crm.store.history import Maker, Version
 from crm.store.record import Record
 from crm.store.unit import Store, Unit
+from crm.store.view import View
 
-__all__ = ["History"]
+__all__ = ["History", "former_view"]
 
 _LOOKED: Final = "HISTORY"
 _NEWEST: Final = 2**53
@@ -139,7 +141,7 @@ class History:
         return present
 
     def _profile(self, unit: Unit, record: Record, grant: ReadGrant, actor: Actor) -> Profile:
-        return unit.open(record, view(grant, actor, restricted=record.guarded))
+        return unit.open(record, former_view(grant, actor, record))
 
     def _node(
         self, actor: Actor, request: Request, grant: ReadGrant, present: Record, version: Version
@@ -147,7 +149,10 @@ class History:
         """A version as the caller may know of it."""
         guarded = present.restricted or version.restricted
         told = grant.groups - policy.withheld_when_restricted(actor) if guarded else grant.groups
-        maker = version.maker
+        hidden = version.changed and not any(
+            name in BY_NAME and BY_NAME[name].group in told for name in version.changed
+        )
+        maker = None if hidden else version.maker  # who did something, and how, may tell what was done
         return {
             "version": version.version,
             "recorded_at": rfc3339(version.at),
@@ -164,6 +169,17 @@ class History:
         yourself = (maker.issuer, maker.subject) == (who.iss, recorded_subject(who.sub))
         named = self._names or yourself or policy.scope(actor) is None
         return {"subject": maker.subject if named else None, "roles": maker.roles, "yourself": yourself}
+
+
+def former_view(grant: ReadGrant, actor: Actor, record: Record) -> View:
+    """The view that a grant gives on a record as it was.
+
+    What is used unseen is withheld there: that there is one may be known, and not since when. Raises
+    `BreakGlassRequired`.
+    """
+    seen = view(grant, actor, restricted=record.guarded)
+    unseen = frozenset(path for path in seen.masked if BY_PATH[path].group not in grant.groups)
+    return replace(seen, masked=seen.masked - unseen, withheld=seen.withheld | unseen) if unseen else seen
 
 
 def _paths(names: frozenset[str], told: frozenset[Group]) -> list[str]:

@@ -107,8 +107,10 @@ async def test_a_restriction_of_then_or_of_now_withholds(served: Client, name: s
         if mark == ".":
             assert "data" not in answer.json(), field
             continue
+        unseen = mark == "~" and field == "confidentialCommunication"  # nobody shall learn since when there is one
         shown = answer.json()["data"]["patient"][field]
-        assert {"+": shown == truth[field], "-": shown is None, "~": shown not in (None, truth[field])}[mark], field
+        fits = {"+": shown == truth[field], "-": shown is None, "~": shown not in (None, truth[field])}
+        assert fits["-" if unseen else mark], field
         assert "restricted" in leaf["flg"]
 
 
@@ -138,6 +140,26 @@ async def test_names_of_changed_fields_are_told_as_the_fields_are(served: Client
             assert (field in told) is not hidden, (name, field)
         assert told <= BY_PATH.keys()
     assert set(marks) == set(FIELDS.values())
+
+
+async def test_nobody_learns_when_something_unseen_was_set(served: Client) -> None:
+    """Neither by the field in two versions nor by who made one: staff see that there was one more, and its time."""
+    patient = str((await served.house.register({"preferred_name": "Sam"}))["id"])
+    query = """mutation S($id: ID!) { setConfidentialCommunication(input: {
+      patientId: $id, expectedVersion: 1, channel: EMAIL, value: "quiet@example.test" }) { version } }"""
+    await served.data(query, Role.PATIENT, variables={"id": patient}, patient=patient)
+    asked = """query A($id: ID!) { history(patientId: $id, first: 1) { edges { node {
+      version action changedFields source channel by { subject } patient { confidentialCommunication { withheld } }
+    } } } }"""
+    told = {}
+    for role in (Role.CLINICIAN, Role.COMPLIANCE_OFFICER, Role.PRIVACY_OFFICER):
+        data = await served.data(asked, role, variables={"id": patient})
+        told[role] = data["history"]["edges"][0]["node"]
+    nothing = {"action": None, "changedFields": [], "source": None, "channel": None, "by": None}
+    unseen = {"version": 2, **nothing, "patient": {"confidentialCommunication": None}}
+    assert told[Role.CLINICIAN] == told[Role.COMPLIANCE_OFFICER] == unseen
+    assert told[Role.PRIVACY_OFFICER]["changedFields"] == ["confidentialCommunication"]
+    assert told[Role.PRIVACY_OFFICER]["by"] == {"subject": "patient-1"}
 
 
 EDITS = {
