@@ -164,19 +164,29 @@ async def try_out(settings: Settings, endpoint_id: str, *, org: str) -> Trial:
 
 
 def shown_json(one: Shown) -> dict[str, Any]:
-    """An endpoint as JSON. Of the address only the host: the rest may hold a secret of the receiver."""
-    stored, known = one.endpoint.stored, one.endpoint.registration
-    failing = stored.failing_since
+    """An endpoint as JSON. Of the address only the host: the rest may hold a secret of the receiver.
+
+    What was agreed is left out where the registration cannot be opened.
+    """
+    stored, known, failing = one.stored, one.registration, one.stored.failing_since
+    agreed = (
+        {}
+        if known is None
+        else {
+            "host": urlsplit(known.url).netloc,
+            "kinds": sorted(known.kinds),
+            "fields": sorted(known.fields),
+            "role": known.role,
+            "purpose": known.purpose,
+            "secrets": len(known.secrets),
+        }
+    )
     return {
-        "id": one.endpoint.id,
-        "host": urlsplit(known.url).netloc,
+        "id": stored.id,
         "state": stored.state,
         "why": stored.why,
-        "kinds": sorted(known.kinds),
-        "fields": sorted(known.fields),
-        "role": known.role,
-        "purpose": known.purpose,
-        "secrets": len(known.secrets),
+        "readable": known is not None,
+        **agreed,
         "waiting": one.waiting,
         "dead": one.dead,
         "behind": one.behind,
@@ -189,8 +199,8 @@ def line(one: Shown) -> str:
     """An endpoint on a line, tab-separated."""
     shown = shown_json(one)
     numbers = f"{one.waiting} waiting, {one.dead} dead, {one.behind} behind"
-    told = f"{shown['role']}/{shown['purpose']}"
-    return "\t".join((shown["id"], shown["host"], f"{shown['state']} ({shown['why']})", told, numbers))
+    told = f"{shown['role']}/{shown['purpose']}" if one.registration else "its registration cannot be opened"
+    return "\t".join((shown["id"], shown.get("host", ""), f"{shown['state']} ({shown['why']})", told, numbers))
 
 
 def dead_json(endpoint_id: str, message: Message) -> dict[str, Any]:

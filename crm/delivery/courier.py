@@ -102,6 +102,7 @@ class Courier:
         self._org = org
         self._id = endpoint_id
         self._beaten = time.monotonic()
+        self._said = ""
         self._database = means.store.database
         self._fetch = partial(self._database.fetch, org)
         self.leaving = asyncio.Event()
@@ -142,9 +143,14 @@ class Courier:
 
     async def _round_safely(self) -> bool:
         try:
-            return await self._round()
+            more = await self._round()
+            self._said = ""
+            return more
         except CrmError as failure:
-            _log.warning("webhook endpoint %s: a round failed with %s", self._id, type(failure).__name__)
+            name = type(failure).__name__
+            if name != self._said:
+                _log.warning("webhook endpoint %s: nothing is sent, %s", self._id, name)
+            self._said = name
             return False
 
     async def _round(self) -> bool:

@@ -15,6 +15,7 @@ from functools import partial
 
 from uuid_utils import uuid7
 
+from crm.catalogue import KeyClass
 from crm.delivery.bell import Bell
 from crm.delivery.courier import Courier, Means, Pace
 from crm.delivery.posting import Poster
@@ -116,7 +117,11 @@ class Couriers:
             await asyncio.sleep(self._means.pace.look)
 
     async def look(self) -> None:
-        """Takes on every endpoint that nobody sends to. Raises StoreUnavailable."""
+        """Takes on every endpoint that nobody sends to. Raises StoreUnavailable.
+
+        None where this process was not given every class of keys: it could not tell whether a record is restricted.
+        """
+        able = self._means.store.keys.held >= frozenset(KeyClass)
         known: set[_Key] = set()
         for org in await organisations.every(self._database):
             found = await webhooks.every(partial(self._database.fetch, org), org)
@@ -124,7 +129,8 @@ class Couriers:
             if found:
                 await self._note(org, found)
             for each in found:
-                if each.state == ACTIVE and (org, each.id) not in self._held and self._is_free(org, each):
+                open_to_us = able and each.state == ACTIVE and (org, each.id) not in self._held
+                if open_to_us and self._is_free(org, each):
                     await self._take(org, each)
         for gone in self.states.keys() - known:
             del self.states[gone]

@@ -24,7 +24,7 @@ from crm.catalogue import BY_PATH
 from crm.crypto.registration import open_registration, seal_registration
 from crm.crypto.webhook import new_secret, read_secret, written
 from crm.domain.webhooks import Kind, checked_address, message_id
-from crm.errors import Invalid, PositionExpired
+from crm.errors import Invalid, KeyUnavailable, PositionExpired, Tampered
 from crm.services.feed import Feed
 from crm.services.request import Request
 from crm.store import feed, webhook_messages, webhooks
@@ -117,9 +117,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An endpoint with what waits for it: messages, those that were given up, and changes not looked at yet."""
+    """An endpoint with what waits for it: messages, those that were given up, and changes not looked at yet.
 
-    endpoint: Endpoint
+    `registration` is None where it cannot be opened: it is not what was sealed, or its key is not held here.
+    """
+
+    stored: StoredEndpoint
+    registration: Registration | None
     waiting: int
     dead: int
     behind: int
@@ -184,13 +188,14 @@ class Webhooks:
                 raise Invalid("fields", "not_permitted")
 
     async def every(self, org: str) -> list[Shown]:
-        """All endpoints of an organisation. Raises Tampered, KeyUnavailable."""
+        """All endpoints of an organisation."""
         fetch = partial(self._store.database.fetch, org)
         counts = await webhook_messages.counts(fetch, org)
         head = await feed.head(fetch, org)
         return [
             Shown(
-                opened(self._store, org, each),
+                each,
+                self._registration(org, each),
                 counts.get((each.id, WAITING), 0),
                 counts.get((each.id, DEAD), 0),
                 max(0, head - each.position),
@@ -198,16 +203,25 @@ class Webhooks:
             for each in await webhooks.every(fetch, org)
         ]
 
+    def _registration(self, org: str, stored: StoredEndpoint) -> Registration | None:
+        try:
+            return opened(self._store, org, stored).registration
+        except (Tampered, KeyUnavailable):
+            return None
+
     async def find(self, org: str, endpoint_id: str) -> Endpoint:
         """One endpoint. Raises Invalid where there is none, Tampered, KeyUnavailable."""
+        return opened(self._store, org, await self._stored(org, endpoint_id))
+
+    async def _stored(self, org: str, endpoint_id: str) -> StoredEndpoint:
         stored = await webhooks.find(partial(self._store.database.fetch, org), org, endpoint_id)
         if stored is None:
             raise Invalid("id", "unknown_webhook")
-        return opened(self._store, org, stored)
+        return stored
 
     async def disable(self, actor: Actor, request: Request, endpoint_id: str, why: str = "OPERATOR") -> bool:
         """Nothing is sent any more; what happens meanwhile waits in the feed. False where it was so already."""
-        if (await self.find(actor.org, endpoint_id)).stored.state == DISABLED:
+        if (await self._stored(actor.org, endpoint_id)).state == DISABLED:
             return False
         async with self._changing(actor, request, endpoint_id, f"WEBHOOK_DISABLED_{why}") as connection:
             return await webhooks.turn(connection, actor.org, endpoint_id, DISABLED, why, self._store.clock())

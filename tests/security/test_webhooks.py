@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, update
 from auth.policy import GRANTS, Action
 from auth.purposes import Purpose
 from auth.roles import Role
-from crm.catalogue import BY_PATH
+from crm.catalogue import BY_PATH, KeyClass
 from crm.crypto.registration import open_registration, seal_registration
 from crm.domain.erasure import ErasureReason
 from crm.domain.webhooks import Kind
@@ -196,6 +196,22 @@ async def test_a_right_that_was_taken_away(database_url: str, tmp_path: Path) ->
         assert (event["act"], event["out"], event["why"]) == ("notify", "denied", "FORBIDDEN")
 
 
+async def test_a_process_with_some_classes_of_keys(database_url: str, tmp_path: Path) -> None:
+    """It takes no endpoint on: it could not believe that a record is not restricted; one that has all goes on."""
+    async with hooked(database_url, tmp_path, start=False) as it:
+        await it.house.register()
+        await it.number()
+        whole = it.store.keys.held
+        it.store.keys.held = whole - {KeyClass.SENSITIVE}
+        less = it.couriers()
+        await asyncio.sleep(0.3)
+        assert (it.receiver.arrived, (await it.stored()).lease_by) == ([], None)
+        assert less.states[ORG, it.endpoint.id].behind == 1
+        it.store.keys.held = whole
+        await it.quiet()
+        assert len(it.receiver.arrived) == 1
+
+
 async def test_no_value_leaves(database_url: str, tmp_path: Path) -> None:
     """Of a person with a token in every field, nothing that arrives holds one, in any form."""
     async with hooked(database_url, tmp_path) as it:
@@ -229,7 +245,11 @@ async def test_an_endpoint_cannot_be_redirected(database_url: str, tmp_path: Pat
             assert (it.receiver.arrived, thief.arrived) == ([], [])
             with pytest.raises(Tampered):
                 await it.hooks.find(ORG, it.endpoint.id)
+        unreadable = {each.stored.id for each in await it.hooks.every(ORG) if each.registration is None}
+        assert unreadable == {it.endpoint.id}
+        assert await it.hooks.disable(OPERATOR, REQUEST, it.endpoint.id)
         await forge(it, it.endpoint.id, right)
+        assert await it.hooks.enable(OPERATOR, REQUEST, it.endpoint.id)
         await it.quiet()
         assert (len(it.receiver.arrived), thief.arrived) == (1, [])
 
