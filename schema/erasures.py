@@ -59,6 +59,11 @@ class ErasureReceipt(graphene.ObjectType):
     """What was erased, from when on nobody can read it here, and from when on in copies of the database."""
 
     patient_id = graphene.ID(required=True, description="The record.")
+    also = graphene.List(
+        graphene.NonNull(graphene.ID),
+        required=True,
+        description="The records that had been merged into it, and were erased with it.",
+    )
     classes = graphene.List(
         graphene.NonNull(KeyClassEnum), required=True, description="The classes whose data keys were destroyed."
     )

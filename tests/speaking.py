@@ -44,6 +44,7 @@ ANN: dict[str, Any] = {
 
 RECEIPT = Receipt(
     patient_id="ann",
+    also=(),
     classes=("contact", "identity"),
     whole=False,
     reason="UNLAWFUL",

@@ -17,6 +17,7 @@ from crm.crypto.note import Signer
 from crm.crypto.stored_key import Name
 from crm.domain.erasure import ErasureReason
 from crm.domain.replies import NEEDED, silent_ends
+from crm.domain.superseding import MERGED
 from crm.errors import (
     CrmError,
     Erased,
@@ -34,7 +35,7 @@ from crm.store.keystore import KeyRow, key_rows
 from crm.store.ledger import Erasure, Link
 from crm.store.ledger_copies import Chains, LedgerCopies
 from crm.store.record import Record
-from crm.store.unit import Store, WritingUnit
+from crm.store.unit import Store, Unit, WritingUnit
 
 __all__ = ["ErasureReason", "Erasures", "Receipt"]
 
@@ -77,8 +78,9 @@ class Erasures:
         *,
         any_version: bool = False,
     ) -> Receipt:
-        """Erases the patient, or only `classes`; it holds on every replica when this returns.
+        """Erases the patient, or only `classes`, and so of every record that was merged into the patient's.
 
+        It holds on every replica when this returns.
         With `any_version` it erases whatever is there now. What fails after the commit (a copy of the ledger,
         overwriting freed pages) is said in the process's log, and made up for later. Raises `NotFound`, `Erased` for
         what was erased before, `VersionRequired`, `VersionConflict`, `LegalHold`, `Invalid` where there is nothing of
@@ -91,15 +93,20 @@ class Erasures:
         async with self._store.writing(request.context(actor, rule), Act.ERASE, [patient_id]) as unit:
             if expected_version is None and not any_version:
                 raise VersionRequired
-            record = _visible(await unit.load_for_change([patient_id]), actor, patient_id)
+            record, merged = await _locked(unit, actor, patient_id)
             unit.now = self._store.clock()  # the lock may have been waited for, and readers were answered meanwhile
             _refuse_in_vain(record, classes)
             if not any_version and expected_version != record.version:
                 raise VersionConflict(record.version)
+            beside = []
+            for each in merged:
+                if classes is None or classes & (each.classes - each.erased):
+                    await _leave_alone(unit, each, classes)
+                    beside.append(await unit.erase(each, classes, reason.value, versions))
             await _leave_alone(unit, record, classes)
             erasure = await unit.erase(record, classes, reason.value, versions)
         # Whoever asked may be gone by now; that must not keep the copies from what was done.
-        return await asyncio.shield(self._follow_up(erasure))
+        return await asyncio.shield(self._follow_up(erasure, beside))
 
     async def receipts(self, actor: Actor, request: Request, patient_id: str) -> list[Receipt]:
         """The receipts of all erasures of the patient, in order, with what has become final since.
@@ -111,9 +118,10 @@ class Erasures:
         async with self._store.reading(request.context(actor, rule), Act.READ, [patient_id]) as unit:
             record = _visible(await unit.load([patient_id], ()), actor, patient_id)
             unit.touch(record)
-            erasures = await unit.erasures(patient_id)
+            erasures = await unit.erasures(record.id)
+            beside = await _beside(unit, record)
         keys = await self._keys()
-        return [self._receipt(erasure, keys) for erasure in erasures]
+        return [self._receipt(each, keys, beside.get(_together(each), ())) for each in erasures]
 
     async def again(self, actor: Actor, request: Request, patient_id: str, seq: int, why: str) -> Receipt:
         """The receipt of one erasure that was answered before, with what has become final since; `why` is a code.
@@ -128,7 +136,8 @@ class Erasures:
             erasure = next((each for each in await unit.erasures(patient_id) if each.seq == seq), None)
             if erasure is None:
                 raise NotFound
-        return self._receipt(erasure, await self._keys())
+            beside = await _beside(unit, record)
+        return self._receipt(erasure, await self._keys(), beside.get(_together(erasure), ()))
 
     async def missing(self) -> Chains:
         """What copies of the ledger know and the records' database has forgotten. Raises `Unsafe`."""
@@ -151,9 +160,9 @@ class Erasures:
         signer = self._signer(org)
         return signer.verifier_key if signer else None
 
-    async def _follow_up(self, erasure: Erasure) -> Receipt:
+    async def _follow_up(self, erasure: Erasure, beside: Sequence[Erasure]) -> Receipt:
         await self._spread_and_scrub()
-        return self._receipt(erasure, await self._keys())
+        return self._receipt(erasure, await self._keys(), beside)
 
     async def _spread_and_scrub(self) -> None:
         try:
@@ -172,10 +181,9 @@ class Erasures:
             _log.warning("the key store could not be asked which keys are gone: %s", type(failure).__name__)
             return None
 
-    def _receipt(self, erasure: Erasure, keys: Mapping[Name, KeyRow] | None) -> Receipt:
-        return receipt(
-            erasure, keys, self._signer(erasure.org), self._store.clock(), wrap=self._wrap, backup=self._backup
-        )
+    def _receipt(self, erasure: Erasure, keys: Mapping[Name, KeyRow] | None, beside: Sequence[Erasure] = ()) -> Receipt:
+        signer, now = self._signer(erasure.org), self._store.clock()
+        return receipt(erasure, keys, signer, now, wrap=self._wrap, backup=self._backup, beside=beside)
 
     def _signer(self, org: str) -> Signer | None:
         try:
@@ -189,6 +197,33 @@ def _visible(found: dict[str, Record], actor: Actor, patient_id: str) -> Record:
     if record is None:
         raise NotFound
     return record
+
+
+async def _locked(unit: WritingUnit, actor: Actor, patient_id: str) -> tuple[Record, list[Record]]:
+    """The record, and those that were merged into it and are not erased yet: all locked at once, as everybody locks.
+
+    Raises `NotFound`; and `VersionConflict` where another record is merged into it, or parted from it, at this moment.
+    """
+    found = _visible(await unit.load([patient_id], ()), actor, patient_id)
+    family = {found.id, *await unit.superseded(found)}
+    locked = await unit.load_as_they_are(family)
+    record = locked.pop(found.id)
+    if record.status == MERGED or {record.id, *await unit.superseded(record)} != family:
+        raise VersionConflict(record.version)
+    return record, [each for each in locked.values() if each.status == MERGED]
+
+
+async def _beside(unit: Unit, record: Record) -> dict[tuple[str, int], list[Erasure]]:
+    """Erasures of what was merged into a record, by what tells that they were done together with one of its own."""
+    found: dict[tuple[str, int], list[Erasure]] = {}
+    for name in await unit.superseded(record):
+        for each in await unit.erasures(name):
+            found.setdefault(_together(each), []).append(each)
+    return found
+
+
+def _together(erasure: Erasure) -> tuple[str, int]:
+    return erasure.request_id, erasure.at
 
 
 def _refuse_in_vain(record: Record, classes: frozenset[KeyClass] | None) -> None:

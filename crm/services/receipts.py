@@ -5,8 +5,9 @@ the wrapped data keys, and can be opened by whoever also has the wrap key of the
 epoch that ever wrapped them is destroyed, whatever the number of copies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from crm.audit.event import rfc3339
 from crm.crypto.note import Signer
@@ -22,6 +23,7 @@ __all__ = ["Receipt", "receipt"]
 class Receipt:
     """What an erasure reached, as of now. Times are microseconds since 1970, UTC.
 
+    `also` are the records that were merged into this one and erased with it; what is said of keys is of theirs too.
     `effective_in_copies_at` is from when no copy can be opened any more (it may lie ahead), None while that waits for
     the keys in `waits_for` (such as `identity/2`), which are due by `due_at`. `index_waits_for` are the index keys
     until whose end older copies hold search values as keyed hashes. `note` says all of this as a signed note (C2SP),
@@ -29,6 +31,7 @@ class Receipt:
     """
 
     patient_id: str
+    also: tuple[str, ...]
     classes: tuple[str, ...]
     whole: bool
     reason: str
@@ -44,24 +47,34 @@ class Receipt:
 
 
 def receipt(
-    erasure: Erasure, rows: Mapping[Name, KeyRow] | None, signer: Signer | None, now: int, *, wrap: int, backup: int
+    erasure: Erasure,
+    rows: Mapping[Name, KeyRow] | None,
+    signer: Signer | None,
+    now: int,
+    *,
+    wrap: int,
+    backup: int,
+    beside: Sequence[Erasure] = (),
 ) -> Receipt:
     """The receipt at `now`. `rows` are all keys, None where nobody could be asked: then everything still has to wait.
 
-    `wrap` and `backup` are microseconds: how long an epoch is used, and how long copies are kept.
+    `wrap` and `backup` are microseconds: how long an epoch is used, and how long copies are kept. `beside` are the
+    erasures of the records that were merged into this one, done together with it.
     """
     known = rows or {}
     latest: dict[str, int] = {}
-    for key_class, _, epoch in erasure.keys:
+    for key_class, _, epoch in chain.from_iterable(each.keys for each in (erasure, *beside)):
         latest[key_class] = max(epoch, latest.get(key_class, 0))
     # Every epoch up to the last may have wrapped the key at some time, and a copy from then has it so.
     epochs = [(use, no) for use, last in sorted(latest.items()) for no in range(1, last + 1)]
     waiting = [name for name in epochs if _destroyed(known.get(name)) is None]
     times = [at for name in epochs if (at := _destroyed(known.get(name))) is not None]
-    indexes = [("index", no) for no in range(1, max(erasure.index_versions, default=0) + 1)]
+    versions = chain.from_iterable(each.index_versions for each in (erasure, *beside))
+    indexes = [("index", no) for no in range(1, max(versions, default=0) + 1)]
     due = [_due(known.get(name), erasure.at, wrap, backup) for name in waiting]
     plain = Receipt(
         patient_id=erasure.patient_id,
+        also=tuple(sorted(each.patient_id for each in beside)),
         classes=erasure.classes,
         whole=erasure.whole,
         reason=erasure.reason,
@@ -106,6 +119,7 @@ def _lines(org: str, of: Receipt, now: int) -> list[str]:
         "heed erasure receipt 1",
         f"organisation: {org}",
         f"patient: {of.patient_id}",
+        *([f"with what was merged into it: {_list(of.also)}"] if of.also else []),
         f"erased: {'the whole record' if of.whole else 'the classes ' + ', '.join(of.classes)}",
         f"reason: {of.reason}, {GROUNDS[ErasureReason(of.reason)]}",
         f"in the live service since: {rfc3339(of.erased_at)}",

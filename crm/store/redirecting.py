@@ -27,7 +27,7 @@ Known = Callable[[dict[str, Record]], Awaitable[dict[str, Record]]]
 _WAY = "merged_into"
 _INTO = prepare(
     select(patient.c.id)
-    .where(patient.c.org == bindparam("org"), any_of(patient.c.merged_into, "ids"), patient.c.status == MERGED)
+    .where(patient.c.org == bindparam("org"), any_of(patient.c.merged_into, "ids"))
     .order_by(patient.c.id)
 )
 
@@ -102,7 +102,7 @@ async def locked(fetch: Fetch, keys: KeySet, known: Known, org: str, ids: Collec
 async def superseded(fetch: Fetch, org: str, patient_id: str) -> list[str]:
     """The ids of all records that were merged into this one, directly or through others; ascending.
 
-    Needs no key: an erasure asks, which may be done by whoever has none.
+    Also of those that were erased with it. Needs no key: an erasure asks, which may be done by whoever has none.
     """
     met: set[str] = set()
     ids = {patient_id}

@@ -8,7 +8,7 @@ from auth.purposes import Purpose
 from auth.roles import Role
 from tests.asking import EVERYTHING, question
 from tests.client import Client
-from tests.uniting import ADA, ADELE, merge, pair, undo, version_of
+from tests.uniting import ADA, ADELE, MERGE, merge, pair, undo, version_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -105,20 +105,13 @@ async def test_chains_of_merges_lead_to_their_end(served: Client) -> None:
 async def test_both_records_are_on_record_and_in_the_feed(served: Client) -> None:
     """The log has one event for each record, with the reason; the feed tells of both that they were merged."""
     ada, adele = await pair(served)
-    leaves = await _left_by_a_merge(served, ada, adele)
+    given = {"patientId": ada, "expectedVersion": 1, "duplicateId": adele, "duplicateVersion": 1, "reason": "REVIEWED"}
+    answer, leaves = await served.watched(MERGE, variables={"input": given})
+    assert "errors" not in answer.json()
     assert [(leaf["act"], leaf["why"], leaf["out"]) for leaf in leaves] == [("merge", "REVIEWED", "ok")] * 2
     assert len({leaf["pat"] for leaf in leaves}) == 2
     told = [row for row in await served.house.outbox() if row["patient_id"] in {ada, adele} and row["version"] == 2]
     assert len(told) == 2
-
-
-async def _left_by_a_merge(served: Client, ada: str, adele: str) -> list[dict[str, Any]]:
-    given = {"patientId": ada, "expectedVersion": 1, "duplicateId": adele, "duplicateVersion": 1, "reason": "REVIEWED"}
-    from tests.uniting import MERGE
-
-    answer, leaves = await served.watched(MERGE, variables={"input": given})
-    assert "errors" not in answer.json()
-    return leaves
 
 
 async def test_undoing_a_merge_gives_both_back(served: Client) -> None:
@@ -186,7 +179,7 @@ async def test_the_version_to_blame_is_named(served: Client) -> None:
 
 
 async def test_two_ways_to_be_reached_in_confidence_are_for_a_person_to_settle(served: Client) -> None:
-    """Which of two confidential communications holds no rule may guess: the merge is refused, and the same one is not."""
+    """Which of two confidential communications holds no rule may guess: that merge is refused, with one alike it is not."""
     way = {"channel": "EMAIL", "value": "one@example.test", "set_at": "2026-05-01T08:00:00Z"}
     ids = [
         await served.house.store({**values, "confidential_communication": {**way, "value": value}})
@@ -195,3 +188,39 @@ async def test_two_ways_to_be_reached_in_confidence_are_for_a_person_to_settle(s
     answer = (await merge(served, ids[0], ids[1])).json()
     assert answer["errors"][0]["extensions"]["rule"] == "confidential_communication_conflict"
     assert "errors" not in (await merge(served, ids[0], ids[2])).json()
+
+
+ERASE = """mutation Erase($input: ErasePatientInput!) {
+  erasePatient(input: $input) { patientId also classes whole note }
+}"""
+
+
+@pytest.mark.parametrize("asked", ["survivor", "duplicate"])
+async def test_erasing_reaches_what_was_merged(served: Client, asked: str) -> None:
+    """Under either id the whole person is erased, with every record of them, and the receipt names those."""
+    ada, adele = await pair(served)
+    await merged(served, ada, adele)
+    given = {"patientId": ada if asked == "survivor" else adele, "expectedVersion": 2, "reason": "PATIENT_REQUEST"}
+    receipt = (await served.data(ERASE, Role.PRIVACY_OFFICER, variables={"input": given}))["erasePatient"]
+    assert (receipt["patientId"], receipt["also"], receipt["whole"]) == (ada, [adele], True)
+    assert f"with what was merged into it: {adele}" in receipt["note"]
+    for name in (ada, adele):
+        assert await served.codes(question("displayName"), variables={"id": name}) == ["ERASED"]
+    shown = "query($id: ID!) { erasureReceipts(patientId: $id) { patientId also } }"
+    found = await served.data(shown, Role.PRIVACY_OFFICER, variables={"id": ada})
+    assert found["erasureReceipts"] == [{"patientId": ada, "also": [adele]}]
+
+
+async def test_a_hold_on_either_keeps_both(served: Client) -> None:
+    """A legal hold on the duplicate holds the survivor; after the merge is undone it holds both."""
+    ada, adele = await pair(served)
+    place = "mutation($input: PlaceLegalHoldInput!) { placeLegalHold(input: $input) { id } }"
+    given = {"patientId": adele, "reason": "LITIGATION"}
+    await served.data(place, Role.PRIVACY_OFFICER, variables={"input": given})
+    await merged(served, ada, adele)
+    erasure = {"patientId": ada, "expectedVersion": 2, "reason": "PATIENT_REQUEST"}
+    assert await served.codes(ERASE, Role.PRIVACY_OFFICER, variables={"input": erasure}) == ["LEGAL_HOLD"]
+    await undo(served, ada, adele)
+    for name in (ada, adele):
+        erasure = {"patientId": name, "expectedVersion": 3, "reason": "PATIENT_REQUEST"}
+        assert await served.codes(ERASE, Role.PRIVACY_OFFICER, variables={"input": erasure}) == ["LEGAL_HOLD"]
