@@ -155,7 +155,7 @@ async def test_nobody_learns_when_something_unseen_was_set(served: Client) -> No
     for role in (Role.CLINICIAN, Role.COMPLIANCE_OFFICER, Role.PRIVACY_OFFICER):
         data = await served.data(asked, role, variables={"id": patient})
         told[role] = data["history"]["edges"][0]["node"]
-    nothing = {"action": None, "changedFields": [], "source": None, "channel": None, "by": None}
+    nothing: dict[str, Any] = {"action": None, "changedFields": [], "source": None, "channel": None, "by": None}
     unseen = {"version": 2, **nothing, "patient": {"confidentialCommunication": None}}
     assert told[Role.CLINICIAN] == told[Role.COMPLIANCE_OFFICER] == unseen
     assert told[Role.PRIVACY_OFFICER]["changedFields"] == ["confidentialCommunication"]
