@@ -105,15 +105,16 @@ class Imports:
             asked = [list(dict.fromkeys(filter(None, [*holders[_term(one)], one.heed_id]))) for one in incoming]
             records = await unit.load({name for names in asked if len(names) <= _MOST for name in names}, _IDENTITY)
             result: list[Known | None] = []
-            for entry, names in zip(incoming, asked, strict=True):
-                reported, digest = reports.get(self._slot(entry), ("", b""))
-                again = reported if digest == self.digest(entry.digest_material) else ""
-                candidates = [
-                    _candidate(unit, entry, records[name], said=name == again) for name in names if name in records
-                ]
+            for each, names in zip(incoming, asked, strict=True):
+                reported, digest = reports.get(self._slot(each), ("", b""))
+                again = reported if digest == self.digest(each.digest_material) else ""
+                # Under the id of a merged record stands its survivor, also for our own export of it.
+                mine = {records[name].id: records[name] for name in names if name in records}
+                entry = replace(each, heed_id=records[each.heed_id].id) if each.heed_id in records else each
+                candidates = [_candidate(unit, entry, one, said=name == again) for name, one in mine.items()]
                 found = recognise(entry, candidates) if len(names) <= _MOST else Obstacle.IDENTITY_CONFLICT
                 if isinstance(found, Candidate):
-                    record = records[found.patient_id]
+                    record = mine[found.patient_id]
                     result.append(Known(record.id, record.version, digest, record.restricted))
                 else:
                     result.append(Known("", 0, digest, obstacle=found) if found else None)

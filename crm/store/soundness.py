@@ -14,6 +14,7 @@ from crm.crypto.detail import FIRST_KEY
 from crm.crypto.keyset import KeySet
 from crm.crypto.stored_key import Name
 from crm.crypto.wrapping import epoch_of
+from crm.domain.superseding import MERGED
 from crm.errors import KeyDestroyed, Tampered, UnknownKey
 from crm.store.details import CLASS
 from crm.store.faults import Fault, Flaw
@@ -288,7 +289,7 @@ def _index(keys: KeySet, stored: Stored, opened: _Opened) -> Iterator[Flaw]:
             if each.code == index.code and each.key_ver in versions
         }
         try:
-            terms = index.terms(values)
+            terms = set() if stored.record.status == MERGED else index.terms(values)
         except (LookupError, TypeError, ValueError, AttributeError):  # shaped as this program shapes none
             yield Flaw(Fault.CELL_UNREADABLE, index.name)
             continue

@@ -179,7 +179,7 @@ async def test_the_version_to_blame_is_named(served: Client) -> None:
 
 
 async def test_two_ways_to_be_reached_in_confidence_are_for_a_person_to_settle(served: Client) -> None:
-    """Which of two confidential communications holds no rule may guess: that merge is refused, with one alike it is not."""
+    """Which of two confidential communications holds no rule may guess: refused, but for two that are alike."""
     way = {"channel": "EMAIL", "value": "one@example.test", "set_at": "2026-05-01T08:00:00Z"}
     ids = [
         await served.house.store({**values, "confidential_communication": {**way, "value": value}})
