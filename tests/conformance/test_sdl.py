@@ -20,7 +20,7 @@ QUERIES = {
     "erasureReceipts", "breakGlassGrants", "accessSummary", "accessAnomalies", "accountingOfDisclosures",
     "auditCheckpoint", "auditInclusionProof", "auditConsistencyProof", "auditCompleteness", "myAccessLog",
     "contactDecision", "contactDecisions", "explainContact", "waitingMessages", "overdueReviews", "unmetNeeds",
-    "changedSince", "recordChanges", "merges",
+    "changedSince", "recordChanges", "merges", "history", "compareVersions", "possibleDuplicates",
 }  # fmt: skip
 MUTATIONS = {
     "registerPatient": "Patient",

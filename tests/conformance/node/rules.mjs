@@ -9,15 +9,17 @@ export const WITHOUT_ID = [
   // parts of a record
   'AppointmentPreferences', 'CaseManager', 'ChannelPreference', 'ConsentCapture', 'ConsentGiver', 'ConsentScope',
   'ContactWindow', 'HumanName', 'Identifier', 'IdentifierKind', 'Language', 'Link', 'Period', 'Provenance',
-  'Undeliverable', 'Verification',
+  'OverruledWord', 'Undeliverable', 'Verification',
   'ConfidentialCommunication', // staff learn that there is one, and not which
   // contact decisions, codes and messages
   'ConsideredContact', 'ContactCode', 'ContactCopy', 'ContactDecision', 'ContactExplanation', 'InboundMessage',
   'MessageConfirmation',
+  // versions of a record, and pairs of records
+  'Comparison', 'DuplicateReview', 'MergeChoice', 'PossibleDuplicate', 'RecordVersion', 'VersionComparison', 'VersionMaker',
   // answers about the log and about erasure
   'AccessActor', 'AccessAnomalies', 'AccessAnomaly', 'AccessSum', 'AccessSummary', 'AccessedField',
   'AccountingOfDisclosures', 'AuditCheckpoint', 'AuditCompleteness', 'AuditConsistencyProof', 'AuditInclusionProof',
-  'Disclosure', 'ErasureReceipt',
+  'AppendedAccessEvents', 'Disclosure', 'ErasureReceipt',
   // the caller, and Relay's own
   'PageInfo', 'Viewer',
 ];
