@@ -211,9 +211,8 @@ def _joined(
     actor = admitted.actor
     found = merging.merge(mine, theirs, note, lambda name: BY_NAME[name].group, rules, unit.now, actor.subject)
     new = found.values
-    new["superseded_ids"] = [
-        *(mine.get("superseded_ids") or ()), duplicate.id, *(theirs.get("superseded_ids") or ())
-    ]  # fmt: skip
+    taken_in = (*(mine.get("superseded_ids") or ()), duplicate.id, *(theirs.get("superseded_ids") or ()))
+    new["superseded_ids"] = list(dict.fromkeys(taken_in))
     raw = stored(duplicate)
     carried = {
         group: raw[group.value] for group, side in found.sides.items() if side is Side.DUPLICATE and group.value in raw
