@@ -131,11 +131,22 @@ async def _merging(served: Client, _: str) -> _Asked:
     return Role.PRIVACY_OFFICER, {**given, "reason": "REGISTERED_TWICE"}
 
 
+async def _pair(served: Client, patient: str) -> _Asked:
+    _, given = await _merging(served, patient)
+    pair = {"patientId": given["patientId"], "otherId": given["duplicateId"], "verdict": "NOT_DUPLICATE"}
+    return Role.PRIVACY_OFFICER, pair
+
+
 async def _parting(served: Client, patient: str) -> _Asked:
     role, given = await _merging(served, patient)
     done = await served.data(_query("mergePatients"), role, variables={"i": given})
     given |= {"expectedVersion": done["mergePatients"]["version"], "reason": "TWO_PEOPLE"}
     return role, {name: value for name, value in given.items() if name != "duplicateVersion"}
+
+
+async def _pair(served: Client, patient: str) -> _Asked:
+    other = str((await served.house.register({"preferred_name": "Kit"}))["id"])
+    return Role.PRIVACY_OFFICER, {"patientId": patient, "otherId": other, "verdict": "NOT_DUPLICATE"}
 
 
 _OTHERS: dict[str, Callable[[Client, str], Awaitable[_Asked]]] = {
@@ -149,6 +160,8 @@ _OTHERS: dict[str, Callable[[Client, str], Awaitable[_Asked]]] = {
     "reviewBreakGlass": _verdict,
     "mergePatients": _merging,
     "unmergePatients": _parting,
+    "reviewDuplicate": _pair,
+    "reviewDuplicate": _pair,
 }
 
 

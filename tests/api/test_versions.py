@@ -22,8 +22,10 @@ UNVERSIONED = {
     "liftLegalHold": "the same; a hold is lifted once, whoever asks twice",
     "requestBreakGlass": "leave to read, which changes nothing of the record",
     "reviewBreakGlass": "a verdict about a grant, given once",
+    "reviewDuplicate": "a verdict about two records, which stay as they are",
     "startContactVerification": "sends a code, and changes nothing of the record",
     "reportDelivery": "counts a failure at a place; who sends messages reads no record, and every report counts",
+    "reviewDuplicate": "a verdict about two records, of which it changes neither",
     "recordInboundMessage": "a person has spoken: that holds whatever the record says by now",
 }
 """Mutations without `expectedVersion`, and why each may do without."""

@@ -47,6 +47,7 @@ MUTATIONS = {
     "recordNeedOutcome": "Patient",
     "mergePatients": "Patient",
     "unmergePatients": "Patient",
+    "reviewDuplicate": "DuplicateReview",
     "erasePatient": "ErasureReceipt",
     "placeLegalHold": "LegalHold",
     "liftLegalHold": "LegalHold",
@@ -121,7 +122,9 @@ def test_mutations_take_one_input_and_answer_what_they_change(mutation: str) -> 
     if mutation not in {"registerPatient", "reviewBreakGlass", "recordInboundMessage"}:
         assert str(submitted.fields["patientId"].type) == "ID!"
         version = submitted.fields.get("expectedVersion")
-        unchanged = MUTATIONS[mutation] in {"LegalHold", "BreakGlassGrant", "ContactCode", "DeliveryReport"}
+        unchanged = MUTATIONS[mutation] in {
+            "LegalHold", "BreakGlassGrant", "ContactCode", "DeliveryReport", "DuplicateReview"
+        }  # fmt: skip
         assert (version and str(version.type)) == (None if unchanged else "Int")
 
 
