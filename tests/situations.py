@@ -131,12 +131,6 @@ async def _merging(served: Client, _: str) -> _Asked:
     return Role.PRIVACY_OFFICER, {**given, "reason": "REGISTERED_TWICE"}
 
 
-async def _pair(served: Client, patient: str) -> _Asked:
-    _, given = await _merging(served, patient)
-    pair = {"patientId": given["patientId"], "otherId": given["duplicateId"], "verdict": "NOT_DUPLICATE"}
-    return Role.PRIVACY_OFFICER, pair
-
-
 async def _parting(served: Client, patient: str) -> _Asked:
     role, given = await _merging(served, patient)
     done = await served.data(_query("mergePatients"), role, variables={"i": given})
@@ -160,7 +154,6 @@ _OTHERS: dict[str, Callable[[Client, str], Awaitable[_Asked]]] = {
     "reviewBreakGlass": _verdict,
     "mergePatients": _merging,
     "unmergePatients": _parting,
-    "reviewDuplicate": _pair,
     "reviewDuplicate": _pair,
 }
 

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import bindparam, select
+from starlette.applications import Starlette
 
 from auth.roles import Role
+from crm.errors import SenderUnavailable
+from crm.services.retries import Retries
 from crm.store.statements import prepare
 from crm.store.tables import retry
 from tests.client import Client, client
@@ -17,19 +20,27 @@ from tests.conftest import Databases
 from tests.house import ORG
 from tests.postbox import Postbox
 from tests.situations import ALL, situation
+from tests.sockets import listening
 
 PREFER = "mutation U($i: UpdatePreferencesInput!) { updatePreferences(input: $i) { id version preferredName } }"
+_WHOLE = prepare(select(retry).where(retry.c.org == bindparam("org")))
 _ROWS = prepare(select(retry.c.kind, retry.c.patient_id).where(retry.c.org == bindparam("org")))
 _RUNNING_ON = {"openings", "ageMinutes", "note"}
 
 
+@pytest.fixture(scope="module")
+def postbox() -> Postbox:
+    """What takes one-time codes."""
+    return Postbox()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(
-    shared_engine: str, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+    shared_engine: str, databases: Databases, tmp_path_factory: pytest.TempPathFactory, postbox: Postbox
 ) -> AsyncIterator[Client]:
     """One service for the module, on each engine in turn."""
     url = databases.create(shared_engine)
-    async with client(url, tmp_path_factory.mktemp("retries"), sender=Postbox()) as it:
+    async with client(url, tmp_path_factory.mktemp("retries"), sender=postbox) as it:
         yield it
 
 
@@ -216,8 +227,78 @@ async def test_what_is_not_kept_is_forgotten(served: Client) -> None:
     ann = (await served.house.register())["id"]
     values, under = {"i": {"patientId": ann, "expectedVersion": 1, "preferredName": "Ada"}}, key()
     await served.ask(PREFER, variables=values, headers=under)
-    await served.house.services.retries.prune()
-    assert any(row["patient_id"] == ann for row in await served.house.database.fetch(ORG, _ROWS))
+    held = served.house.services
+    for hours, kept in ((1, True), (0, False)):
+        later = Retries(held.store, held.profiles, held.holds, held.erasures, held.break_glass, hours=hours)
+        await later.prune()
+        assert (ann in {row["patient_id"] for row in await served.house.database.fetch(ORG, _ROWS)}) is kept
+
+
+RESTRICT = "mutation R($i: RestrictRecordInput!) { restrictRecord(input: $i) { version } }"
+ADD = """mutation A($i: AddContactPointInput!) {
+  addContactPoint(input: $i) { version contactPoints { value } displayName } }"""
+
+
+async def test_what_is_withheld_by_now_is_withheld(served: Client) -> None:
+    """Restricted after the change, the record shows who asks again no more than it shows them else."""
+    ann = (await served.house.register({"preferred_name": "Ada"}))["id"]
+    point = {"system": "EMAIL", "value": "hidden.by.now@example.test"}
+    values, under = {"i": {"patientId": ann, "expectedVersion": 1, "contactPoint": point}}, key()
+    first = (await served.ask(ADD, variables=values, headers=under)).json()
+    assert "hidden.by.now" in str(first)
+    restriction = {"patientId": ann, "expectedVersion": 2, "kind": "RECORD", "basis": "SAFEGUARDING"}
+    await served.data(RESTRICT, Role.PRIVACY_OFFICER, variables={"i": restriction})
+    again = (await served.ask(ADD, variables=values, headers=under)).json()
+    assert "hidden.by.now" not in str(again)
+    assert again["data"]["addContactPoint"] == {"version": 2, "contactPoints": None, "displayName": "Ada"}
+
+
+async def test_another_organisation(served: Client) -> None:
+    """The same person, application and key in another organisation ask for something else."""
+    ann = (await served.house.register())["id"]
+    values, under = {"i": {"patientId": ann, "expectedVersion": 1, "preferredName": "Ada"}}, key()
+    await served.ask(PREFER, variables=values, headers=under)
+    answer = (await served.ask(PREFER, variables=values, headers=under, org="south-clinic")).json()
+    assert (told(answer)["code"], "Ada" in str(answer)) == ("NOT_FOUND", False)
+
+
+async def test_what_was_told_is_what_is_stored(served: Client) -> None:
+    """Neither the key nor any value of the request is in the row of a retry."""
+    ann = (await served.house.register())["id"]
+    values = {"i": {"patientId": ann, "expectedVersion": 1, "preferredName": "Canary-of-a-retry"}}
+    await served.ask(PREFER, variables=values, headers={"idempotency-key": "Canary-of-a-key"})
+    rows = await served.house.database.fetch(ORG, _WHOLE)
+    octets = b"".join(part if isinstance(part, bytes) else str(part).encode() for row in rows for part in tuple(row))
+    assert ann.encode() in octets
+    assert b"Canary" not in octets
+
+
+async def test_a_code_that_could_not_be_sent(served: Client, postbox: Postbox) -> None:
+    """Asked again after the sender failed, it is sent; asked again after that, it is not sent twice."""
+    it = await situation(served, "startContactVerification")
+    under, before = key(), len(postbox.sent)
+    postbox.failure = SenderUnavailable()
+    assert told(await it.ask(served, headers=under))["code"] == "OVERLOADED"
+    postbox.failure = None
+    answers = [await it.ask(served, headers=under) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert len(postbox.sent) == before + 1
+
+
+async def test_over_a_websocket(served: Client) -> None:
+    """The key of an operation comes with it; under the id of the handshake alone nothing is repeated."""
+    ann = (await served.house.register())["id"]
+    name, heard = uuid4().hex, []
+    head: dict[str, Any] = {"additional_headers": {"x-request-id": uuid4().hex}}
+    async with listening(cast(Starlette, served.app)) as server, server.line(**head) as line:
+        await line.start(served.token(Role.FRONT_DESK))
+        for more in ({"idempotencyKey": name}, {"idempotencyKey": name}, {}):
+            values = {"i": {"patientId": ann, "expectedVersion": 1, "preferredName": "Ada"}}
+            await line.ask(PREFER, variables=values, extensions=more)
+            heard.append((await line.hear())["payload"])
+            await line.hear()
+    assert heard[0] == heard[1] == {"data": {"updatePreferences": {"id": ann, "version": 2, "preferredName": "Ada"}}}
+    assert told(heard[2])["code"] == "VERSION_CONFLICT"
 
 
 async def version(served: Client, patient: str) -> int:
