@@ -206,7 +206,7 @@ async def _locked(unit: WritingUnit, actor: Actor, patient_id: str) -> tuple[Rec
     """
     found = _visible(await unit.load([patient_id], ()), actor, patient_id)
     family = {found.id, *await unit.superseded(found)}
-    locked = await unit.load_as_they_are(family)
+    locked = await unit.lock_as_they_are(family)
     record = locked.pop(found.id)
     if record.status == MERGED or {record.id, *await unit.superseded(record)} != family:
         raise VersionConflict(record.version)

@@ -166,7 +166,7 @@ async def _pair(unit: WritingUnit, admitted: _Admitted, which: Which) -> tuple[R
     name = found[which.patient_id].id
     if name == which.duplicate_id:
         raise Invalid(_DUPLICATE, "same_record")
-    locked = await unit.load_as_they_are([name, which.duplicate_id])
+    locked = await unit.lock_as_they_are([name, which.duplicate_id])
     survivor, duplicate = locked.get(name), locked.get(which.duplicate_id)
     if survivor is None or duplicate is None:
         raise NotFound

@@ -106,7 +106,7 @@ class _Visit:
         self.found = Verified(org)
         self._keys = store.keys
         self._fetch: Fetch = partial(store.database.fetch, org)
-        self._load = partial(unit.load, names=_NAMES)
+        self._load = partial(unit.load_as_they_are, names=_NAMES)
         self._states = states
 
     async def sample(self, size: int, advance: Advance) -> None:

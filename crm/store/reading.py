@@ -134,11 +134,12 @@ class Unit:
         needed = _joined(frozenset(names), self._watcher.fields)
         found = await self._known(await records.load(self._fetch, self.context.org, ids, needed))  # one statement
         if redirecting.any_merged(found):
-            load = partial(self._loaded, needed)
+            load = partial(self.load_as_they_are, names=needed)
             return await redirecting.followed(self._fetch, self._keys, self._known, self.context.org, found, load)
         return found
 
-    async def _loaded(self, names: frozenset[str], ids: Collection[str]) -> dict[str, Record]:
+    async def load_as_they_are(self, ids: Collection[str], names: Iterable[str]) -> dict[str, Record]:
+        """The same with just the classes of `names`, and each record as itself, whatever it was merged into."""
         return await self._known(await records.load(self._fetch, self.context.org, ids, names)) if ids else {}
 
     async def same(self, patient_id: str, ids: Sequence[str]) -> list[str]:

@@ -264,7 +264,7 @@ class WritingUnit(Unit):
         self.effect = Effect(Kind.PROFILE, record.id, record.version)
         return changed
 
-    async def load_as_they_are(self, ids: Collection[str]) -> dict[str, Record]:
+    async def lock_as_they_are(self, ids: Collection[str]) -> dict[str, Record]:
         """Whole records by id, each as itself whatever it was merged into, locked in the order in which all lock."""
         return await self._known(await records.load_locked(self._fetch, self.context.org, ids))
 
@@ -337,7 +337,7 @@ class WritingUnit(Unit):
     async def erase_again(self, link: Link) -> None:
         """Does here what a copy of the ledger says was done, and takes its entry over word for word."""
         told = link.erasure()
-        record = (await self.load_as_they_are([told.patient_id])).get(told.patient_id)
+        record = (await self.lock_as_they_are([told.patient_id])).get(told.patient_id)
         if record is None:
             self.remark(why=told.reason)
         else:
