@@ -7,7 +7,7 @@ lags and reads the table, so that nothing queues up. Who may be told of a change
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import suppress
 from functools import partial
 
@@ -20,6 +20,9 @@ __all__ = ["Changes"]
 
 _log = logging.getLogger("heed.feed")
 
+Chosen = Callable[[], Collection[str] | None]
+"""Whose changes are wanted now, as patients' ids; None for everybody's."""
+
 REMEMBERED = 1_000
 """Changes of an organisation that are remembered while somebody follows it."""
 
@@ -28,6 +31,10 @@ AT_ONCE = 200
 
 LOOK = 1.0
 """Seconds between two looks, where no ring comes."""
+
+
+def _all() -> None:
+    """Everybody's."""
 
 
 class Changes:
@@ -39,25 +46,31 @@ class Changes:
         self._remembered = remembered
         self._readers: dict[str, _Reader] = {}
 
-    async def follow(self, org: str, after: int) -> AsyncGenerator[Change, None]:
-        """Every change behind number `after` in order, those that come later too. To be closed by who stops.
+    async def follow(self, org: str, after: int, of: Chosen = _all) -> AsyncGenerator[Change, None]:
+        """Every change behind number `after` in order, those that come later too: of all patients, or of these.
 
-        Raises StoreUnavailable where a subscriber has to catch up and the database does not answer.
+        `of` is asked again behind each change that was given. To be closed by who stops. Raises StoreUnavailable where
+        a subscriber has to catch up and the database does not answer.
         """
-        reader = self._readers.get(org)
-        if reader is None:
-            reader = self._readers[org] = _Reader(self._database, self._bell, org, after, self._remembered)
+        reader = self._readers.get(org) or await self._begun(org)
         reader.followers += 1
         try:
             while True:
-                found = reader.remembered(after)
+                chosen = of()
+                found, end = reader.remembered(after), after
                 if found is None:
-                    found = await feed.read(partial(self._database.fetch, org), org, after, AT_ONCE)
+                    found, end = await self._catch_up(org, after, chosen)
                 for change in found:
-                    yield change
                     after = change.seq
-                if not found:
-                    await reader.more(after)
+                    if chosen is None or change.patient_id in chosen:
+                        yield change
+                        if of() != chosen:
+                            break
+                else:
+                    after = max(after, end)
+                    if not found:
+                        await reader.more(after)
+                await asyncio.sleep(0)  # SQLite answers without letting anybody else have a turn
         finally:
             reader.followers -= 1
             if not reader.followers:
@@ -69,9 +82,22 @@ class Changes:
         reader = self._readers.get(org)
         return 0 if reader is None else reader.followers
 
+    async def _begun(self, org: str) -> "_Reader":
+        last = await feed.head(partial(self._database.fetch, org), org)
+        if org not in self._readers:  # nobody else began meanwhile
+            self._readers[org] = _Reader(self._database, self._bell, org, last, self._remembered)
+        return self._readers[org]
+
+    async def _catch_up(self, org: str, after: int, chosen: Collection[str] | None) -> tuple[list[Change], int]:
+        """Some changes of the chosen patients behind a number, and the number up to which there are no others."""
+        fetch = partial(self._database.fetch, org)
+        newest = await feed.head(fetch, org)
+        found = await feed.read(fetch, org, after, AT_ONCE, None if chosen is None else sorted(chosen))
+        return found, newest if len(found) < AT_ONCE else after
+
 
 class _Reader:
-    """Reads the feed of one organisation once for all who follow it."""
+    """Reads the feed of one organisation once for all who follow it, from when the first of them came."""
 
     def __init__(self, database: Database, bell: Bell, org: str, last: int, remembered: int) -> None:
         self.followers = 0
@@ -84,9 +110,11 @@ class _Reader:
         self._task = asyncio.create_task(self._read(), name="following changes")
 
     def remembered(self, after: int) -> list[Change] | None:
-        """Some of what comes behind number `after`; None where that is not remembered, or not yet."""
+        """Some of what comes behind number `after`, nothing where that is all; None where it is not remembered."""
+        if after >= self._last:
+            return []
         if not self._newest or after < self._newest[0].seq - 1:
-            return None if after != self._last else []
+            return None
         start = after - self._newest[0].seq + 1
         return [self._newest[at] for at in range(start, min(start + AT_ONCE, len(self._newest)))]
 
@@ -116,5 +144,6 @@ class _Reader:
                     self._last = found[-1].seq
                     self._news.set()
                     self._news = asyncio.Event()
+                    await asyncio.sleep(0)
                 else:
                     await wake(LOOK)

@@ -6,7 +6,7 @@ them. What is told is decided by the policy and the record of the moment it is t
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -41,8 +41,11 @@ _DERIVED: Final = {name: frozenset(row.derived_from) for name, row in BY_NAME.it
 class Source(Protocol):
     """Where changes come from as they are made (`crm.delivery.changes`)."""
 
-    def follow(self, org: str, after: int) -> AsyncGenerator[Change, None]:
-        """Every change behind number `after`, without end; to be closed by who stops."""
+    def follow(self, org: str, after: int, of: Callable[[], Collection[str] | None]) -> AsyncGenerator[Change, None]:
+        """Every change behind number `after`, without end, of the patients that `of` gives at the time, None for all.
+
+        To be closed by who stops.
+        """
         ...
 
 
@@ -101,10 +104,8 @@ class Feed:
         if self._source is None:
             raise RuntimeError("this process follows no changes")
         meant = await self._meant(actor, request, ids)
-        async with aclosing(self._source.follow(actor.org, after)) as changes:
+        async with aclosing(self._source.follow(actor.org, after, lambda: meant)) as changes:
             async for change in changes:
-                if meant is not None and change.patient_id not in meant:
-                    continue
                 yield change
                 if change.kind in _RENAMING:
                     meant = await self._meant(actor, request, ids)

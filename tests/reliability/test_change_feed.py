@@ -290,6 +290,37 @@ async def test_who_is_slow_lags_and_loses_nothing(database_url: str) -> None:
         assert in_order(await slow)
 
 
+@pytest.mark.parametrize("behind", [True, False])
+async def test_whom_a_follower_means_may_change(database_url: str, behind: bool) -> None:
+    """From the change on at which they mean somebody else; in what they read at once, too, and with few reads."""
+    async with opened(database_url) as database:
+        counter = CountingDatabase()
+        changes = Changes(counter.around(database), Bell(database, database_url, every=0.05))
+        if not behind:
+            keeping = asyncio.create_task(take(changes, 901))
+            while not changes.followers(NORTH):  # noqa: ASYNC110 - they tell nobody
+                await asyncio.sleep(0)
+        await stage(database, *((f"p{n % 300}", n // 300 + 1) for n in range(900)))
+        await feed.settle(database, NORTH)
+        meant, found = {"p1"}, []
+        counter.forget()
+        async with asyncio.timeout(PATIENCE), aclosing(changes.follow(NORTH, 0, lambda: frozenset(meant))) as following:
+            async for change in following:
+                found.append((change.patient_id, change.version))
+                if len(found) == 2:
+                    meant = {"p1", "p299"}
+                if len(found) == 4:
+                    break
+        assert counter.statements < 12
+        whole = [(each.patient_id, each.version) for each in await everything(database)]
+        later = [each for each in whole[whole.index(("p1", 2)) + 1 :] if each[0] in meant]
+        assert found == [("p1", 1), ("p1", 2), *later[:2]]
+        await stage(database, ("p0", 4))
+        await feed.settle(database, NORTH)
+        if not behind:
+            assert len(await keeping) == 901
+
+
 async def test_followers_survive_a_database_that_is_away(database_url: str) -> None:
     """Who waits goes on waiting while it does not answer, and hears what happened meanwhile."""
     async with opened(database_url) as there, opened(database_url) as here:
