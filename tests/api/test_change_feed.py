@@ -266,3 +266,38 @@ async def test_what_is_counted() -> None:
     for at, lines in ((1_500_000, ["heed_feed_waiting_since_seconds 1.5"]), (None, [])):
         page = Metrics(feed=Seen(at)).page().decode().splitlines()
         assert [line for line in page if line.startswith("heed_feed")] == lines
+
+
+MERGE = "mutation M($i: MergePatientsInput!) { mergePatients(input: $i) { id version } }"
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_merged_record_is_followed_under_its_survivor(it: Client, late: bool) -> None:
+    """Who follows the duplicate hears that it was merged, and from then on of the survivor; also who comes late."""
+    values = {"preferred_name": "Sam", "time_zone": "Europe/Paris"}
+    keeps, goes = [str((await it.house.register(values))["id"]) for _ in range(2)]
+    after = await newest(it)
+
+    async def happen() -> None:
+        given = {
+            "patientId": keeps,
+            "expectedVersion": 1,
+            "duplicateId": goes,
+            "duplicateVersion": 1,
+            "reason": "REGISTERED_TWICE",
+        }
+        merged = (await it.data(MERGE, Role.INTEGRATION, variables={"i": given}))["mergePatients"]
+        assert merged["id"] == keeps
+        await change(it, keeps, merged["version"], pronouns="xe/xem")
+
+    if late:
+        await happen()
+    async with followed(it, Role.FRONT_DESK, [goes], after) as follower:
+        if not late:
+            await happen()
+        heard: list[dict[str, Any]] = []
+        while not heard or heard[-1]["changedFields"] != ["pronouns"]:
+            heard.append(await follower.hear())
+    assert (goes, "MERGED") in [(each["id"], each["kind"]) for each in heard]
+    assert heard[-1]["id"] == keeps
+    assert {each["kind"] for each in heard[:-1]} == {"MERGED"}
