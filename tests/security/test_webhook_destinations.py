@@ -152,6 +152,8 @@ async def test_the_certificate_is_of_the_name(tmp_path: Path) -> None:
             answer = await poster.post(f"https://hooks.example:{there.port}/", SIGNED, b"{}")
             assert answer == Answer(word="tls")
         assert there.arrived == []
+        right = Poster(Names(["127.0.0.1"]), admits=lambda _: True, tls=mine.trusted())
+        assert await right.post(f"https://another.example:{there.port}/", SIGNED, b"{}") == Answer(204)
 
 
 async def test_no_redirect_is_followed() -> None:
