@@ -38,9 +38,9 @@ class Clinic:
         """The id of a fresh patient with a value in every field."""
         return str((await self.it.register({**WHOLE, **more}, org=self.org))["id"])
 
-    async def change(self, patient_id: str, version: int, **values: Any) -> None:
-        """A change of the service's own."""
-        clerk = actor(Role.INTEGRATION, org=self.org)
+    async def change(self, patient_id: str, version: int, role: Role = Role.INTEGRATION, **values: Any) -> None:
+        """A change of the service's own, for a role that may make it."""
+        clerk = actor(role, org=self.org)
         await self.it.services.changes.update(clerk, REQUEST, patient_id, version, values, frozenset())
 
     async def erase(self, patient_id: str, *classes: KeyClass) -> None:

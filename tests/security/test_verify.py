@@ -78,8 +78,11 @@ async def test_imports_and_confirmations_give_no_finding(clinic: Clinic) -> None
     async with clinic.it.services.store.writing(context, Act.IMPORT) as unit:
         values = {"preferred_name": "Ida", "time_zone": "UTC", "source_records": [{"source": "hospital", "id": "1"}]}
         one = unit.create(values, "hospital").id
-    await clinic.change(one, 1, time_zone="UTC")
+    await clinic.change(one, 1, Role.FRONT_DESK, time_zone="UTC")
     assert (await clinic.record(one)).version == 2
+    assert await clinic.found(one) == set()
+    async with clinic.it.services.store.writing(context, Act.IMPORT) as unit:
+        unit.change((await unit.load_for_change([one]))[one], {"time_zone": "Africa/Nairobi"}, "hospital")
     assert await clinic.found(one) == set()
 
 
@@ -251,6 +254,6 @@ async def test_e10_a_confirmation_rolled_back_is_found(clinic: Clinic) -> None:
     async with clinic.it.services.store.writing(context, Act.IMPORT) as unit:
         one = unit.create({"time_zone": "UTC"}, "hospital").id
     copy = await clinic.copy(one, ("sealed_row",))
-    await clinic.change(one, 1, time_zone="UTC")
+    await clinic.change(one, 1, Role.FRONT_DESK, time_zone="UTC")
     await clinic.put_back(one, copy)
     assert await clinic.found(one) == {("row_rolled_back", "")}
