@@ -47,6 +47,7 @@ async def subscribe(
             async with asyncio.timeout(deadline), turns:
                 answer = await _answer(engine, actor, request_id, parameters, event)
             if answer is None:
+                await asyncio.sleep(0)  # nobody waits for us to send, so nobody else would have a turn
                 continue
             yield answer
             if not answer.executed:
