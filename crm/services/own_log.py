@@ -61,7 +61,7 @@ class OwnLog:
         self._names = names
 
     async def events(self, actor: Actor, request: Request, first: int, after: str | None) -> Page:
-        """The events that name the actor's own record, newest first. The look is recorded as one of them.
+        """The events that name the actor's own record, or one merged into it, newest first. The look is one of them.
 
         Raises what the policy refuses, `NotFound` for a record that does not exist, and `Invalid` for a cursor.
         """
@@ -70,13 +70,18 @@ class OwnLog:
         ids = [] if own is None else [own]
         database = self._store.database
         async with self._store.reading(request.context(actor, rule), Act.AUDIT_READ, ids) as unit:
-            known = await subjects_of(partial(database.fetch, actor.org), actor.org, ids)
-            if own is None or own not in known:
+            record = (await unit.load(ids, ())).get(ids[0]) if ids else None
+            if record is None:
                 raise NotFound
-            chosen = EventFilter(patient=known[own])
-            found = await log_reading.events(database, actor.org, chosen, first + 1, place_of(after))
+            names = [record.id, *await unit.superseded(record)]
+            known = await subjects_of(partial(database.fetch, actor.org), actor.org, names)
+            found: list[LoggedEvent] = []
+            for subject in known.values():
+                chosen = EventFilter(patient=subject)
+                found += await log_reading.events(database, actor.org, chosen, first + 1, place_of(after))
+            found.sort(key=lambda event: (event.content["t"], event.seq), reverse=True)
             shown = found[:first]
-            unit.remark(cnt=len(shown), pat=known[own])
+            unit.remark(cnt=len(shown), pat=known[record.id])
         proofs = PageProofs(self._evidence, actor.org, shown, leaves=self._names)
         who = request.context(actor).who
         nodes = [{**self._node(who, entry.content), "seq": entry.seq, "proofs": proofs} for entry in shown]

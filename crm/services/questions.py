@@ -15,7 +15,7 @@ from crm.services.log_questions import DAY, SPAN, bounded, micros, understood
 from crm.services.request import Request
 from crm.store import log_rollup, log_summing, organisations
 from crm.store.log_summing import Disclosed, Sum
-from crm.store.subjects import patients_of
+from crm.store.subjects import patients_of, subjects_of
 from crm.store.unit import Store
 
 __all__ = ["Answered", "Dimension", "Questions"]
@@ -141,6 +141,7 @@ class Questions:
     ) -> Answered:
         """To whom something of a patient was given out, by recipient and purpose (45 CFR 164.528(b)); six years back.
 
+        Of each record that was merged into the patient's for itself.
         Several to one recipient for one purpose are summed up as 164.528(b)(3) lets them be: the first, how many, and
         the last. Raises `NotFound`, `Erased` and `Invalid`.
         """
@@ -154,9 +155,11 @@ class Questions:
                 raise NotFound
             if record.status == "erased":
                 raise Erased
-            subject = record.audit_subject
-            found = await log_summing.disclosures(database, actor.org, subject, since, until, DISCLOSURES + 1)
-            unit.remark(cnt=len(found[:DISCLOSURES]), pat=subject)
+            found: list[Disclosed] = []
+            names = [record.id, *await unit.superseded(record)]
+            for subject in (await subjects_of(partial(database.fetch, actor.org), actor.org, names)).values():
+                found += await log_summing.disclosures(database, actor.org, subject, since, until, DISCLOSURES + 1)
+            unit.remark(cnt=len(found[:DISCLOSURES]), pat=record.audit_subject)
         rows = [_disclosure(each) for each in found[:DISCLOSURES]]
         return Answered(rows, len(found) <= DISCLOSURES, _text(since), _text(until))
 

@@ -224,3 +224,18 @@ async def test_a_hold_on_either_keeps_both(served: Client) -> None:
     for name in (ada, adele):
         erasure = {"patientId": name, "expectedVersion": 3, "reason": "PATIENT_REQUEST"}
         assert await served.codes(ERASE, Role.PRIVACY_OFFICER, variables={"input": erasure}) == ["LEGAL_HOLD"]
+
+
+async def test_who_looked_at_either_record_is_told(served: Client) -> None:
+    """The patient's own log tells of looks at the record that was merged, too, under either id."""
+    ada, adele = await pair(served)
+    for name in (ada, adele):
+        await served.data(question("birthDate"), Role.CLINICIAN, variables={"id": name}, subject=f"looked-{name}")
+    await merged(served, ada, adele)
+    own = "{ myAccessLog(first: 50) { edges { node { action fields { path } roles } } } }"
+    for bound in (ada, adele):
+        found = await served.data(own, Role.PATIENT, patient=bound)
+        nodes = [edge["node"] for edge in found["myAccessLog"]["edges"]]
+        looks = [each for each in nodes if each["roles"] == ["CLINICIAN"] and each["action"] == "read"]
+        assert len(looks) == 2
+        assert [each["action"] for each in nodes].count("merge") == 2
