@@ -65,13 +65,16 @@ async def newest(here: Reachable) -> str:
     return page.newest
 
 
+async def update(here: Reachable, patient_id: str, version: int) -> None:
+    """Changes a record that is in this version."""
+    values, asked = {"pronouns": f"they/them {version}"}, frozenset({"pronouns"})
+    await here.house.services.changes.update(actor(Role.INTEGRATION), REQUEST, patient_id, version, values, asked)
+
+
 async def changed(here: Reachable, wire: Cable, patient_id: str) -> None:
     """Changes a record again and again, and cuts the cable now and then."""
     for version in range(1, COUNT + 1):
-        values = {"pronouns": f"they/them {version}"}
-        await here.house.services.changes.update(
-            actor(Role.INTEGRATION), REQUEST, patient_id, version, values, frozenset({"pronouns"})
-        )
+        await update(here, patient_id, version)
         await cut_after(wire, version)
 
 
@@ -134,6 +137,23 @@ async def test_a_revoked_token_ends_it(here: Reachable, wire: Cable, kind: str, 
     assert {leaf["why"] for leaf in refused} == {"revoked"}
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
+async def test_apollo_and_urql_subscribe(here: Reachable, wire: Cable) -> None:
+    """Through their own links, from a position on: both are told the same."""
+    patient_id = (await here.house.register())["id"]
+    position = await newest(here)
+    for version in (1, 2):
+        await update(here, patient_id, version)
+    given = {
+        "url": f"ws://{wire.host}/graphql", "token": here.token(Role.INTEGRATION, "follower"), "query": CHANGES,
+        "variables": {"after": position}, "last": 2,
+    }  # fmt: skip
+    async with asyncio.timeout(PATIENCE):
+        told = await node.run("subscribing.mjs", json.dumps(given))
+    assert [each["profileChanged"]["version"] for each in told["apollo"]] == [2, 3]
+    assert told["apollo"] == told["urql"]
+
+
 def over_sockets(wire: Cable, token: str) -> Client:
     """Python's gql."""
     payload = {"authorization": f"Bearer {token}"}
@@ -181,9 +201,7 @@ async def test_strangers_hear_nothing(here: Reachable, wire: Cable) -> None:
 
     async def happen() -> None:
         await asyncio.sleep(0.3)
-        await here.house.services.changes.update(
-            actor(Role.INTEGRATION), REQUEST, patient_id, 1, {"pronouns": "she/her"}, frozenset()
-        )
+        await update(here, patient_id, 1)
 
     changes, log, _ = await asyncio.gather(
         heard(Role.INTEGRATION, CHANGES), heard(Role.COMPLIANCE_OFFICER, LOG.replace('"made"', '"u-1"')), happen()
