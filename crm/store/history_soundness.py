@@ -104,11 +104,12 @@ def _paths(names: set[str]) -> set[str]:
 
 def _rows(stored: Stored, versions: Sequence[Version]) -> Iterator[Flaw]:
     """In each class, a row for each version that sealed it anew, and none for others."""
-    there = {(KeyClass(key_class), row.version) for key_class, row in stored.former if key_class in _CLASSES}
-    there |= {(key_class, row.version) for key_class, row in stored.record.rows.items()}
-    due = set(_due(versions))
-    first = versions[0]
-    older = {(key_class, number) for key_class, number in there if number <= first.version and first.maker is None}
+    rows = [(KeyClass(key_class), row) for key_class, row in stored.former if key_class in _CLASSES]
+    rows += stored.record.rows.items()
+    there = {(key_class, row.version) for key_class, row in rows}
+    first = versions[0].version if versions[0].maker is None else 0
+    older = {(key_class, number) for key_class, number in there if number <= first}
+    due = set(_due(versions, _erased_before(first, rows)))
     by_number = {version.version: version for version in versions}
     allowed = due | older | {at for at in there if at[1] in by_number and "provenance" in by_number[at[1]].changed}
     if any(key_class not in _CLASSES for key_class, _ in stored.former):
@@ -119,9 +120,18 @@ def _rows(stored: Stored, versions: Sequence[Version]) -> Iterator[Flaw]:
         yield Flaw(Fault.VERSION_SURPLUS, _ROWS)
 
 
-def _due(versions: Sequence[Version]) -> Iterator[tuple[KeyClass, int]]:
-    """The classes that each described version sealed anew: those of its fields, or all where the clear row changed."""
-    erased: set[KeyClass] = set()
+def _erased_before(first: int, rows: Sequence[tuple[KeyClass, SealedRow]]) -> set[KeyClass]:
+    """The classes that were erased already in the version from before history: no later row is under their key."""
+    ends = {(key_class, row.dek_no) for key_class, row in rows if row.version <= first and not row.seal}
+    later = {(key_class, row.dek_no) for key_class, row in rows if row.version > first}
+    return {key_class for key_class, _ in ends - later}
+
+
+def _due(versions: Sequence[Version], erased: set[KeyClass]) -> Iterator[tuple[KeyClass, int]]:
+    """The classes that each described version sealed anew: those of its fields, or all where the clear row changed.
+
+    `erased` are those that were erased before the first of the versions.
+    """
     before: Version | None = None
     for version in versions:
         named = {BY_NAME[name].key_class for name in version.changed if name in BY_NAME}

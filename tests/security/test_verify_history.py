@@ -6,11 +6,15 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
+from auth.roles import Role
+from crm.audit.event import Act
 from crm.catalogue import KeyClass
+from crm.domain.superseding import MergeReason, UnmergeReason
+from crm.services.merging import Which
 from crm.store import resealing
 from tests.clinic import Clinic, Found, opened
 from tests.conftest import Databases
-from tests.house import House, now
+from tests.house import REQUEST, House, actor, now
 from tests.intruder import Intruder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -152,3 +156,36 @@ async def test_a_record_from_before_history_gives_no_finding(clinic: Clinic) -> 
     assert await clinic.found(one) == set()
     await clinic.change(one, 5, instructions="Ring.")
     assert await clinic.found(one) == set()
+
+
+async def test_a_class_erased_before_history_gives_no_finding(clinic: Clinic) -> None:
+    """It is no row that is missing where a later change of the clear row seals all others anew."""
+    one = await clinic.person()
+    await clinic.erase(one, KeyClass.SENSITIVE)
+    await clinic.run(f"DELETE FROM {_V} WHERE version < 2 AND patient_id = ?", one)
+    await clinic.run(f"UPDATE {_V} SET act = NULL, changed = '[]' WHERE patient_id = ?", one)
+    for restricted in (True, False):
+        await restrict(clinic, one, restricted)
+        assert await clinic.found(one) == set()
+    await clinic.change(one, 4, pronouns="ze/zir")
+    await clinic.erase(one, KeyClass.CONTACT)
+    assert await clinic.found(one) == set()
+
+
+async def restrict(clinic: Clinic, one: str, restricted: bool) -> None:
+    """Sets the flag itself, as no mutation does."""
+    context = REQUEST.context(actor(Role.INTEGRATION, org=clinic.org))
+    async with clinic.it.services.store.writing(context, Act.UPDATE) as unit:
+        unit.change((await unit.load_for_change([one]))[one], {"restricted": restricted}, "test")
+
+
+async def test_a_merge_that_was_undone_gives_no_finding(clinic: Clinic) -> None:
+    """Versions of merges seal what they change, as others do: at each stage both records are in order."""
+    one, other = await with_a_past(clinic), (await clinic.it.register({"preferred_name": "Zo"}, org=clinic.org))["id"]
+    officer, nothing = actor(Role.PRIVACY_OFFICER, org=clinic.org), frozenset[str]()
+    merging = clinic.it.services.merging
+    merged = await merging.merge(officer, REQUEST, Which(one, 5, other, 1), MergeReason.REVIEWED, nothing)
+    assert (await clinic.verified()).findings == []
+    version = int(merged["version"])
+    await merging.unmerge(officer, REQUEST, Which(one, version, other, 2), UnmergeReason.TWO_PEOPLE, nothing)
+    assert (await clinic.verified()).findings == []
