@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from crm.errors import CrmError
 from crm.store.database import Database
 from crm.store.rings import hearing, ring
 
@@ -95,7 +94,7 @@ class Bell:
                     self._wake_all()  # somebody may have rung while nobody here heard it
                     told = False
                     await lost.wait()
-            except CrmError as failure:
+            except Exception as failure:  # noqa: BLE001 - the next try may succeed
                 if not told:
                     _log.warning("other processes are not heard (%s); looking instead", type(failure).__name__)
                 told = True

@@ -18,6 +18,7 @@ from crm.delivery.sequencer import Sequencer
 from crm.store import feed, organisations
 from crm.store.database import Database
 from crm.store.feed import Change
+from crm.store.rings import hearing
 from crm.store.statements import prepare
 from crm.store.tables import outbox
 from tests.conftest import Databases
@@ -213,6 +214,25 @@ async def test_a_follower_hears_of_a_change_of_another_process(databases: Databa
         await stage(here, ("p", 2))
         sequencer.kick(NORTH)
         assert in_order(await hearing)
+    databases.drop(url)
+
+
+async def test_only_changes_ring(databases: Databases, tmp_path: Path) -> None:
+    """Looking rings nothing, since ringing takes turns; a ring says topic and organisation, nothing of a patient."""
+    url = databases.create("postgresql")
+    heard: list[tuple[str, str]] = []
+    clerk = actor(Role.INTEGRATION)
+    async with hearing(url, lambda topic, org: heard.append((topic, org))), house(url, tmp_path) as it:
+        patient = str((await it.register())["id"])
+        await feed.settle(it.database, clerk.org)
+        while not heard:  # noqa: ASYNC110 - the list tells nobody
+            await asyncio.sleep(0.01)
+        assert heard == [("change", clerk.org)]
+        for _ in range(3):
+            await it.services.profiles.read(clerk, REQUEST, patient, frozenset({"displayName"}))
+            await it.services.feed.page(clerk, REQUEST, 10, None)
+        await asyncio.sleep(0.2)
+        assert len(heard) == 1
     databases.drop(url)
 
 
