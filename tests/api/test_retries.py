@@ -10,14 +10,17 @@ import pytest_asyncio
 from sqlalchemy import bindparam, select
 from starlette.applications import Starlette
 
+from auth.policy import Action
 from auth.roles import Role
-from crm.errors import SenderUnavailable
-from crm.services.retries import Retries
+from crm.domain.retries import Retry
+from crm.errors import RequestInProgress, SenderUnavailable
+from crm.services.request import Request
+from crm.services.retries import Repeatable, Retries
 from crm.store.statements import prepare
 from crm.store.tables import retry
 from tests.client import Client, client
 from tests.conftest import Databases
-from tests.house import ORG
+from tests.house import ORG, actor
 from tests.postbox import Postbox
 from tests.situations import ALL, situation
 from tests.sockets import listening
@@ -195,6 +198,28 @@ async def test_many_at_once(served: Client) -> None:
     assert all(answer.headers["retry-after"] == "1" for answer in waiting)
     assert done
     assert await version(served, ann) == 2
+
+
+async def test_nobody_waits_for_what_is_being_done(served: Client) -> None:
+    """While a request is at work, the same again is refused at once, and on record as refused."""
+    clerk, going, done = actor(Role.FRONT_DESK), asyncio.Event(), asyncio.Event()
+    request = Request(uuid4().hex, "Test", Retry("idempotency-key", uuid4().hex, b"asked"))
+    change = Repeatable(Action.UPDATE, (), frozenset())
+
+    async def slowly(_: Request) -> str:
+        going.set()
+        await done.wait()
+        return "done"
+
+    once = served.house.services.retries.once
+    first = asyncio.create_task(once(clerk, request, change, slowly))
+    await going.wait()
+    with pytest.raises(RequestInProgress):
+        await once(clerk, request, change, slowly)
+    done.set()
+    assert await first == "done"
+    [leaf] = await served.house.leaves(request=request.id)
+    assert (leaf["act"], leaf["out"], leaf["why"]) == ("update", "denied", "REQUEST_IN_PROGRESS")
 
 
 async def test_permissions_are_those_of_now(served: Client) -> None:

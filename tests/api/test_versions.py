@@ -25,7 +25,6 @@ UNVERSIONED = {
     "reviewDuplicate": "a verdict about two records, which stay as they are",
     "startContactVerification": "sends a code, and changes nothing of the record",
     "reportDelivery": "counts a failure at a place; who sends messages reads no record, and every report counts",
-    "reviewDuplicate": "a verdict about two records, of which it changes neither",
     "recordInboundMessage": "a person has spoken: that holds whatever the record says by now",
 }
 """Mutations without `expectedVersion`, and why each may do without."""
@@ -118,6 +117,11 @@ async def test_changes_that_meet_never_merge(served: Client) -> None:
     await _based(served, restrict, ann, 2, Role.PRIVACY_OFFICER, kind="CONTACT", basis="OBJECTION")
     answer = await _based(served, PREFERENCES, ann, 2, instructions="Ring.", **merging)
     assert _codes(answer) == ["VERSION_CONFLICT"]
+
+    erase = "mutation E($input: ErasePatientInput!) { erasePatient(input: $input) { whole } }"
+    gone: dict[str, Any] = {"reason": "PATIENT_REQUEST", "classes": ["CONTACT"]}
+    await _based(served, erase, ann, 3, Role.PRIVACY_OFFICER, **gone)
+    assert _codes(await _based(served, PREFERENCES, ann, 3, instructions="Ring.", **merging)) == ["VERSION_CONFLICT"]
 
 
 COMPARE = """query C($id: ID!, $from: Int!, $to: Int!) { compareVersions(patientId: $id, from: $from, to: $to) {

@@ -16,11 +16,17 @@ import pytest
 
 from auth.development import DevelopmentIssuer
 from auth.roles import Role
+from crm.audit.event import Act
+from crm.domain.retries import Retry
+from crm.errors import RequestInProgress
+from crm.services.request import Request
+from crm.store.context import Context
+from crm.store.retries import Repeated
 from schema.settings import Settings
 from tests.client import Client, client
 from tests.conftest import Databases
 from tests.durable import durable
-from tests.house import ORG
+from tests.house import ORG, actor
 from tests.processes import PATIENCE, founded, serving
 
 PREFER = "mutation U($i: UpdatePreferencesInput!) { updatePreferences(input: $i) { id version instructions } }"
@@ -143,6 +149,26 @@ async def test_a_thousand_duplicates(databases: Databases, tmp_path: Path, engin
         again = (await later.ask(PREFER, variables=values, headers=under)).json()
     assert again == {"data": {"updatePreferences": {"id": patient, "version": 2, "instructions": "Once."}}}
     databases.drop(url)
+
+
+async def test_another_replica_is_not_waited_for(databases: Databases, tmp_path: Path) -> None:
+    """While one replica does it, another refuses the same at once; afterwards it is known there."""
+    url = databases.create("postgresql")
+    async with replicas(url, tmp_path, 2) as (one, other):
+        context = Request("r-1", "Test", Retry("idempotency-key", "k-1", b"asked")).context(actor(Role.INTEGRATION))
+        async with one.house.services.store.writing(context, Act.CREATE) as unit:
+            unit.create({"preferred_name": "Ada"}, "test")
+            async with asyncio.timeout(5):
+                with pytest.raises(RequestInProgress):
+                    await _written(other, context)
+        with pytest.raises(Repeated):
+            await _written(other, context)
+    databases.drop(url)
+
+
+async def _written(it: Client, context: Context) -> None:
+    async with it.house.services.store.writing(context, Act.CREATE) as unit:
+        unit.create({"preferred_name": "Ada"}, "test")
 
 
 @pytest.mark.slow
