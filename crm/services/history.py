@@ -13,6 +13,7 @@ from auth.actor import Actor
 from auth.policy import Action, Group, ReadGrant
 from crm.audit.event import Act, recorded_subject, rfc3339
 from crm.catalogue import BY_NAME, BY_PATH
+from crm.domain.superseding import MERGED
 from crm.errors import Erased, Invalid, NotFound
 from crm.services import conflicts
 from crm.services.access_log import place_of
@@ -59,15 +60,18 @@ class History:
             moment = self._moment(at, version)
         async with self._store.reading(context, Act.READ, [patient_id]) as unit:
             names = {BY_PATH[path].name for path in asked}
-            present = await self._present(unit, actor, patient_id, names)
+            now = present = await self._present(unit, actor, patient_id, names)
             if moment is None:
                 chosen = None if version is None else await unit.version(present.id, version)
             else:
+                present = await _led_to(unit, now, patient_id, moment, names)
                 chosen = await unit.version_at(present.id, moment)
             if chosen is None:
                 raise _not_there(present, moment, version)
             day = None if moment is None else rfc3339(moment)[:10]
             [record] = await unit.load_past(present, [chosen], names, day)
+            unit.current(now, ["restricted"])  # believed only where a row vouches for it
+            record.past = record.past and replace(record.past, present=now)
             return self._profile(unit, record, grant, actor)
 
     async def compare(
@@ -186,6 +190,16 @@ def _paths(names: frozenset[str], told: frozenset[Group]) -> list[str]:
     """The public paths of the fields, of groups of which the caller may be told; a newer release may know others."""
     known = (BY_NAME[name] for name in names if name in BY_NAME)
     return sorted(path for field in known if field.group in told for path in field.paths)
+
+
+async def _led_to(unit: Unit, present: Record, patient_id: str, moment: int, names: set[str]) -> Record:
+    """The record that an id led to at a time: before it was merged into `present`, its own."""
+    if present.id == patient_id:
+        return present
+    version = await unit.version_at(patient_id, moment)
+    if version is None or version.status == MERGED:
+        return present
+    return (await unit.load_as_they_are([patient_id], names | {"restricted"}))[patient_id]
 
 
 def _not_there(present: Record, moment: int | None, version: int | None) -> NotFound | Invalid:

@@ -239,3 +239,15 @@ async def test_who_looked_at_either_record_is_told(served: Client) -> None:
         looks = [each for each in nodes if each["roles"] == ["CLINICIAN"] and each["action"] == "read"]
         assert len(looks) == 2
         assert [each["action"] for each in nodes].count("merge") == 2
+
+
+async def test_a_time_before_the_merge_shows_the_record_of_then(served: Client) -> None:
+    """What somebody saw under an id on a day is what it led to on that day, also where it leads elsewhere since."""
+    ada, adele = await pair(served)
+    then = (await whole(served, adele))["updatedAt"]
+    await merged(served, ada, adele)
+    now = (await whole(served, ada))["updatedAt"]
+    query = "query($id: ID!, $at: DateTime!) { patient(id: $id, asOf: $at) { id version displayName } }"
+    for at, shown in ((then, (adele, 1, "Adele Nwosu")), (now, (ada, 2, "Ada"))):
+        found = await served.data(query, Role.CLINICIAN, variables={"id": adele, "at": at})
+        assert found["patient"] == dict(zip(("id", "version", "displayName"), shown, strict=True))
