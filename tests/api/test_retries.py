@@ -214,8 +214,9 @@ async def test_nobody_waits_for_what_is_being_done(served: Client) -> None:
     once = served.house.services.retries.once
     first = asyncio.create_task(once(clerk, request, change, slowly))
     await going.wait()
-    with pytest.raises(RequestInProgress):
-        await once(clerk, request, change, slowly)
+    async with asyncio.timeout(5):
+        with pytest.raises(RequestInProgress):
+            await once(clerk, request, change, slowly)
     done.set()
     assert await first == "done"
     [leaf] = await served.house.leaves(request=request.id)
