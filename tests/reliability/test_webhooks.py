@@ -9,8 +9,10 @@ import pytest
 
 from auth.roles import Role
 from crm.delivery.courier import BATCH
+from crm.domain.superseding import MergeReason
 from crm.domain.webhooks import DELAYS, message_id
 from crm.errors import Invalid, PositionExpired
+from crm.services.merging import Which
 from crm.store import feed
 from tests.hooked import OPERATOR, eventually, hooked
 from tests.house import ORG, REQUEST, actor
@@ -358,3 +360,19 @@ async def test_nobody_can_tell_from_the_log_of_the_process(
         await it.tried(1)
         said = [each.getMessage() for each in caplog.records if each.name.startswith("heed")]
         assert not [line for line in said if sam in line or "of=heed" in line or it.secret[6:] in line]
+
+
+async def test_a_merge_is_told_of_both(database_url: str, tmp_path: Path) -> None:
+    """Two records that become one are two messages, of the id that stays and of the one that leads there."""
+    async with hooked(database_url, tmp_path) as it:
+        one, other = [(await it.house.register())["id"] for _ in range(2)]
+        clerk, pair = actor(Role.INTEGRATION), Which(one, 1, other, 1)
+        await it.house.services.merging.merge(clerk, REQUEST, pair, MergeReason.REVIEWED, frozenset())
+        await it.number()
+        await it.quiet()
+        told = sorted((each.type, each.data["id"], each.data["version"]) for each in it.receiver.arrived)
+        assert told == sorted(
+            (kind, name, version)
+            for name in (one, other)
+            for kind, version in (("patient.changed", 1), ("patient.merged", 2))
+        )
