@@ -57,7 +57,7 @@ def create_app(
     connections, to be told to `stop` before the server does. `schema` is the product's own unless another is given.
     """
     engine = Engine(schema or build_schema(), services, settings)
-    metrics = Metrics(logs, lambda: services.break_glass.waiting, lambda: engine.made, hooks, feed)
+    metrics = _metrics(services, engine, logs, hooks, feed)
     streams = Streams(engine, Callers(verifier, services), settings, metrics, Places(settings.in_flight))
     endpoint = GraphQLEndpoint(engine, services, verifier, settings, metrics, streams)
 
@@ -88,6 +88,12 @@ def create_app(
     app.state.streams = streams
     app.router.redirect_slashes = False  # a redirect would repeat the caller's Host header
     return app
+
+
+def _metrics(services: Services, engine: Engine, logs: Logs, hooks: Hooks | None, feed: FeedState | None) -> Metrics:
+    """The numbers of all that counts something; each is asked when they are read."""
+    waiting, told = (lambda: services.break_glass.waiting), (lambda: services.retries.told)
+    return Metrics(logs, waiting, lambda: engine.made, hooks, feed, told)
 
 
 class _Application(Starlette):

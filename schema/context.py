@@ -1,6 +1,6 @@
 """What a root resolver has at hand: the caller, the request, the services, and the plan. Does no work itself."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,12 +18,12 @@ from crm.services.holds import Hold, HoldReason
 from crm.services.merging import Which
 from crm.services.questions import Answered
 from crm.services.request import Request
-from crm.services.retries import Repeatable
 from crm.store.feed import Change
 from schema.contact_services import ContactServices
 from schema.plan import Plan, RootField
 from schema.prepared import Prepared
 from schema.settings import Limits
+from schema.version_services import VersionServices
 
 __all__ = [
     "AccessLog",
@@ -33,7 +33,6 @@ __all__ = [
     "Erasures",
     "Evidence",
     "Feed",
-    "History",
     "Holds",
     "OwnLog",
     "Page",
@@ -41,7 +40,6 @@ __all__ = [
     "Profiles",
     "Questions",
     "Queue",
-    "Retries",
     "Services",
     "TrustedDocuments",
     "Verifier",
@@ -258,27 +256,6 @@ class LiveLog(Protocol):
     async def told(self, actor: Actor, request: Request, appended: Any) -> Mapping[str, Any]: ...
 
 
-class History(Protocol):
-    """Former versions of records (`crm.services.history`)."""
-
-    async def read(
-        self,
-        actor: Actor,
-        request: Request,
-        patient_id: str,
-        asked: frozenset[str],
-        *,
-        at: str | None = ...,
-        version: int | None = ...,
-    ) -> Profile: ...
-    async def versions(
-        self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None, asked: frozenset[str]
-    ) -> Page: ...
-    async def compare(
-        self, actor: Actor, request: Request, patient_id: str, first: int, second: int, asked: frozenset[str]
-    ) -> Mapping[str, Any]: ...
-
-
 class TrustedDocuments(Protocol):
     """The documents that clients may have executed by name (`crm.services.documents`)."""
 
@@ -324,15 +301,7 @@ class Duplicates(Protocol):
     ) -> Mapping[str, Any]: ...
 
 
-class Retries(Protocol):
-    """Doing a change once, however often it is asked for (`crm.services.retries`)."""
-
-    async def once(
-        self, actor: Actor, request: Request, change: Repeatable, attempt: Callable[[Request], Awaitable[Any]]
-    ) -> Any: ...
-
-
-class Services(ContactServices, Protocol):
+class Services(ContactServices, VersionServices, Protocol):
     """All that this room may ask of the service: the only way to patient data."""
 
     @property
@@ -356,8 +325,6 @@ class Services(ContactServices, Protocol):
     @property
     def documents(self) -> TrustedDocuments: ...
     @property
-    def history(self) -> History: ...
-    @property
     def live_log(self) -> LiveLog: ...
     @property
     def feed(self) -> Feed: ...
@@ -365,8 +332,6 @@ class Services(ContactServices, Protocol):
     def merging(self) -> Merging: ...
     @property
     def duplicates(self) -> Duplicates: ...
-    @property
-    def retries(self) -> Retries: ...
 
 
 class Verifier(Protocol):

@@ -28,7 +28,10 @@ Reviews = Callable[[], Queue]
 """How the queue of break-glass grants was when it was last counted."""
 
 Made = Callable[[], Mapping[str, int]]
-"""How many responses each executor made."""
+"""How many of each kind there were, such as responses that each executor made."""
+
+_MADE = "Responses by the executor that made them."
+_RETRIES = "Mutations that came again under their key, and were answered again or refused as being done."
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -46,11 +49,14 @@ class Metrics:
         made: Made | None = None,
         hooks: Hooks | None = None,
         feed: FeedState | None = None,
+        retries: Made | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Outside(logs))
         if made is not None:
-            self._registry.register(_Responses(made))
+            self._registry.register(_Counted("heed_graphql_responses", "executor", _MADE, made))
+        if retries is not None:
+            self._registry.register(_Counted("heed_retries", "outcome", _RETRIES, retries))
         if reviews is not None:
             self._registry.register(_Reviews(reviews))
         if hooks is not None:
@@ -118,19 +124,21 @@ class _Requests(Collector):
         return [answers, seconds, in_flight]
 
 
-class _Responses(Collector):
-    """Who made the responses of operations that were executed: compiled functions, or graphql-core."""
+class _Counted(Collector):
+    """A number that somebody else counts, by one label."""
 
-    def __init__(self, made: Made) -> None:
+    def __init__(self, name: str, label: str, text: str, made: Made) -> None:
+        self._name = name
+        self._label = label
+        self._text = text
         self._made = made
 
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
-        text = "Responses by the executor that made them."
-        responses = CounterMetricFamily("heed_graphql_responses", text, labels=["executor"])
-        for executor, count in sorted(self._made().items()):
-            responses.add_metric([executor], count)
-        return [responses]
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for kind, count in sorted(self._made().items()):
+            family.add_metric([kind], count)
+        return [family]
 
 
 class _Streams(Collector):

@@ -114,6 +114,11 @@ class FakeServices:
         """What was done before: nothing."""
         return self
 
+    @property
+    def told(self) -> dict[str, int]:
+        """What came of it when it came again: it never did."""
+        return {}
+
     async def once(
         self, actor: Actor, request: Request, change: Any, attempt: Callable[[Request], Awaitable[Any]]
     ) -> Any:

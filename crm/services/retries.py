@@ -4,6 +4,7 @@ The answer is made anew under the caller's permissions of now, and recorded as t
 patient was kept for it. Whether a change was done, the store knows (`crm.store.retries`).
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,7 +52,11 @@ class Repeatable:
 
 
 class Retries:
-    """The memory of one process over that of the store. A key is known for so many `hours`."""
+    """The memory of one process over that of the store. A key is known for so many `hours`.
+
+    `told` counts what came of requests that came again: `repeated` were answered again, `in_progress` refused as being
+    done.
+    """
 
     def __init__(
         self,
@@ -70,6 +75,7 @@ class Retries:
         self._break_glass = break_glass
         self._kept = hours * _HOUR
         self._running: set[bytes] = set()
+        self.told: Counter[str] = Counter()
 
     async def once(self, actor: Actor, request: Request, change: Repeatable, attempt: Attempt) -> Any:
         """What `attempt` answers, or answered before under the key of `request`, which has one.
@@ -81,11 +87,15 @@ class Retries:
         context = request.context(actor)
         slot = slot_of(self._store.keys, context)
         if slot in self._running:
+            self.told["in_progress"] += 1
             async with self._store.recording(context, act_of(change.action), change.ids):
                 raise RequestInProgress
         self._running.add(slot)
         try:
             return await attempt(request)
+        except RequestInProgress:
+            self.told["in_progress"] += 1
+            raise
         except Repeated as repeated:
             effect = repeated.effect
         except Invalid:
@@ -96,6 +106,7 @@ class Retries:
             effect = known
         finally:
             self._running.discard(slot)
+        self.told["repeated"] += 1
         if effect.kind is Kind.MESSAGE:
             return await attempt(replace(request, retry=None))  # which has a memory of its own
         return await self._again(actor, request, change, effect)

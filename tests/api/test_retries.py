@@ -1,6 +1,7 @@
 """A change that is asked for again under the same key: one effect, and the same answer."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any, cast
 from uuid import uuid4
@@ -221,6 +222,8 @@ async def test_nobody_waits_for_what_is_being_done(served: Client) -> None:
     assert await first == "done"
     [leaf] = await served.house.leaves(request=request.id)
     assert (leaf["act"], leaf["out"], leaf["why"]) == ("update", "denied", "REQUEST_IN_PROGRESS")
+    page = (await served.http.get("/metrics")).text
+    assert re.search(r'^heed_retries_total\{outcome="in_progress"\} [1-9]', page, re.MULTILINE)
 
 
 async def test_permissions_are_those_of_now(served: Client) -> None:
