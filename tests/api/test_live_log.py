@@ -22,6 +22,7 @@ from tests.asking import question
 from tests.client import Client, client
 from tests.following import Follower, following
 from tests.house import ORG, OTHER_ORG, log_sink, now
+from tests.intruder import Intruder
 from tests.logs import signer
 from tests.sockets import PATIENCE
 
@@ -274,6 +275,20 @@ async def test_a_position_that_the_log_does_not_have(it: Client, position: str, 
         assert await officer.refused() == [code]
     [leaf] = await it.house.leaves(request=officer.request_id)
     assert (leaf["out"], leaf["why"]) == ("denied", code)
+
+
+async def test_a_position_that_was_pruned(it: Client, database_url: str) -> None:
+    """What is gone is not passed over in silence; right behind it one may go on."""
+    await it.house.log.append(ORG, attempts(5))
+    query = '{ accessEvents(filter: {actor: "made"}) { edges { cursor node { seq } } } }'
+    places = {edge["node"]["seq"]: edge["cursor"] for edge in (await it.data(query, OFFICER))["accessEvents"]["edges"]}
+    first = min(places)
+    await Intruder(database_url).run("UPDATE audit_head SET pruned = ? WHERE org = ?", first + 2, ORG)
+    async with following(it, FOLLOW, OFFICER, {"after": places[first]}) as officer:
+        assert await officer.refused() == ["POSITION_EXPIRED"]
+    async with following(it, FOLLOW, OFFICER, {"after": places[first + 1], "filter": {"actor": "made"}}) as officer:
+        await beginning(officer)
+        assert [event["seq"] for event in await heard(officer, 3)] == [first + 2, first + 3, first + 4]
 
 
 async def test_an_erasure_cuts_what_was_from_what_comes(it: Client) -> None:
