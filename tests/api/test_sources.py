@@ -30,6 +30,9 @@ EXPLAINED = """query Why($id: ID!) { patient(id: $id) { version timeZone contact
 Take = Callable[..., Awaitable[importer.Summary]]
 
 
+TZ_CODE = "http://hl7.org/fhir/StructureDefinition/tz-code"
+
+
 @dataclass(frozen=True)
 class Place:
     """A service, its client, and a way to import."""
@@ -81,7 +84,13 @@ def ann(phone: str = "+447700900123", born: str = "1950-01-01", **more: Any) -> 
 
 def zoned(zone: str) -> dict[str, Any]:
     """Ann with a time zone."""
-    return ann(extension=[{"url": "http://hl7.org/fhir/StructureDefinition/tz-code", "valueCode": zone}])
+    return ann(extension=[{"url": TZ_CODE, "valueCode": zone}])
+
+
+def speaking(language: str, zone: str) -> dict[str, Any]:
+    """Ann with a language and a time zone."""
+    spoken = [{"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": language}]}}]
+    return {**zoned(zone), "communication": spoken}
 
 
 @pytest.mark.parametrize("role", [Role.PATIENT, Role.FRONT_DESK])
@@ -103,6 +112,19 @@ async def test_a_feed_does_not_overwrite_a_person(place: Place, role: Role) -> N
     # Whoever speaks next starts anew: what was said before them says nothing of their word.
     assert "errors" not in await place.change(PREFER, role, one, 3, timeZone="Europe/Rome")
     assert (await place.explained(one))[1]["CHANNEL"]["overruled"] == []
+
+
+async def test_what_is_not_taken_is_remembered_once(place: Place) -> None:
+    """Also where the same file changes another group that is sealed beside it."""
+    await place.take(speaking("so", "Europe/London"))
+    one = await place.patient()
+    assert "errors" not in await place.change(PREFER, Role.PATIENT, one, 1, timeZone="Europe/Paris")
+    for language in ("pl", "ur", "cy"):
+        summary = await place.take(speaking(language, "Africa/Nairobi"))
+        assert (summary.updated, dict(summary.kept)) == (1, {"CHANNEL": 1})
+    record, notes = await place.explained(one)
+    assert (record["version"], record["timeZone"]) == (5, "Europe/Paris")
+    assert notes["CHANNEL"]["overruled"] == [{"source": "pas", "rule": "HIGHER_SOURCE"}]
 
 
 async def test_a_group_with_an_order_of_its_own(place: Place) -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from auth.errors import AuthError
 from auth.policy import GRANTS, Action
 from auth.roles import PERSONAL, Role
 from crm.catalogue import BY_NAME
 from crm.domain.likeness import COMPARED
+from crm.services.duplicates import Verdict
 from tests.client import Client
 from tests.house import OTHER_ORG, REQUEST, actor
 
@@ -48,6 +50,11 @@ async def test_who_may_merge_may_see_and_nobody_else(served: Client) -> None:
             assert other not in answer.text
             assert {leaf["out"] for leaf in leaves} == {"denied"}
             assert all("msk" not in leaf for leaf in leaves)
+        pairs, caller = served.house.services.duplicates, actor(role, patient_id=bound)
+        with pytest.raises(AuthError):  # of the service itself, whoever asks it
+            await pairs.of_patient(caller, REQUEST, one, 10, None)
+        with pytest.raises(AuthError):
+            await pairs.review(caller, REQUEST, one, other, Verdict.NOT_DUPLICATE)
     assert (await served.ask(OF, None, variables={"id": one})).status_code == 401
     for role in sorted(ALLOWED):  # and nobody's verdict was stored
         [pair] = await asked(served, role, OF, id=one)
