@@ -70,7 +70,7 @@ _UNITED: Final[Mapping[str, Key]] = {
         (entry["system"].strip(), entry["value"].strip()) if "system" in entry else _whole(entry)
     ),
     "links": _whole,
-    "source_records": _whole,
+    "source_records": _of("source", "id"),
     "sensitivity": _whole,
     "contact_points": _of("system", "value", "extension"),
     "addresses": _whole,

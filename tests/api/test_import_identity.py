@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, update
 
+from auth.purposes import Purpose
 from auth.roles import Role
 from crm.audit.event import Act
+from crm.domain.superseding import MergeReason, UnmergeReason
 from crm.interchange import fhir_out, importer
 from crm.interchange.importer import Summary
 from crm.services.exports import Exports
 from crm.services.imports import Imports
+from crm.services.merging import Which
 from crm.store.statements import prepare
 from crm.store.tables import patient, patient_key, sealed_row, source_record
 from tests.house import ORG, REQUEST, House, actor, house
@@ -315,3 +318,25 @@ async def test_damage_behind_the_identity_costs_one_record(it: House, take: Take
     await rows(it, update(sealed_row).where(*here).values(seal=bindparam("zeros")), id_=ids[0], zeros=bytes(28))
     news = [ann(id="1", gender="male"), bob(id="2", gender="male")]
     assert await take(*news, reasons={"patient_damaged": 1}) == (0, 1, 0, 1)
+
+
+async def test_records_of_both_find_the_survivor_of_a_merge(it: House, take: Take) -> None:
+    """What a source says of a merged record is said of the one it was merged into; undone, each finds its own again."""
+    one = {"resourceType": "Patient", "id": "a-1", "name": [{"family": "Nwosu", "given": ["Ada"]}]}
+    other = {**one, "id": "b-2", "name": [{"family": "Nwosu", "given": ["Adele"]}], "gender": "female"}
+    assert await take(one, other) == (2, 0, 0, 0)
+    ids = [entry["id"] for entry in await everybody(it)]
+    if (await everybody(it))[0]["names"][0]["given"] != ["Ada"]:
+        ids.reverse()
+    officer, nothing = actor(Role.INTEGRATION, purpose=Purpose.RECORDMGT), frozenset[str]()
+    await it.services.merging.merge(officer, REQUEST, Which(ids[0], 1, ids[1], 1), MergeReason.SOURCE_MERGED, nothing)
+    assert await take(one, other) == (0, 0, 2, 0)
+    assert await take({**other, "gender": "other"}) == (0, 1, 0, 0)
+    assert [entry["id"] for entry in await everybody(it)] == [ids[0]]
+    exported = fhir_out.patient_of({**(await everybody(it))[0]}, org=ORG, patient_id=ids[1])
+    assert (await take(exported, source=f"urn:heed:{ORG}"))[0] == 0  # our own export under the old id makes nobody new
+    version = (await it.services.profiles.read(officer, REQUEST, ids[0], frozenset({"active"})))["version"]
+    which = Which(ids[0], version, ids[1])
+    await it.services.merging.unmerge(officer, REQUEST, which, UnmergeReason.SOURCE_UNMERGED, nothing)
+    assert await take({**other, "birthDate": "1971"}) == (0, 1, 0, 0)
+    assert {entry["id"]: entry.get("birth_date") for entry in await everybody(it)} == {ids[0]: None, ids[1]: "1971"}

@@ -49,7 +49,7 @@ def lists(side: str) -> dict[str, list[Any]]:
         "accessible_formats": ["LARGE_PRINT", "BRAILLE"],
         "sensitivity": ["EMPLOYEE", "CELEBRITY"],
         "care_team": ["nurse-1", "nurse-2"],
-        "source_records": [{"source": "pas", "id": "1"}, {"source": "lab", "id": "9"}],
+        "source_records": [{"source": "pas", "id": side}, {"source": "lab", "id": "9"}],
         "channel_preferences": [{"purpose": each, "channels": ["SMS"]} for each in ("BILLING", "SURVEY")],
         "contact_windows": [
             {"days": ["MON"], "from": "09:00", "to": "12:00", "time_zone": "Europe/London"},
@@ -165,6 +165,9 @@ def test_the_same_comes_of_the_same(seed: int) -> None:
         if name != "restricted" and value is not None:
             assert parsed(name, value) == value
     assert {choice.name for choice in found.choices} <= RULED
+    for name in ("source_records", "identifiers", "names", "accessible_formats", "care_team"):
+        both = [*one.get(name, ()), *other.get(name, ())]
+        assert all(entry in after(one, found.values)[name] for entry in both)
     assert all(isinstance(group, Group) for group in found.sides)
 
 
