@@ -240,12 +240,15 @@ async def test_only_the_named_records(it: Client) -> None:
     async with followed(it, Role.CLINICIAN, [one, "unknown"], after) as follower:
         await change(it, other, 1, pronouns="xe/xem")
         await change(it, one, 1, pronouns="ze/zir")
-        assert (await follower.hear())["id"] == one
-        await follower.quiet()
+        await change(it, other, 2, pronouns="ze/zir")
+        await change(it, one, 2, pronouns="xe/xem")
+        for version in (2, 3):
+            heard = await follower.hear()
+            assert (heard["id"], heard["version"]) == (one, version)
     async with followed(it, Role.CLINICIAN, [f"u-{n}" for n in range(1_001)], after) as follower:
         assert await follower.refused() == ["BATCH_TOO_LARGE"]
     async with followed(it, Role.CLINICIAN, [], after) as follower:
-        await follower.quiet()
+        await follower.quiet(0.1)
 
 
 async def test_a_change_that_changes_nothing_is_not_told(it: Client) -> None:
