@@ -40,7 +40,7 @@ async def test_taken_over(database_url: str, tmp_path: Path) -> None:
         tasks = [dying._looking, *(task for _, task in dying._held.values())]
         held = (await it.stored()).lease_by
         it.running.clear()  # nobody ends it in order
-        heir = it.couriers(pace=Pace(look=0.05, beat=0.2, lease=0.5, due=0.02))
+        heir = it.couriers(pace=Pace(look=0.05, beat=0.2, lease=1.5, due=0.02))
         await asyncio.sleep(0.3)
         assert (await it.stored()).lease_by == held
 
