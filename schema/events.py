@@ -67,7 +67,8 @@ class AccessEvent(graphene.ObjectType):
     )
     outcome = graphene.Field(enums.AccessOutcome, required=True, description="How it ended.")
     reason = graphene.String(
-        description="A reason code: why it was not done (often an error code), or why a record was erased or held."
+        description="A reason code: why it was not done (often an error code), why a record was erased or held, or that "
+        "an officer began to follow the log (`FOLLOWED`) and was told of events as they were appended (`LIVE`)."
     )
     actor = graphene.Field(AccessActor, required=True, description="Who asked.")
     purpose_of_use = graphene.Field(policy_enums.PurposeOfUse, description="Why they asked, as they stated it.")
@@ -94,7 +95,7 @@ class AccessEvent(graphene.ObjectType):
     record_version = graphene.Int(description="The version of the record that was read or written.")
     reference = graphene.ID(
         description="The break-glass grant that the event asks for, reads under or reviews, or the contact decision "
-        "(`decisionId`) that it records."
+        "(`decisionId`) that it records, or the entry of `tokens list` that it made."
     )
     flags = graphene.List(graphene.NonNull(AccessFlag), required=True, description="Circumstances worth a second look.")
     policy_rules = _names(
