@@ -228,6 +228,7 @@ async def test_a_name_server_that_does_not_answer() -> None:
         ("9" * 40, 999_999_999, 999_999_999),
         ("1e3", 0, 0),
     ],
+    ids=["seconds", "date", "past", "word", "negative", "huge", "float"],
 )
 async def test_retry_after(text: str, least: int, most: int) -> None:
     """Seconds or a date (RFC 9110, section 10.2.3); everything else is as if it were not there."""
