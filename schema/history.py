@@ -40,13 +40,15 @@ class RecordVersion(graphene.ObjectType):
 
     version = needed(graphene.Int, "The number of the version, from 1.")
     recorded_at = needed(DateTime, "Since when it was the newest.")
-    action = words("How it was made, in the log's words: `create`, `update` or `erase`; null where not described.")
+    action = words(
+        "How it was made, in the log's words: `create`, `update`, `erase`, `merge` or `unmerge`; null where not described."
+    )
     changed_fields = needed(
         graphene.List(graphene.NonNull(graphene.String)),
         "Paths of the fields that it changed, of those that you may read; never their values.",
     )
     source = words("The application or source system that the values came from; null where none gave any.")
-    channel = words("By which way: `api`, or `import`; null where no values came.")
+    channel = words("By which way the values came: `api` or `import`; null where none came.")
     by = graphene.Field(VersionMaker, description="Who made it; null where not described.")
     patient = needed(
         Patient, "The record as it was, under your permissions of now; what was erased since stays erased."
