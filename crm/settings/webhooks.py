@@ -16,7 +16,7 @@ class WebhookSettings(BaseSettings):
     )
     webhook_timeout: float = Field(
         default=15.0,
-        gt=0,
+        ge=1,
         le=30,
         description="Seconds for one attempt, from the look-up of the receiver's name to the status of its answer.",
     )
