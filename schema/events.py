@@ -67,8 +67,8 @@ class AccessEvent(graphene.ObjectType):
     )
     outcome = graphene.Field(enums.AccessOutcome, required=True, description="How it ended.")
     reason = graphene.String(
-        description="A reason code: why it was not done (often an error code), why a record was erased or held, or that "
-        "an officer began to follow the log (`FOLLOWED`) and was told of events as they were appended (`LIVE`)."
+        description="A reason code: why it was not done (often an error code), why a record was erased or held, or "
+        "that an officer began to follow the log (`FOLLOWED`) and was told of events as they were appended (`LIVE`)."
     )
     actor = graphene.Field(AccessActor, required=True, description="Who asked.")
     purpose_of_use = graphene.Field(policy_enums.PurposeOfUse, description="Why they asked, as they stated it.")
