@@ -87,7 +87,9 @@ class AccessEvent(graphene.ObjectType):
     fields_searched = _names("Paths that a search looked at; the patients it found have events of their own.")
     fields_refused = _names("Paths that were asked for and refused.")
     fields_masked = _names("Paths of those that were masked or withheld.")
-    fields_changed = _names("Paths of the fields that were changed.")
+    fields_changed = _names(
+        "Paths of the fields that were changed; where the action is `notify`, that somebody was told had changed."
+    )
     count = graphene.Int(
         description="How many patients were found, taken in, given out or asked for at once; or how many attempts "
         "without a valid token the event stands for."

@@ -214,7 +214,7 @@ class Event:
     who, pou    the caller; the purpose of use (HL7 v3-ActReason)
     pat         the patient's random audit subject, 32 hex digits; no identifier of the patient, nor a digest of one
     fld, msk    paths of the fields that were answered, and those of them that were masked or withheld
-    chg         paths of the fields that were changed
+    chg         paths of the fields that were changed, or of which somebody was told that they were (`notify`)
     obj         version of the patient's record that was read or written
     cnt, qid    number of patients found, taken in or given out, or of minutes of a break-glass grant; id that ties a
                 search to the events of its patients
