@@ -71,7 +71,7 @@ async def compare(engine: str, url: str, bare_url: str, settings: Settings, coun
 async def _site(engine: str, url: str, settings: Settings) -> AsyncIterator[Site]:
     async with house(settings, lasting=True) as it, AsyncExitStack() as opened:
         if engine == "postgresql":
-            child = opened.enter_context(heed(url, settings.data_dir))
+            child = await asyncio.to_thread(opened.enter_context, heed(url, settings.data_dir))  # the house goes on
             yield Site(it, f"http://127.0.0.1:{child.port}/graphql")
             return
         tokens = verifier(settings, it.services.revocations.revoked)
