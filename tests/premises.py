@@ -162,7 +162,11 @@ class _Unwatched:
 
 @asynccontextmanager
 async def opened(
-    place: Place, *, forgetful: bool = False, around: Callable[[Database], Database] = lambda database: database
+    place: Place,
+    *,
+    forgetful: bool = False,
+    around: Callable[[Database], Database] = lambda database: database,
+    clock: Callable[[], int] = now,
 ) -> AsyncIterator[Premises]:
     """The service of a place, as `commands.house` composes it; `around` may stand before its database."""
     async with database_at(place.url) as real, database_at(place.keystore_url or place.url) as keystore:
@@ -170,14 +174,14 @@ async def opened(
         copies = LedgerCopies(real, [*apart, JournalCopy(place.journal)])
         if not forgetful:
             await copies.check()
-        rows = await bootstrap(keystore, lambda: KeySet.bootstrap(place.ring, ENV), now())
+        rows = await bootstrap(keystore, lambda: KeySet.bootstrap(place.ring, ENV), clock())
         keys = KeySet.load(place.ring, ENV, rows)
-        keyroom = KeyRoom(keystore, place.ring, ENV, keys, node="one", clock=now, refresh=_HOUR, max_age=_HOUR)
+        keyroom = KeyRoom(keystore, place.ring, ENV, keys, node="one", clock=clock, refresh=_HOUR, max_age=_HOUR)
         await keyroom.start()
-        log = LogWriter(LogSink(real, signer), node="one", clock=now, deadline=30.0)
+        log = LogWriter(LogSink(real, signer), node="one", clock=clock, deadline=30.0)
         await log.start()
         try:
-            store = Store(around(real), keys, log, now, keyroom.renew)
+            store = Store(around(real), keys, log, clock, keyroom.renew)
             use_cases = services(store, region="GB", erasures=Erasures(store, keystore, copies))
             yield Premises(House(real, use_cases, log), keystore, keyroom, copies, place.ring)
             await use_cases.access_log.close()
