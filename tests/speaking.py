@@ -110,6 +110,11 @@ class FakeServices:
         return self
 
     @property
+    def merging(self) -> Any:
+        """Merging records, and undoing it."""
+        return self
+
+    @property
     def retries(self) -> Any:
         """What was done before: nothing."""
         return self
