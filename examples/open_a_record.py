@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 CIPHERS: dict[int, Any] = {1: AESGCM, 2: AESGCMSIV}
 CODECS: dict[int, Any] = {1: bytes.decode, 3: json.loads, 4: bytes.decode, 5: b"1".__eq__}
 FIELDS = {10: "preferred_name", 11: "names", 12: "birth_date", 13: "deceased", 14: "deceased_at", 15: "identifiers",
-          16: "active", 17: "links", 20: "source_records", 21: "sensitivity", 30: "contact_points", 31: "addresses",
+          16: "active", 17: "links", 20: "source_records", 21: "sensitivity", 22: "superseded_ids", 23: "merged_into",
+          30: "contact_points", 31: "addresses",
           32: "related_persons", 33: "confidential_communication", 40: "languages", 41: "interpreter_needed",
           42: "accessible_formats", 43: "access_needs", 44: "cultural_need_handling", 45: "channel_preferences",
           46: "contact_windows", 47: "time_zone", 48: "communication_style", 49: "instructions",
