@@ -7,10 +7,11 @@ Every change writes the same word into two fields that are sealed under differen
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,7 @@ class Touchpoints:
     """For each record the word of each version whose change was acknowledged."""
     repeated: int = 0
     """Changes that were sent more than once."""
+    _words: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def register(self, number: int) -> list[str]:
         """So many new records; their ids."""
@@ -72,10 +74,24 @@ class Touchpoints:
         _close(wires)
         return ids
 
-    async def work(self, ids: Sequence[str], operations: int, clients: int) -> None:
-        """So many operations altogether, by so many clients at once, on these records."""
-        tickets = iter(range(operations))
-        await asyncio.gather(*(self._client(number, ids, tickets) for number in range(clients)))
+    async def work(
+        self,
+        ids: Sequence[str],
+        operations: int,
+        clients: int,
+        enough: Callable[[], bool] = lambda: True,
+        seconds: float = math.inf,
+    ) -> None:
+        """So many operations altogether, or more until it is `enough`, by so many clients at once, on these records.
+
+        After so many `seconds` it ends all the same.
+        """
+        end, until = len(self.history) + operations, time.monotonic() + seconds
+
+        def go_on() -> bool:
+            return (len(self.history) < end or not enough()) and time.monotonic() < until
+
+        await asyncio.gather(*(self._client(number, ids, go_on) for number in range(clients)))
 
     async def look(self, ids: Sequence[str]) -> dict[str, int]:
         """The version of each of them, after everything; what was seen is part of the history."""
@@ -86,16 +102,16 @@ class Touchpoints:
         _close(wires)
         return known
 
-    async def _client(self, number: int, ids: Sequence[str], tickets: "itertools.count[int] | Any") -> None:
-        chance = random.Random(self.seed * 1000 + number)
+    async def _client(self, number: int, ids: Sequence[str], go_on: Callable[[], bool]) -> None:
+        chance = random.Random(f"{self.seed} {number} {len(self.history)}")
         token = self.tokens.staff[number % len(self.tokens.staff)]
         wires: dict[int, Wire] = {}
         known: dict[str, int] = {}
         try:
-            for ticket in tickets:
+            while go_on():
                 id = chance.choice(ids)  # noqa: A001 - the contract's word
                 if id in known and chance.random() < 0.5:
-                    await self._change(wires, token, id, known, f"{self.seed}-{number}-{ticket}")
+                    await self._change(wires, token, id, known, f"{self.seed}-{next(self._words)}")
                 else:
                     await self._read(wires, token, id, known)
         finally:
