@@ -41,7 +41,7 @@ class RecordVersion(graphene.ObjectType):
     version = needed(graphene.Int, "The number of the version, from 1.")
     recorded_at = needed(DateTime, "Since when it was the newest.")
     action = words(
-        "How it was made, in the log's words: `create`, `update`, `erase`, `merge` or `unmerge`; null where not described."
+        "How it was made: `create`, `update`, `erase`, `merge` or `unmerge`, as in the log; null where not described."
     )
     changed_fields = needed(
         graphene.List(graphene.NonNull(graphene.String)),
