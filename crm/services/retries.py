@@ -88,7 +88,8 @@ class Retries:
         slot = slot_of(self._store.keys, context)
         if slot in self._running:
             self.told["in_progress"] += 1
-            async with self._store.recording(context, act_of(change.action), change.ids):
+            # Without the patients: looking their names up would hold connections that the one at work may need.
+            async with self._store.recording(context, act_of(change.action)):
                 raise RequestInProgress
         self._running.add(slot)
         try:

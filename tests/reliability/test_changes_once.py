@@ -151,7 +151,7 @@ async def _duplicated(databases: Databases, tmp_path: Path, engine: str, number:
         asked = (them[place % len(them)].ask(PREFER, variables=values, headers=under) for place in range(number))
         answers = [answer.json() for answer in await asyncio.gather(*asked)]
         told = sorted_out(answers)
-        assert told.keys() <= {"done", "REQUEST_IN_PROGRESS"}
+        assert told.keys() <= {"done", "REQUEST_IN_PROGRESS", "OVERLOADED"}  # a busy pool says so, and does nothing
         assert told["done"]
         changes = [entry for entry in await them[0].house.leaves(act="update") if entry["out"] == "ok"]
         assert len(changes) == 1
