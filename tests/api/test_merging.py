@@ -251,3 +251,28 @@ async def test_a_time_before_the_merge_shows_the_record_of_then(served: Client) 
     for at, shown in ((then, (adele, 1, "Adele Nwosu")), (now, (ada, 2, "Ada"))):
         found = await served.data(query, Role.CLINICIAN, variables={"id": adele, "at": at})
         assert found["patient"] == dict(zip(("id", "version", "displayName"), shown, strict=True))
+
+
+async def test_decisions_and_deltas_follow_the_old_id(served: Client) -> None:
+    """A contact decision under the old id is that of the survivor; who knows the old record is told that it changed."""
+    prohibition = {
+        "seq": 1, "decision": "DENY", "scope": {}, "capture": {"at": "2026-05-01T08:00:00Z"},
+        "effective_from": "2026-05-01T08:00:00Z", "received_at": "2026-05-01T08:00:00Z",
+    }  # fmt: skip
+    reached = {**ADELE, "contact_points": [{"system": "PHONE", "value": "+447700900503", "use": "MOBILE"}]}
+    ada, adele = await pair(served, {**ADA, "consents": [prohibition]}, reached)
+    query = """query($ids: [ID!]!) {
+      contactDecisions(patientIds: $ids, purpose: APPOINTMENT_REMINDER) { patientId outcome reasons } }"""
+    before = await served.data(query, Role.MESSAGING, variables={"ids": [adele]})
+    assert "OPTED_OUT" not in before["contactDecisions"][0]["reasons"]
+    await merged(served, ada, adele)
+    found = await served.data(query, Role.MESSAGING, variables={"ids": [adele, ada]})
+    told = found["contactDecisions"]
+    assert [(each["patientId"], each["outcome"], "OPTED_OUT" in each["reasons"]) for each in told] == [
+        (ada, "DENY", True)
+    ] * 2
+    query = """query($known: [KnownRecord!]!) {
+      changedSince(known: $known) { ... on ChangedRecord { id version } ... on Refusal { code } } }"""
+    for version, told in ((1, [{"id": adele, "version": 2}]), (2, [])):
+        given = {"known": [{"id": adele, "version": version}]}
+        assert (await served.data(query, Role.CLINICIAN, variables=given))["changedSince"] == told
