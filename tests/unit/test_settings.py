@@ -153,7 +153,10 @@ def test_connection_strings_are_not_shown() -> None:
         (
             "HEED_SOURCES",
             '{"groups": {"BIRTH": ["pas"]}}',
-            "HEED_SOURCES: groups.BIRTH: each must be a voice such as STAFF, or a system as `import:name` or `api:name`",
+            (
+                "HEED_SOURCES: groups.BIRTH: each must be a voice such as STAFF, "
+                "or a system as `import:name` or `api:name`"
+            ),
         ),
         ("HEED_WITNESSES", '[{"url": "https://w.test"}]', "HEED_WITNESSES.0.key: Field required"),
         ("HEED_WITNESSES", json.dumps([WITNESS | {"url": "w.test"}]), _ADDRESS.format("HEED_WITNESSES.0.url")),
