@@ -116,30 +116,47 @@ _ADD = sa.text(
 )
 
 
+_MARKED = f"changed LIKE '[\"{MARK}/%'"
+
+
 def _sequence(org: str) -> None:
-    """What is marked goes to the place that it had, the rest behind that: of one patient in the order of versions."""
-    connection = op.get_bind()
-    last = connection.execute(
-        sa.text(f"SELECT changed FROM outbox WHERE org = :org AND changed LIKE '[\"{MARK}/%'"),  # noqa: S608
-        {"org": org},
-    ).fetchall()
-    seq = max((int(_unmarked(changed)[0] or 0) for (changed,) in last), default=0)
+    """What is marked goes to the place that it had, the rest behind that: of one patient in the order of versions.
+
+    The rest in one statement, because whoever wants to change a record waits for the end of this.
+    """
+    _unmark_waiting(org)
+    seq = _places_again(org)
     # Older releases let a patient's times go back where clocks did.
-    question = (
-        "SELECT turn, version, id, patient_id, changed, created_at FROM (SELECT *, max(created_at) "
-        "OVER (PARTITION BY patient_id ORDER BY version) AS turn FROM outbox WHERE org = :org) AS waiting "
-        "WHERE (turn, version, id) > (:after_0, :after_1, :after_2) ORDER BY turn, version, id LIMIT :rows"
+    placed = (
+        "INSERT INTO change (org, seq, id, patient_id, version, kind, changed, at) "  # noqa: S608 - our own words
+        "SELECT org, :seq + row_number() OVER (ORDER BY turn, version, id), id, patient_id, version, kind, changed, "
+        "created_at FROM (SELECT *, max(created_at) OVER (PARTITION BY patient_id ORDER BY version) AS turn "
+        f"FROM outbox WHERE org = :org AND NOT {_MARKED}) AS waiting"
     )
-    for rows in _pages(question, org, (-1, -1, "")):
+    connection = op.get_bind()
+    connection.execute(sa.text(placed).bindparams(sa.bindparam("seq", type_=sa.BigInteger())), {"org": org, "seq": seq})
+    connection.execute(sa.text("DELETE FROM outbox WHERE org = :org"), {"org": org})
+    head = "INSERT INTO change_head (org, seq) SELECT org, max(seq) FROM change WHERE org = :org GROUP BY org"
+    connection.execute(sa.text(head), {"org": org})
+
+
+def _places_again(org: str) -> int:
+    """Puts what has a place there, and returns the last one, 0 without any."""
+    last = 0
+    question = (
+        "SELECT id, version, patient_id, changed, created_at FROM outbox "  # noqa: S608 - our own words
+        f"WHERE org = :org AND {_MARKED} AND id > :after_0 ORDER BY id LIMIT :rows"
+    )
+    for rows in _pages(question, org, ("",)):
         found = []
-        for _, version, name, patient_id, changed, at in rows:
-            place, kind, plain = _unmarked(changed)
-            if place is None:
-                place = seq = seq + 1
+        for name, version, patient_id, changed, at in rows:
+            seq, kind, plain = _unmarked(changed)
+            assert seq is not None, "what has none lost its mark"
+            last = max(last, seq)
             found.append(
                 {
                     "org": org,
-                    "seq": place,
+                    "seq": seq,
                     "id": name,
                     "patient_id": patient_id,
                     "version": version,
@@ -148,10 +165,19 @@ def _sequence(org: str) -> None:
                     "at": at,
                 }
             )
-        connection.execute(_ADD, found)
-    connection.execute(sa.text("DELETE FROM outbox WHERE org = :org"), {"org": org})
-    if seq:
-        connection.execute(sa.text("INSERT INTO change_head (org, seq) VALUES (:org, :seq)"), {"org": org, "seq": seq})
+        op.get_bind().execute(_ADD, found)
+    return last
+
+
+def _unmark_waiting(org: str) -> None:
+    """Takes the marks without a place away again: `_mark_waiting` made them."""
+    question = f"SELECT id, changed FROM outbox WHERE org = :org AND changed LIKE '[\"{MARK}//%'"  # noqa: S608
+    for name, changed in op.get_bind().execute(sa.text(question), {"org": org}).fetchall():
+        _, kind, plain = _unmarked(changed)
+        op.get_bind().execute(
+            sa.text("UPDATE outbox SET kind = :kind, changed = :changed WHERE org = :org AND id = :id"),
+            {"org": org, "id": name, "kind": kind, "changed": plain},
+        )
 
 
 def _unmarked(changed: str) -> tuple[int | None, str, str]:
