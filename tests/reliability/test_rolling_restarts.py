@@ -50,12 +50,12 @@ class Load:
     bad: list[str] = field(default_factory=list)
 
     async def person(self, number: int) -> None:
-        """Registers somebody, then reads and renames them for ever; each version follows the one before."""
+        """Registers somebody, then reads and renames them until anything goes wrong; each version follows the last."""
         made = await self._ask(ADD, registered(number))
         if made is None:
             return
         patient, version = made["registerPatient"]["id"], made["registerPatient"]["version"]
-        while True:
+        while not self.bad:  # a host that is gone refuses at once, and would leave nobody else a turn
             name = f"Ada {version}"
             changed = await self._ask(RENAME, {"id": patient, "version": version, "name": name})
             if changed is not None:
