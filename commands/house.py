@@ -67,14 +67,15 @@ class House:
     """Who sends webhooks, in a lasting house."""
 
     async def ready(self) -> dict[str, bool]:
-        """What readiness rests on: the database answers, keys are held, the log takes events."""
+        """What readiness rests on: the database answers, keys are held and of now, the log takes events."""
         try:
             async with asyncio.timeout(PROBE):
                 await self.database.probe()
             reachable = True
         except Exception:  # noqa: BLE001 - whatever ails it, the answer is no
             reachable = False
-        return {"database": reachable, "keys": bool(self.services.store.keys.held), "log": self.log.healthy}
+        keys = self.services.store.keys
+        return {"database": reachable, "keys": bool(keys.held) and keys.fresh, "log": self.log.healthy}
 
 
 PROBE = 1.0

@@ -121,9 +121,14 @@ class KeySet(Secret):
             found.setdefault(use, {})[no] = state
         return found
 
+    @property
+    def fresh(self) -> bool:
+        """Whether this process has seen the key store lately enough to change records."""
+        return time.monotonic() <= self.good_until
+
     def check_age(self) -> None:
         """Raises KeyUnavailable when this process has not seen the key store for too long to change records."""
-        if time.monotonic() > self.good_until:
+        if not self.fresh:
             raise KeyUnavailable("the key store was not seen for too long")
 
     def knows(self, key_class: KeyClass, wrapped: bytes) -> bool:
