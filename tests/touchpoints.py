@@ -55,7 +55,10 @@ class Touchpoints:
     """For each record the word of each version whose change was acknowledged."""
     repeated: int = 0
     """Changes that were sent more than once."""
+    answered: Counter[int] = field(default_factory=Counter)
+    """How many answers each port gave."""
     _words: "itertools.count[int]" = field(default_factory=itertools.count)
+    _turns: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def register(self, number: int) -> list[str]:
         """So many new records; their ids."""
@@ -146,15 +149,19 @@ class Touchpoints:
         self.history.append(Write(id, began, ended, version, seen["version"], word))
 
     async def _until_answered(self, wires: dict[int, Wire], request: bytes) -> Answer:
-        """The answer to a request, which is sent again for as long as nobody says what became of it."""
+        """The answer to a request, which is sent again for as long as nobody says what became of it.
+
+        Each is sent to the next process in turn, so that every client asks of one what it was told by another.
+        """
         for attempt in itertools.count():
-            port = self.ports[(attempt + id(wires)) % len(self.ports)] if self.ports else 0
+            port = self.ports[next(self._turns) % len(self.ports)] if self.ports else 0
             try:
                 answer = await wires.setdefault(port, Wire(port)).ask(request)
             except Dropped:
                 self.hurdles["dropped"] += 1
             else:
                 if answer.status == 200 and answer.code in {None, "VERSION_CONFLICT"}:
+                    self.answered[port] += 1
                     self.repeated += bool(attempt) and b"idempotency-key" in request
                     return answer
                 if answer.code not in _LATER:

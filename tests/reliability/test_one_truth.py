@@ -144,6 +144,7 @@ async def test_one_truth(engine: str, processes: int, databases: Databases, tmp_
         await _told_everywhere(touch, place, ids)
         assert violations(touch.history) == []
         assert touch.odd == []
+        assert min(touch.answered[port] for port in fleet.running) > len(touch.history) // (4 * processes), "left out"
         fleet.end()
         writes = sum(isinstance(each, Write) for each in touch.history)
         for words in (("audit", "verify", "--org", "north"), ("keys", "verify")):
