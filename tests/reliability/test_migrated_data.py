@@ -29,7 +29,7 @@ from tests.premises import Place, opened
 
 OLDER = "0005"
 """The newest revision before records had a history: what an older release left behind."""
-KILLS = int(os.environ.get("DRILL_KILLS", "10"))
+KILLS = int(os.environ.get("DRILL_KILLS", "6"))
 PATIENTS = int(os.environ.get("DRILL_PATIENTS", "20000"))
 Dump = dict[str, str]
 _PLACE = re.compile(r'"change/\d*/[A-Z]+",?')
