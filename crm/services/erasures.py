@@ -94,7 +94,6 @@ class Erasures:
             if expected_version is None and not any_version:
                 raise VersionRequired
             record, merged = await _locked(unit, actor, patient_id)
-            unit.now = self._store.clock()  # the lock may have been waited for, and readers were answered meanwhile
             _refuse_in_vain(record, classes)
             if not any_version and expected_version != record.version:
                 raise VersionConflict(record.version)

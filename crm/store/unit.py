@@ -84,8 +84,7 @@ class Store:
         `RequestInProgress` where it is being done.
         """
         async with self.recording(context, act, subjects), self.database.transaction(context.org) as connection:
-            now = self.clock()
-            unit = WritingUnit(connection, self.keys, self._renew, context, act, now, self._watch, self.sources)
+            unit = WritingUnit(connection, self.keys, self._renew, context, act, self.clock, self._watch, self.sources)
             claimed = await retries.claim(connection, self.keys, context)
             yield unit
             await unit.writes.flush(connection)

@@ -3,7 +3,7 @@
 What is written waits in `changing.Writes` for the end of the unit; what it did goes into the patients' events.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -76,12 +76,13 @@ class WritingUnit(Unit):
         renew: Renew,
         context: Context,
         act: Act,
-        now: int,
+        clock: Callable[[], int],
         watch: Watch,
         sources: SourceRules,
     ) -> None:
-        super().__init__(connection.fetch, keys, renew, context, act, now, watch)
+        super().__init__(connection.fetch, keys, renew, context, act, clock(), watch)
         self._connection = connection
+        self._clock = clock
         self._sources = sources
         self.writes = Writes()
         self.merged: Merged | None = None
@@ -89,8 +90,13 @@ class WritingUnit(Unit):
         """What is answered again to who asks for the same again; without one the unit is not what they asked for."""
 
     async def load_for_change(self, ids: Collection[str]) -> dict[str, Record]:
-        """Whole records, locked against other writers until the unit ends; merged ones as `Unit.load` has them."""
-        return await redirecting.locked(self._fetch, self._keys, self._known, self.context.org, ids)
+        """Whole records, locked against other writers until the unit ends; merged ones as `Unit.load` has them.
+
+        `now` is the time at which they were got: the lock may have been waited for, and readers answered meanwhile.
+        """
+        found = await redirecting.locked(self._fetch, self._keys, self._known, self.context.org, ids)
+        self.now = self._clock()
+        return found
 
     async def remember(self, reports: Mapping[bytes, tuple[str, bytes]]) -> None:
         """Stores, for slots of imported records, the patient's id and the digest of the report."""
@@ -265,8 +271,13 @@ class WritingUnit(Unit):
         return changed
 
     async def lock_as_they_are(self, ids: Collection[str]) -> dict[str, Record]:
-        """Whole records by id, each as itself whatever it was merged into, locked in the order in which all lock."""
-        return await self._known(await records.load_locked(self._fetch, self.context.org, ids))
+        """Whole records by id, each as itself whatever it was merged into, locked in the order in which all lock.
+
+        `now` is renewed as by `load_for_change`.
+        """
+        found = await self._known(await records.load_locked(self._fetch, self.context.org, ids))
+        self.now = self._clock()
+        return found
 
     def turn(
         self,

@@ -1,12 +1,15 @@
 """History over GraphQL: a record as it was at a time and in a version, and who made each of its versions."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from auth.roles import Role
+from crm.audit.event import Act, rfc3339
 from tests.client import Client
+from tests.house import REQUEST, actor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -97,6 +100,19 @@ async def test_the_record_as_it_was_at_a_time(served: Client) -> None:
     assert said == [(1, "Sam", "UTC"), (2, "Sam", "Africa/Nairobi"), (3, "Samira", "Europe/Paris")]
     before = {"id": patient, "at": (starts[0] - timedelta(seconds=1)).isoformat()}
     assert await served.codes(THEN, Role.CLINICIAN, variables=before) == ["NOT_FOUND"]
+
+
+async def test_a_change_that_waited_has_the_time_at_which_its_turn_came(served: Client) -> None:
+    """Whoever was answered as of a moment while it waited is answered the same afterwards."""
+    patient, store = str((await served.house.register({"preferred_name": "Sam"}))["id"]), served.house.services.store
+    async with store.writing(REQUEST.context(actor(Role.FRONT_DESK)), Act.UPDATE, [patient]) as unit:
+        await unit.load_for_change([patient])
+        waiting = asyncio.create_task(changed(served, patient, 1, 'preferredName: "Ada"'))
+        await asyncio.sleep(0.2)
+        moment = rfc3339(store.clock())
+    await waiting
+    asked = {"id": patient, "at": moment}
+    assert (await served.data(THEN, Role.CLINICIAN, variables=asked))["patient"]["preferredName"] == "Sam"
 
 
 async def test_the_record_as_it_was_in_a_version(served: Client) -> None:
