@@ -1,5 +1,6 @@
 """A sender that keeps what it is given, where nothing has to leave; and one-time codes read out of it."""
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 
@@ -23,14 +24,21 @@ async def planted(house: House, patient_id: str, code: str, *, org: str = ORG) -
 
 @dataclass
 class Postbox:
-    """Takes messages over, the newest last; while there is a `failure`, it raises that instead."""
+    """Takes messages over, the newest last; while there is a `failure`, it raises that instead.
+
+    While it is `hanging` it takes nothing and never answers; the event says that it has begun to.
+    """
 
     sent: list[Message] = field(default_factory=list)
     failure: CrmError | None = None
+    hanging: asyncio.Event | None = None
     channels: frozenset[Channel] = frozenset({Channel.EMAIL, Channel.SMS})
 
     async def send(self, message: Message) -> None:
         """As a real one: the message is gone, or an error of its kind is raised."""
+        if self.hanging:
+            self.hanging.set()
+            await asyncio.Event().wait()
         if self.failure:
             raise self.failure
         self.sent.append(message)

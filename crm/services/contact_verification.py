@@ -15,7 +15,7 @@ from crm.audit.event import Act, rfc3339
 from crm.domain import values
 from crm.domain.codes import VerificationMethod, VerificationStatus
 from crm.domain.contact_codes import ATTEMPTS, LASTING, channel_of, obstacle
-from crm.errors import CrmError, Invalid
+from crm.errors import Invalid
 from crm.services.editing import Admitted, Editor, system_of
 from crm.services.profiles import Profile
 from crm.services.request import Request
@@ -56,17 +56,15 @@ class ContactVerification:
             record = await self._editor.present(unit, admitted)
             self._editor.require_seen(record, admitted)
             message = self._message(unit, record, contact_point_id, code, own=actor.patient_id == patient_id)
-            await unit.add_code(record, _point(unit, record, contact_point_id), code)
+            effect = await unit.add_code(record, _point(unit, record, contact_point_id), code)
         # After the commit: nobody waits for a mail server with a record locked, and what may have left is counted.
         async with self._store.recording(admitted.context, Act.UPDATE, [patient_id]):
             try:
                 await self._sender.send(message)
             except Bounced:
-                await self._store.undone(admitted.context)
                 raise Invalid(_POINT, "undeliverable") from None
-            except CrmError:
-                await self._store.undone(admitted.context)
-                raise
+            # Only now, whatever kept it from being sent: who asks again is never told of a code that nobody sent.
+            await self._store.done(admitted.context, effect, unit.now)
         return {
             "contact_point_id": contact_point_id,
             "channel": message.channel.value,

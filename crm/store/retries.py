@@ -1,9 +1,9 @@
 """Which mutations were done under a client's key, as stored: claimed, completed, found again. Makes no answer.
 
 A key is claimed at the start of the transaction that changes something, and completed in it, so that there is never an
-effect without its row or a row without its effect. A refusal rolls both back. What a row names is read again for the
-answer: no value of a patient is kept here. The digests are made with a key that is not rotated, because a client that
-asks again must be known whatever happened to the keys meanwhile.
+effect without its row or a row without its effect; what has to leave besides is completed once it has left. A refusal
+rolls both back. What a row names is read again for the answer: no value of a patient is kept here. The digests are made
+with a key that is not rotated, because a client that asks again must be known whatever happened to the keys meanwhile.
 """
 
 import hmac
@@ -20,7 +20,7 @@ from crm.store.database import Connection, Fetch
 from crm.store.statements import prepare
 from crm.store.tables import retry
 
-__all__ = ["Claim", "Effect", "Kind", "Repeated", "claim", "complete", "done", "empty", "forget", "prune", "slot_of"]
+__all__ = ["Claim", "Effect", "Kind", "Repeated", "claim", "complete", "done", "empty", "prune", "slot_of"]
 
 _SLOT: Final = "retry"
 _PAYLOAD: Final = "retry payload"
@@ -37,7 +37,6 @@ _DONE: Final = prepare(
     select(_R.step, _R.payload, _R.kind, _R.patient_id, _R.version, _R.ref, _R.done_at).where(_OF_SLOT)
 )
 _COMPLETE: Final = prepare(insert(retry))
-_FORGET: Final = prepare(delete(retry).where(_OF_SLOT, _R.step == bindparam("step_")))
 _EMPTY: Final = prepare(
     update(retry)
     .where(_R.org == bindparam("org"), _R.patient_id == bindparam("id_"))
@@ -145,12 +144,6 @@ async def complete(connection: Connection, claimed: Claim, org: str, effect: Eff
         ref=effect.ref,
         done_at=at,
     )
-
-
-async def forget(connection: Connection, keys: KeySet, context: Context) -> None:
-    """Lets a step be done again that was completed and then failed outside."""
-    if context.retry is not None:
-        await connection.execute(_FORGET, slot_=slot_of(keys, context), step_=context.retry.step)
 
 
 async def empty(connection: Connection, org: str, patient_id: str) -> None:

@@ -10,7 +10,7 @@ It decides nothing: services ask the policy and pass in which fields are clear, 
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 
 from crm.audit.event import Act, Outcome
@@ -18,7 +18,7 @@ from crm.audit.writer import LogWriter
 from crm.crypto.keyset import KeySet
 from crm.domain.circumstances import Watch
 from crm.domain.precedence import SourceRules
-from crm.errors import AuditUnavailable
+from crm.errors import AuditUnavailable, RequestInProgress
 from crm.store import retries
 from crm.store.context import Context
 from crm.store.database import Database
@@ -26,6 +26,7 @@ from crm.store.log import stage_rows
 from crm.store.reading import Renew, Unit
 from crm.store.recording import Reading, Recording
 from crm.store.refusing import refusals
+from crm.store.retries import Effect, Repeated
 from crm.store.writing import WritingUnit
 
 __all__ = ["Renew", "Store", "Unit", "WritingUnit"]
@@ -95,10 +96,16 @@ class Store:
         self._committed(context.org)
         await self.log.sequence(context.org, entries)
 
-    async def undone(self, context: Context) -> None:
-        """Lets what the context's `retry` names be done again, because it failed after it was stored."""
-        async with self.database.transaction(context.org) as connection:
-            await retries.forget(connection, self.keys, context)
+    async def done(self, context: Context, effect: Effect, at: int) -> None:
+        """Stores that what the context's `retry` names was done, for what is done only once it was outside, too.
+
+        Until then whoever asks again has it done again, however that ended. `at` is microseconds since 1970, UTC.
+        """
+        with suppress(Repeated, RequestInProgress):  # somebody else has done it too, or is about to
+            async with self.database.transaction(context.org) as connection:
+                claimed = await retries.claim(connection, self.keys, context)
+                if claimed:
+                    await retries.complete(connection, claimed, context.org, effect, at)
 
     def recording(
         self, context: Context, act: Act, subjects: Sequence[str] = ()

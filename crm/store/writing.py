@@ -159,14 +159,17 @@ class WritingUnit(Unit):
     async def _seal(self, patient_id: str, detail: Detail, words: str) -> str:
         return await details.seal(self._connection, self._keys, self.context, patient_id, detail, words, self.now)
 
-    async def add_code(self, record: Record, point: Mapping[str, Any], code: str) -> None:
-        """Stores a one-time code for a contact point of a locked record. Raises `RateLimited`, `KeyUnavailable`."""
+    async def add_code(self, record: Record, point: Mapping[str, Any], code: str) -> Effect:
+        """Stores a one-time code for a contact point of a locked record. Raises `RateLimited`, `KeyUnavailable`.
+
+        What it answers is done once the code was sent, and not by this unit.
+        """
         about = await contact_codes.add(
             self._connection, self._keys, self.context.org, record.id, point, code, self.now
         )
         note = self._notebook.of(record)
         note.about, note.why, note.returned = about, "CODE_SENT", frozenset({"contactPoints"})
-        self.effect = Effect(Kind.CODE, record.id, record.version, f"{channel_of(point)} {point['id']}")
+        return Effect(Kind.CODE, record.id, record.version, f"{channel_of(point)} {point['id']}")
 
     async def try_code(self, record: Record, point: Mapping[str, Any], code: str) -> bool | None:
         """See `contact_codes.tried`: nothing may be raised in this unit afterwards, or the try would not be counted."""

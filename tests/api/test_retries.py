@@ -314,6 +314,24 @@ async def test_a_code_that_could_not_be_sent(served: Client, postbox: Postbox) -
     assert len(postbox.sent) == before + 1
 
 
+async def test_a_code_that_nobody_knows_to_have_been_sent(served: Client, postbox: Postbox) -> None:
+    """While the sender hung the request ended: asked again a fresh code is sent, and after that no other."""
+    it = await situation(served, "startContactVerification")
+    under, before = key(), len(postbox.sent)
+    postbox.hanging = asyncio.Event()
+    lost = asyncio.create_task(it.ask(served, headers=under))
+    async with asyncio.timeout(10):
+        await postbox.hanging.wait()
+    lost.cancel()
+    await asyncio.wait([lost])
+    postbox.hanging = None
+    assert len(postbox.sent) == before
+    answers = [await it.ask(served, headers=under) for _ in range(2)]
+    assert "errors" not in answers[0]
+    assert answers[0] == answers[1]
+    assert len(postbox.sent) == before + 1
+
+
 async def test_over_a_websocket(served: Client) -> None:
     """The key of an operation comes with it; under the id of the handshake alone nothing is repeated."""
     ann = (await served.house.register())["id"]
