@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 
 from crm.delivery.bell import Bell
+from crm.errors import PositionExpired
 from crm.store import feed
 from crm.store.database import Database
 from crm.store.feed import Change
@@ -50,7 +51,8 @@ class Changes:
         """Every change behind number `after` in order, those that come later too: of all patients, or of these.
 
         `of` is asked again behind each change that was given. To be closed by who stops. Raises StoreUnavailable where
-        a subscriber has to catch up and the database does not answer.
+        a subscriber has to catch up and the database does not answer, and PositionExpired where what comes next is not
+        kept any more.
         """
         reader = self._readers.get(org) or await self._begun(org)
         reader.followers += 1
@@ -93,6 +95,9 @@ class Changes:
         fetch = partial(self._database.fetch, org)
         newest = await feed.head(fetch, org)
         found = await feed.read(fetch, org, after, AT_ONCE, None if chosen is None else sorted(chosen))
+        oldest = await feed.oldest(fetch, org)  # after reading: nothing was taken away between the two unseen
+        if oldest is not None and oldest > after + 1:
+            raise PositionExpired
         return found, newest if len(found) < AT_ONCE else after
 
 
@@ -140,6 +145,8 @@ class _Reader:
                     _log.warning("the change feed cannot be read: %s", type(failure).__name__)
                     found = []
                 if found:
+                    if found[0].seq > self._last + 1:  # away for longer than changes are kept
+                        self._newest.clear()
                     self._newest.extend(found)
                     self._last = found[-1].seq
                     self._news.set()

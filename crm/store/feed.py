@@ -22,7 +22,19 @@ from crm.store.statements import any_of, prepare, prepare_growth
 from crm.store.tables import change, change_head, outbox
 from crm.store.work import Grow, Work, step
 
-__all__ = ["TOPIC", "Change", "ChangeKind", "find", "head", "prune", "read", "sequence", "settle", "waiting_since"]
+__all__ = [
+    "TOPIC",
+    "Change",
+    "ChangeKind",
+    "find",
+    "head",
+    "oldest",
+    "prune",
+    "read",
+    "sequence",
+    "settle",
+    "waiting_since",
+]
 
 TOPIC: Final = "change"
 """What is rung when changes got their numbers."""
@@ -162,6 +174,12 @@ async def head(fetch: Fetch, org: str) -> int:
     return int(rows[0]["seq"]) if rows else 0
 
 
+async def oldest(fetch: Fetch, org: str) -> int | None:
+    """The number of the oldest change that is kept; None where there never was one."""
+    found: int | None = (await fetch(_OLDEST, org=org))[0][0]
+    return found
+
+
 async def read(fetch: Fetch, org: str, after: int, limit: int, ids: Sequence[str] | None = None) -> list[Change]:
     """The oldest changes behind number `after`, ascending, at most `limit`; of these patients only, where given."""
     if ids is None:
@@ -181,15 +199,15 @@ async def prune(database: Database, org: str, before: int) -> int:
     The newest stays, however old: it is the position of everybody who has read all.
     """
     fetch = partial(database.fetch, org)
-    oldest = (await fetch(_OLDEST, org=org))[0][0]
-    if oldest is None:
+    first = await oldest(fetch, org)
+    if first is None:
         return 0
-    young = await fetch(_YOUNG, org=org, start=oldest, since=before)
+    young = await fetch(_YOUNG, org=org, start=first, since=before)
     end: int = young[0]["seq"] if young else await head(fetch, org)
-    for start in range(oldest, end, _SLICE):
+    for start in range(first, end, _SLICE):
         async with database.transaction(org) as connection:
             await connection.execute(_PRUNE, start=start, end=min(start + _SLICE, end))
-    return end - int(oldest)
+    return end - first
 
 
 def _change(row: Row) -> Change:

@@ -15,6 +15,7 @@ from auth.roles import Role
 from crm.delivery.bell import Bell
 from crm.delivery.changes import Changes
 from crm.delivery.sequencer import Sequencer
+from crm.errors import PositionExpired
 from crm.store import feed, organisations
 from crm.store.database import Database
 from crm.store.feed import Change
@@ -308,6 +309,22 @@ async def test_who_is_slow_lags_and_loses_nothing(database_url: str) -> None:
         assert in_order(await quick)
         assert not slow.done()
         assert in_order(await slow)
+
+
+@pytest.mark.parametrize("of_whom", [None, frozenset({"q"})], ids=["everybody", "one"])
+async def test_who_lags_behind_what_is_kept_is_told(database_url: str, of_whom: frozenset[str] | None) -> None:
+    """They lost changes, and end with that, whether or not any was of those whom they follow; who is at it goes on."""
+    async with opened(database_url) as database:
+        changes = Changes(database, Bell(database, database_url, every=0.05), remembered=10)
+        for version in range(1, 301):
+            await stage(database, ("p", version), ("q", version), at=version)
+        await feed.settle(database, NORTH)
+        async with asyncio.timeout(PATIENCE), aclosing(changes.follow(NORTH, 0, lambda: of_whom)) as following:
+            assert (await anext(following)).version == 1
+            assert await feed.prune(database, NORTH, 250) == 498
+            with pytest.raises(PositionExpired):
+                [each async for each in following]  # what was read at once is still told
+        assert [each.seq for each in await take(changes, 2, after=498)] == [499, 500]
 
 
 @pytest.mark.parametrize("behind", [True, False])
