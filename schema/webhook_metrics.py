@@ -42,7 +42,7 @@ class WebhookNumbers(Collector):
         waiting = GaugeMetricFamily("heed_webhook_waiting", "Messages that are tried again.", labels=labels)
         dead = GaugeMetricFamily("heed_webhook_dead", "Messages that were given up.", labels=labels)
         failing = GaugeMetricFamily(
-            "heed_webhook_failing_seconds",
+            "heed_webhook_failing_since_timestamp_seconds",
             "Since when nothing was delivered; absent where it fares well.",
             labels=labels,
         )

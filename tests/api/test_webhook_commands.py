@@ -118,7 +118,7 @@ def test_what_is_counted() -> None:
         'heed_webhook_waiting{endpoint="e-2"} 0.0',
         'heed_webhook_dead{endpoint="e-1"} 2.0',
         'heed_webhook_dead{endpoint="e-2"} 0.0',
-        'heed_webhook_failing_seconds{endpoint="e-1"} 1.5',
+        'heed_webhook_failing_since_timestamp_seconds{endpoint="e-1"} 1.5',
         'heed_webhook_attempts_total{endpoint="e-1",outcome="BUSY"} 1.0',
         'heed_webhook_attempts_total{endpoint="e-1",outcome="DELIVERED"} 5.0',
     ]
