@@ -128,7 +128,7 @@ def duplicates(
     if as_json:
         print(json.dumps({"records": swept.records, "found": swept.found, "crowded": swept.crowded}))
     else:
-        print(f"{swept.found} new pairs among {swept.records} records; {swept.crowded} numbers or names of a crowd")
+        print(f"{swept.found} new pairs among {swept.records} records; {swept.crowded} crowds passed over")
 
 
 @app.command()

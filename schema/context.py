@@ -11,6 +11,7 @@ from crm.catalogue import KeyClass
 from crm.domain.break_glass import BreakGlassReason, Verdict
 from crm.domain.erasure import ErasureReason
 from crm.domain.superseding import MergeReason, UnmergeReason
+from crm.services.duplicates import PairsPage
 from crm.services.duplicates import Verdict as DuplicateVerdict
 from crm.services.erasures import Receipt
 from crm.services.feed import ChangesPage
@@ -292,10 +293,10 @@ class Merging(Protocol):
 class Duplicates(Protocol):
     """Records that may be about one person (`crm.services.duplicates`)."""
 
-    async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> Page: ...
+    async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> PairsPage: ...
     async def of_patient(
         self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None
-    ) -> Page: ...
+    ) -> PairsPage: ...
     async def review(
         self, actor: Actor, request: Request, patient_id: str, other_id: str, verdict: DuplicateVerdict
     ) -> Mapping[str, Any]: ...

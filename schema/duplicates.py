@@ -10,7 +10,7 @@ import graphene
 
 from auth.policy import Action
 from crm.domain.likeness import Agreement, Band, Fact
-from crm.services.duplicates import Verdict
+from crm.services.duplicates import NEAREST, PairsPage, Verdict
 from schema.changing import mutation
 from schema.context import Context
 from schema.enums import enum_type
@@ -96,10 +96,18 @@ class PossibleDuplicateEdge(graphene.ObjectType):
 
 
 class PossibleDuplicateConnection(graphene.ObjectType):
-    """One page of pairs: in the order in which they were found, or of one record the most alike first."""
+    """One page of pairs: in the order in which they were found, or of one record the most alike first.
+
+    Stored pairs that are not alike any more are left out, so a page of the list may have fewer than were asked for, or
+    none: go on from `pageInfo.endCursor`, which lies behind them, too, for as long as `hasNextPage` says so.
+    """
 
     edges = graphene.List(graphene.NonNull(PossibleDuplicateEdge), required=True, description="The pairs of this page.")
     page_info = graphene.Field(PageInfo, required=True, description="Where the page stands in the list.")
+    crowded = graphene.Boolean(
+        description="Of one record: whether others share something with it that were not compared, because more than "
+        f"fifty share that, or because more than {NEAREST} share something; null of the list.",
+    )
 
 
 class ReviewDuplicateInput(graphene.InputObjectType):
@@ -125,7 +133,7 @@ class DuplicatesQueries:
     possible_duplicates = graphene.Field(
         PossibleDuplicateConnection,
         patient_id=graphene.ID(description="A record, whose like is looked for now; all found pairs if omitted."),
-        first=graphene.Int(description="How many at most: 1 to 100, 25 if omitted."),
+        first=graphene.Int(description="How many at most, of the list how many to look at: 1 to 100, 25 if omitted."),
         after=graphene.String(description="The cursor after which to go on; from the first if omitted."),
         description="Pairs of records that may be about one person and that nobody settled. Without `patientId`, those "
         "that the sweep `duplicates` found, compared anew. For callers who may read names, birth date, identifiers and "
@@ -141,8 +149,8 @@ class DuplicatesQueries:
         size = page_size(first, here.limits)
         pairs = here.services.duplicates
         if patient_id is None:
-            return as_connection(await pairs.page(here.actor, here.request, size, after))
-        return as_connection(await pairs.of_patient(here.actor, here.request, patient_id, size, after))
+            return _as_connection(await pairs.page(here.actor, here.request, size, after))
+        return _as_connection(await pairs.of_patient(here.actor, here.request, patient_id, size, after))
 
 
 class DuplicatesMutations:
@@ -152,7 +160,8 @@ class DuplicatesMutations:
         DuplicateReview,
         ReviewDuplicateInput,
         "Says of two records whether they are about two people. Changes neither record. VALIDATION_FAILED for the same "
-        f"record twice (`same_record`). {allowed_to(Action.MERGE)}",
+        "record twice (`same_record`), and for two that are not alike and were not found before (`not_alike`). "
+        f"{allowed_to(Action.MERGE)}",
     )
 
     @staticmethod
@@ -161,3 +170,9 @@ class DuplicatesMutations:
         here: Context = info.context
         one, other, verdict = input["patient_id"], input["other_id"], Verdict(input["verdict"])
         return await here.services.duplicates.review(here.actor, here.request, one, other, verdict)
+
+
+def _as_connection(page: PairsPage) -> Mapping[str, Any]:
+    """A page in the shape of a connection; its end lies behind what was looked at, and not only what is told."""
+    connection = as_connection(page)
+    return {**connection, "crowded": page.crowded, "page_info": {**connection["page_info"], "end_cursor": page.end}}

@@ -13,6 +13,7 @@ from graphene.utils.str_converters import to_camel_case
 from auth.policy import Action
 from crm.audit.event import Act
 from crm.errors import BatchTooLarge, Invalid
+from crm.services.duplicates import NEAREST
 from schema.errors import Code, Refused
 from schema.settings import Limits
 
@@ -126,6 +127,11 @@ def _page(arguments: Arguments, limits: Limits) -> int:
     return limits.page_default if first is None else max(first, 1)
 
 
+def _pairs(arguments: Arguments, limits: Limits) -> int:
+    """Two records of each pair that is looked at; or the record that is named, and all that it is compared with."""
+    return 1 + NEAREST if arguments.get("patient_id") else 2 * _page(arguments, limits)
+
+
 _CHANGE = Rule(Action.UPDATE, _target)
 _LOG = Rule(Action.AUDIT_READ)
 _DECIDE = Rule(Action.DECIDE, _of_patient, act=Act.DECIDE)
@@ -191,7 +197,7 @@ RULES: Mapping[str, Rule] = {
     "breakGlassGrants": Rule(Action.REVIEW, records=_page, act=Act.AUDIT_READ),
     "mergePatients": Rule(Action.MERGE, _pair, act=Act.MERGE),
     "unmergePatients": Rule(Action.MERGE, _pair, act=Act.UNMERGE),
-    "possibleDuplicates": Rule(Action.MERGE, _maybe_of_patient, _page, act=Act.QUERY),
+    "possibleDuplicates": Rule(Action.MERGE, _maybe_of_patient, _pairs, act=Act.QUERY),
     "reviewDuplicate": Rule(Action.MERGE, _two, act=Act.UPDATE),
     "merges": Rule(Action.MERGE, _of_patient, act=Act.READ),
     "changedSince": Rule(

@@ -5,6 +5,7 @@ fields compare must be allowed to read them in clear, and every record that is o
 is merged here.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from crm.audit.event import Act, Outcome, rfc3339
 from crm.catalogue import BY_NAME, INDEXES
 from crm.domain.likeness import COMPARED, Band, Fact, Likeness, Traits, compare
 from crm.errors import Erased, Invalid, NotFound, Tampered
-from crm.services.profiles import Page, Profiles, decode_cursor, encode_cursor
+from crm.services.profiles import AT_A_STRETCH, Page, Profiles, decode_cursor, encode_cursor
 from crm.services.request import Request
 from crm.store.context import Context
 from crm.store.duplicates import NOT_DUPLICATE, Found, Pair
@@ -30,7 +31,7 @@ from crm.store.refusing import reason
 from crm.store.retries import Effect, Kind
 from crm.store.unit import Store, Unit
 
-__all__ = ["Duplicates", "Swept", "Verdict", "reviewed"]
+__all__ = ["NEAREST", "Duplicates", "PairsPage", "Swept", "Verdict", "reviewed"]
 
 _INDEXES: Final = tuple(
     index for index in INDEXES if index.name in {"identifier", "phone", "email", "full_name", "family_birth_date"}
@@ -42,6 +43,9 @@ _DIGESTED: Final = "reviewed duplicate"
 
 _CROWD: Final = 50
 """Records under one term from which on it tells nobody apart: a switchboard, or the commonest names."""
+NEAREST: Final = 100
+"""Records that are compared with one record at most: those that share the most terms with it, and the rarest."""
+
 _CHUNK: Final = 100
 
 
@@ -54,11 +58,25 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep came to: records looked at, pairs that are new or open again, and terms that a crowd shares."""
+    """What a sweep came to: records looked at, pairs that are new or open again, and what was passed over as a crowd.
+
+    That is each term which more than `_CROWD` records share, and each record with more than `NEAREST` to compare it to.
+    """
 
     records: int = 0
     found: int = 0
     crowded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PairsPage(Page):
+    """One page of pairs. `end` is the cursor behind all that was looked at, None where there was nothing.
+
+    `crowded` says of one record that not all were compared that share something with it; None of the list.
+    """
+
+    end: str | None = None
+    crowded: bool | None = None
 
 
 class Duplicates:
@@ -68,32 +86,28 @@ class Duplicates:
         self._store = store
         self._profiles = profiles
 
-    async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> Page:
-        """One page of the pairs that a sweep found and nobody settled, as alike as they are now.
+    async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> PairsPage:
+        """Of the next `first` pairs that a sweep found and nobody settled those that are alike still, as they are now.
 
         Raises what the policy refuses, also to a caller who may not read one of the compared fields.
         """
         context = await self._admit(actor, request, ())
         async with self._store.recording(context, Act.QUERY):
             place = "" if after is None else decode_cursor(after)
-        nodes: list[Mapping[str, Any]] = []
-        cursors: list[str] = []
-        more = True
         async with self._store.reading(context, Act.QUERY) as unit:
             opened = _Opened(unit, actor)
-            while more and len(nodes) < first:
-                wanted = first - len(nodes)
-                rows = await unit.pairs(place, wanted + 1)
-                more = len(rows) > wanted
-                for row, likeness in await self._still(opened, rows[:wanted]):
-                    place = row.id
-                    if likeness is not None:
-                        nodes.append(_told(opened, row.first_id, row.second_id, likeness, row))
-                        cursors.append(encode_cursor(row.id))
+            rows = await unit.pairs(place, first + 1)
+            still = await self._still(opened, rows[:first])
+            alike = [(row, likeness) for row, likeness in still if likeness is not None]
+            nodes = [_told(opened, *row.pair, likeness, row) for row, likeness in alike]
             unit.remark(cnt=len(nodes), fld=tuple(_PATHS))
-        return Page(nodes, cursors, more, after is not None)
+        cursors = [encode_cursor(row.id) for row, _ in alike]
+        end = encode_cursor(still[-1][0].id) if still else None
+        return PairsPage(nodes, cursors, len(rows) > first, after is not None, end)
 
-    async def of_patient(self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None) -> Page:
+    async def of_patient(
+        self, actor: Actor, request: Request, patient_id: str, first: int, after: str | None
+    ) -> PairsPage:
         """One page of the records that may be about the same person as this one, the most alike first, looked for now.
 
         Raises `NotFound`, `Erased`, and what `page` raises.
@@ -104,20 +118,23 @@ class Duplicates:
         async with self._store.reading(context, Act.QUERY, [patient_id]) as unit:
             record = _present((await unit.load([patient_id], _NAMES)).get(patient_id))
             opened = _Opened(unit, actor)
-            found = await self._alike(opened, [record], Swept())
+            swept = Swept()
+            found = await self._alike(opened, [record], swept)
             found.sort(key=lambda one: (-one.likeness.bits, one.other))
             shown = found[skipped : skipped + first]
             nodes = [_told(opened, *_pair(one.of, one.other), one.likeness, one.known) for one in shown]
             unit.remark(cnt=len(nodes), fld=tuple(_PATHS))
         cursors = [encode_cursor(str(skipped + number)) for number in range(1, len(nodes) + 1)]
-        return Page(nodes, cursors, len(found) > skipped + first, after is not None)
+        end, more = cursors[-1] if cursors else None, len(found) > skipped + first
+        return PairsPage(nodes, cursors, more, after is not None, end, swept.crowded > 0)
 
     async def review(
         self, actor: Actor, request: Request, patient_id: str, other_id: str, verdict: Verdict
     ) -> Mapping[str, Any]:
         """What a person says of two records; NOT_DUPLICATE hides the pair until either identity changes.
 
-        Raises `Invalid` (`same_record`), `NotFound`, `Erased`, and what `page` raises.
+        Raises `Invalid` (`same_record`; `not_alike` for two that are not, and were not found before), `NotFound`,
+        `Erased`, and what `page` raises.
         """
         context = await self._admit(actor, request, [patient_id, other_id])
         async with self._store.writing(context, Act.UPDATE, [patient_id, other_id]) as unit:
@@ -129,6 +146,9 @@ class Duplicates:
             first, second = sorted((one, other), key=lambda record: record.id)
             if not (opened.add(first) and opened.add(second)):
                 raise Tampered
+            known = await unit.pairs_of(first, [second.id])
+            if not known and opened.likeness(first.id, second.id).band is Band.UNLIKELY:
+                raise Invalid("input.otherId", "not_alike")
             await unit.say_of_pair(first, second, verdict.value, self._identities(opened, first, second))
             unit.effect = Effect(Kind.PAIR, one.id, one.version, f"{verdict.value} {other.id}")
             return reviewed(one.id, other.id, verdict.value, unit.now)
@@ -136,8 +156,8 @@ class Duplicates:
     async def sweep(self, actor: Actor, request: Request) -> Swept:
         """Looks through all records of the organisation for pairs, and stores those that are new.
 
-        A pair of which somebody said that it is none comes back once an identity changed; one that nobody judged goes
-        once it is no longer alike. May be run at any time, also after a run that was killed. Raises what `page` raises.
+        A pair of which somebody said that it is none comes back once an identity changed; any other goes once it is no
+        longer alike. May be run at any time, also after a run that was killed. Raises what `page` raises.
         """
         context = await self._admit(actor, request, ())
         swept, after, more = Swept(), "", True
@@ -160,7 +180,7 @@ class Duplicates:
         return swept
 
     async def _forget_unlike(self, actor: Actor, context: Context) -> None:
-        """Removes the pairs that nobody judged and that are not alike any more."""
+        """Removes the pairs that are not alike any more, but for those of which somebody said that they are none."""
         place, more = "", True
         while more:
             async with self._store.writing(context, Act.QUERY) as unit:
@@ -184,7 +204,9 @@ class Duplicates:
         stored = list(rows)
         records = await opened.unit.load({name for row in stored for name in row.pair}, _NAMES) if stored else {}
         found: list[tuple[Found, Likeness | None]] = []
-        for row in stored:
+        for number, row in enumerate(stored, start=1):
+            if number % AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
             pair = [records[name] for name in row.pair if name in records and records[name].id == name]
             likeness = opened.likeness(*row.pair) if len(pair) > 1 and all(map(opened.add, pair)) else None
             found.append((row, likeness if likeness and likeness.band is not Band.UNLIKELY else None))
@@ -196,7 +218,9 @@ class Duplicates:
         near = await self._near(opened, mine, swept)
         strange = set().union(*near.values()) - opened.ids if near else set()
         loaded = await opened.unit.load(strange, _NAMES) if strange else {}
-        for name, record in loaded.items():
+        for number, (name, record) in enumerate(loaded.items(), start=1):
+            if number % AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
             if record.id == name:
                 opened.add(record)
         found: list[_Alike] = []
@@ -215,11 +239,11 @@ class Duplicates:
         return found
 
     async def _near(self, opened: "_Opened", records: Iterable[Record], swept: Swept) -> dict[str, set[str]]:
-        """For each record the ids that an index gives for one of its terms; one statement for each index."""
-        near: dict[str, set[str]] = {record.id: set() for record in records}
+        """For each record the ids that share the most of its terms, `NEAREST` at most; one statement for each index."""
+        shared: dict[str, dict[str, _Shared]] = {record.id: {} for record in records}
         for index in _INDEXES:
             holding: dict[bytes, list[str]] = defaultdict(list)
-            for patient_id in near:
+            for patient_id in shared:
                 for term in index.terms(opened.values(patient_id)):
                     holding[term].append(patient_id)
             for term, ids in (await opened.unit.holders(index, holding)).items():
@@ -227,8 +251,10 @@ class Duplicates:
                     swept.crowded += 1
                     continue
                 for patient_id in holding[term]:
-                    near[patient_id].update(name for name in ids if name != patient_id)
-        return near
+                    others = shared[patient_id]
+                    for name in ids:
+                        others[name] = others.get(name, _Shared(0, 0.0)).and_one_of(len(ids))
+        return {patient_id: _nearest(patient_id, others, swept) for patient_id, others in shared.items()}
 
     def _settled(self, opened: "_Opened", known: Found | None) -> bool:
         """Whether somebody said that the two are not one, of who they are now."""
@@ -241,6 +267,24 @@ class Duplicates:
         who = [[opened.values(record.id).get(name) for name in _IDENTITY] for record in (first, second)]
         material = orjson.dumps(who, option=orjson.OPT_SORT_KEYS)
         return self._store.keys.lasting_digest(first.org, _DIGESTED, material)
+
+
+class _Shared(NamedTuple):
+    """How many terms somebody shares with a record, and how rare these are."""
+
+    terms: int
+    rarity: float
+
+    def and_one_of(self, holders: int) -> "_Shared":
+        """With one term more, which so many records have."""
+        return _Shared(self.terms + 1, self.rarity + 1 / holders)
+
+
+def _nearest(patient_id: str, others: Mapping[str, _Shared], swept: Swept) -> set[str]:
+    """Those who share the most, and of as many the rarest."""
+    strange = sorted(others.keys() - {patient_id}, key=lambda name: (others[name], name), reverse=True)
+    swept.crowded += len(strange) > NEAREST
+    return set(strange[:NEAREST])
 
 
 class _Alike(NamedTuple):

@@ -24,6 +24,7 @@ _COLUMNS: Final = (
     _D.id, _D.first_id, _D.second_id, _D.found_at, _D.verdict, _D.identities, _D.reviewer, _D.reviewed_at
 )  # fmt: skip
 _HERE: Final = _D.org == bindparam("org")
+_OPEN: Final = or_(_D.verdict.is_(None), _D.verdict != NOT_DUPLICATE)
 
 
 class Found(NamedTuple):
@@ -50,9 +51,7 @@ def _these(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 _ADD: Final = prepare(insert_unless(possible_duplicate).on_conflict_do_nothing())
 _PAGE: Final = prepare(
-    _these(_D.id > bindparam("after"), or_(_D.verdict.is_(None), _D.verdict != NOT_DUPLICATE))
-    .order_by(_D.id)
-    .limit(bindparam("rows", type_=BigInteger))
+    _these(_D.id > bindparam("after"), _OPEN).order_by(_D.id).limit(bindparam("rows", type_=BigInteger))
 )
 _OF: Final = prepare(
     _these(
@@ -78,7 +77,7 @@ _REOPEN: Final = prepare(
     .where(_HERE, any_of(_D.id, "ids"))
     .values(verdict=null(), identities=null(), reviewer_issuer=null(), reviewer=null(), reviewed_at=null())
 )
-_DROP: Final = prepare(delete(possible_duplicate).where(_HERE, any_of(_D.id, "ids"), _D.verdict.is_(None)))
+_DROP: Final = prepare(delete(possible_duplicate).where(_HERE, any_of(_D.id, "ids"), _OPEN))
 _FORGET: Final = prepare(
     delete(possible_duplicate).where(_HERE, or_(_D.first_id == bindparam("id_"), _D.second_id == bindparam("id_")))
 )
@@ -119,7 +118,7 @@ async def say(
 
 
 async def settle(connection: Connection, org: str, reopened: Collection[str], gone: Collection[str]) -> None:
-    """Takes back what was said of pairs (by their ids), and removes unreviewed ones that are no longer alike."""
+    """Takes back what was said of pairs (by their ids), and removes those that are `gone`, but for settled ones."""
     for statement, ids in ((_REOPEN, reopened), (_DROP, gone)):
         if ids:
             await connection.execute(statement, org=org, ids=sorted(ids))

@@ -11,12 +11,12 @@ from auth.roles import Role
 from crm.audit.event import Act
 from crm.domain.erasure import ErasureReason
 from crm.services.changes import canonical
-from crm.services.duplicates import Swept
+from crm.services.duplicates import NEAREST, Swept
 from tests.client import Client, client
 from tests.house import REQUEST, actor
 
 PAIR = "firstId firstVersion secondId secondVersion likeness bits facts { fact agreement } foundAt verdict"
-PAGE = f"edges {{ cursor node {{ {PAIR} }} }} pageInfo {{ hasNextPage endCursor }}"
+PAGE = f"edges {{ cursor node {{ {PAIR} }} }} pageInfo {{ hasNextPage endCursor }} crowded"
 ALL = f"query All($first: Int, $after: String) {{ possibleDuplicates(first: $first, after: $after) {{ {PAGE} }} }}"
 OF = f"""query Of($id: ID!, $first: Int, $after: String) {{
   possibleDuplicates(patientId: $id, first: $first, after: $after) {{ {PAGE} }} }}"""
@@ -185,6 +185,98 @@ async def test_a_term_of_a_crowd_brings_nobody_together(registry: Registry) -> N
     assert swept.crowded > 0
     [pair] = await registry.pairs()
     assert {pair["firstId"], pair["secondId"]} == {one, other}
+
+
+async def strangers(registry: Registry, numbers: list[str], each: int) -> None:
+    """So many people at each number, of whom nobody else knows anything."""
+    async with registry.it.house.services.store.writing(REQUEST.context(actor(Role.INTEGRATION)), Act.CREATE) as unit:
+        for number in numbers:
+            for year in range(1910, 1910 + each):
+                points = [{"system": "PHONE", "value": number}]
+                unit.create(canonical({"birth_date": f"{year}-02-03", "contact_points": points}), "test")
+
+
+async def test_one_question_opens_so_many_records_and_no_more(registry: Registry) -> None:
+    """Whoever shares the most is compared first, it is told that there are others, and all that is opened is on record."""
+    numbers = [f"+44770090{n:04d}" for n in range(300, 303)]
+    await strangers(registry, numbers, 40)
+    points = [{"system": "PHONE", "value": number} for number in numbers]
+    one = await registry.person(phone=None, contact_points=points)
+    other = await registry.person(phone=numbers[0])
+    answer, leaves = await registry.it.watched(OF, variables={"id": one, "first": 1})
+    page = answer.json()["data"]["possibleDuplicates"]
+    [pair] = [edge["node"] for edge in page["edges"]]
+    assert ({pair["firstId"], pair["secondId"]}, page["crowded"]) == ({one, other}, True)
+    assert len([leaf for leaf in leaves if "pat" in leaf]) == 1 + NEAREST
+    swept = await registry.sweep()
+    assert (swept.found, swept.crowded) == (1, 1)
+    few = (await registry.it.data(OF, variables={"id": other}))["possibleDuplicates"]
+    assert (len(few["edges"]), few["crowded"]) == (1, False)
+
+
+async def test_pairs_that_are_alike_no_more_do_not_hold_up_the_list(registry: Registry) -> None:
+    """A page looks at so many pairs as were asked for, and ends behind them; the next sweep takes them away."""
+    clerk, changes = actor(Role.FRONT_DESK), registry.it.house.services.changes
+    for _ in range(3):
+        await registry.person()
+    await registry.sweep()
+    oldest = (await registry.pairs())[0]["firstId"]
+    ravi = {"names": [{"use": "OFFICIAL", "family": "Patel", "given": ["Ravi"]}], "birth_date": "1971-09-30"}
+    await changes.update(clerk, REQUEST, oldest, 1, ravi, frozenset())
+    for rest in (3, 1):
+        answers, after = [], None
+        for _ in range(rest):
+            answer, leaves = await registry.it.watched(ALL, variables={"first": 1, "after": after})
+            answers.append(answer.json()["data"]["possibleDuplicates"])
+            assert len([leaf for leaf in leaves if "pat" in leaf]) == 2
+            after = answers[-1]["pageInfo"]["endCursor"]
+        assert [page["pageInfo"]["hasNextPage"] for page in answers] == [True] * (rest - 1) + [False]
+        assert [len(page["edges"]) for page in answers] == [0] * (rest - 1) + [1]
+        assert {page["crowded"] for page in answers} == {None}
+        await registry.sweep()
+
+
+@pytest.mark.parametrize("verdict", ["UNDECIDED", "NOT_DUPLICATE"])
+async def test_nothing_is_said_of_two_who_are_not_alike(registry: Registry, verdict: str) -> None:
+    """The refusal is typed and on record, and no pair is stored by it."""
+    one, other = await registry.person(), await registry.person("Ravi", "Patel", "1971-09-30", phone=None)
+    said = {"input": {"patientId": one, "otherId": other, "verdict": verdict}}
+    answer, leaves = await registry.it.watched(JUDGE, variables=said)
+    [error] = answer.json()["errors"]
+    assert (error["extensions"]["field"], error["extensions"]["rule"]) == ("input.otherId", "not_alike")
+    assert {leaf["out"] for leaf in leaves} == {"denied"}
+    assert len({leaf["pat"] for leaf in leaves}) == 2
+    async with registry.it.house.services.store.reading(REQUEST.context(actor(Role.FRONT_DESK)), Act.QUERY) as unit:
+        assert await unit.pairs("", 10) == []
+
+
+async def test_undecided_pairs_go_once_they_are_not_alike(registry: Registry) -> None:
+    """As those do that nobody looked at; a pair of which somebody said that it is none stays."""
+    clerk, changes = actor(Role.FRONT_DESK), registry.it.house.services.changes
+    one, other = await registry.person(), await registry.person()
+    await registry.judge(one, other, "UNDECIDED")
+    ravi = {"names": [{"use": "OFFICIAL", "family": "Patel", "given": ["Ravi"]}], "birth_date": "1971-09-30"}
+    await changes.update(clerk, REQUEST, one, 1, ravi, frozenset())
+    assert (await registry.judge(one, other, "NOT_DUPLICATE")).get("errors") is None  # it was found: it may be settled
+    await registry.sweep()
+    assert (await registry.judge(one, other, "UNDECIDED")).get("errors") is None
+    await registry.sweep()
+    [error] = (await registry.judge(one, other, "UNDECIDED"))["errors"]
+    assert error["extensions"]["rule"] == "not_alike"
+
+
+async def test_a_question_costs_what_it_may_open(registry: Registry) -> None:
+    """One record and all that it may be compared with, or both records of each pair: not how many are shown."""
+    one = await registry.person()
+    for asked, most in (
+        (f'possibleDuplicates(patientId: "{one}", first: 1)', 9),
+        ("possibleDuplicates(first: 50)", 10),
+    ):
+        fits, above = (
+            f"{{ {' '.join(f'a{n}: {asked} {{ crowded }}' for n in range(count))} }}" for count in (most, most + 1)
+        )
+        assert len(await registry.it.data(fits)) == most
+        assert await registry.it.codes(above) == ["QUERY_TOO_COSTLY"]
 
 
 async def test_bad_questions(registry: Registry) -> None:
