@@ -197,7 +197,7 @@ async def strangers(registry: Registry, numbers: list[str], each: int) -> None:
 
 
 async def test_one_question_opens_so_many_records_and_no_more(registry: Registry) -> None:
-    """Whoever shares the most is compared first, it is told that there are others, and all that is opened is on record."""
+    """Whoever shares the most is compared first, it is told that there are others, and each that is opened is noted."""
     numbers = [f"+44770090{n:04d}" for n in range(300, 303)]
     await strangers(registry, numbers, 40)
     points = [{"system": "PHONE", "value": number} for number in numbers]
