@@ -1,6 +1,6 @@
 """Asks Heed over HTTP; what the other examples of docs/integrating.md share. Needs nothing but Python.
 
-HEED_URL is the address, such as https://heed.example/graphql, HEED_TOKEN a token of whoever asks.
+CLINIC_URL is the address, such as https://heed.example/graphql, CLINIC_TOKEN a token of whoever asks.
 """
 
 import json
@@ -30,10 +30,10 @@ def checked(found: Any) -> Any:
 
 def answer(query: str, variables: dict[str, Any], accept: str = "application/json") -> Any:
     """The response to a GraphQL request, as a file to read and to close. Raises Refused and OSError."""
-    headers = {"authorization": f"Bearer {os.environ['HEED_TOKEN']}", "content-type": "application/json"}
+    headers = {"authorization": f"Bearer {os.environ['CLINIC_TOKEN']}", "content-type": "application/json"}
     body = json.dumps({"query": query, "variables": variables}).encode()
     headers["accept"] = accept
-    request = urllib.request.Request(os.environ["HEED_URL"], body, headers)  # noqa: S310 - an address of your own
+    request = urllib.request.Request(os.environ["CLINIC_URL"], body, headers)  # noqa: S310 - an address of your own
     try:
         return urllib.request.urlopen(request, timeout=60)  # noqa: S310
     except urllib.error.HTTPError as refusal:  # 401, 429 and 503 say why in their body

@@ -1,6 +1,7 @@
 """Follows changes as they happen, as a stream of events, and goes on where it was when the connection breaks.
 
-Prints one line of JSON for each change; the position of the last one is kept in a file.
+Prints one line of JSON for each change; the position of the last one is kept in a file. Without ids all records are
+followed, which is for programs. With ids it begins with the first change from now on: read the records once it runs.
 
 python follow_changes.py position.txt [ID…]
 """
@@ -35,7 +36,7 @@ def changes(ids: list[str] | None, after: str | None) -> Iterator[dict[str, Any]
 
 def follow(place: Path, ids: list[str] | None) -> None:
     """Prints changes without end. A change counts as handled once its position is in the file."""
-    if not place.exists():  # so that nothing is missed between this moment and the first event
+    if ids is None and not place.exists():  # so that nothing is missed between this moment and the first event
         place.write_text(ask(NEWEST)["recordChanges"]["newest"])
     while True:
         try:

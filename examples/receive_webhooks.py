@@ -1,6 +1,6 @@
 """Receives webhooks: checks signature and age of each message, handles each once, prints it as one line of JSON.
 
-HEED_WEBHOOK_SECRET is what `webhooks add` printed (several, with spaces, while one is replaced). Needs nothing but
+CLINIC_WEBHOOK_SECRET is what `webhooks add` printed (several, with spaces, while one is replaced). Needs nothing but
 Python; put something that speaks HTTPS in front of it.
 
 python receive_webhooks.py [PORT]
@@ -31,7 +31,7 @@ def genuine(headers: Any, body: bytes) -> bool:
         return False
     signed = f"{name}.{at}.".encode() + body
     given = headers.get("webhook-signature", "").encode().split(b" ")
-    for secret in os.environ["HEED_WEBHOOK_SECRET"].split():
+    for secret in os.environ["CLINIC_WEBHOOK_SECRET"].split():
         key = base64.b64decode(secret.removeprefix("whsec_"))
         right = b"v1," + base64.b64encode(hmac.digest(key, signed, "sha256"))
         if any(hmac.compare_digest(right, each) for each in given):

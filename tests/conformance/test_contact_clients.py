@@ -87,7 +87,7 @@ async def test_the_client_of_the_page(language: str, databases: Databases, tmp_p
         waits = await it.store({**ANN, "contact_windows": [window]})
         process = await asyncio.create_subprocess_exec(
             runner, str(program), ann, opted_out, waits, NOBODY,
-            env={**os.environ, "HEED_URL": address, "HEED_TOKEN": token}, stdout=-1, stderr=-1,
+            env={**os.environ, "CLINIC_URL": address, "CLINIC_TOKEN": token}, stdout=-1, stderr=-1,
         )  # fmt: skip
         said, complained = await process.communicate()
     databases.drop(url)

@@ -15,6 +15,7 @@ from crm.store import feed
 from tests.conftest import Databases
 from tests.house import ORG, REQUEST, actor
 from tests.listening import Reachable, reachable
+from tests.pages import Reader, put, shell_lines
 from tests.processes import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ async def here(databases: Databases, tmp_path: Path) -> AsyncIterator[Reachable]
 
 async def started(here: Reachable, role: Role, name: str, *words: str) -> asyncio.subprocess.Process:
     """An example that was started with a token of `role`."""
-    asked = {**environment(), "HEED_URL": here.address, "HEED_TOKEN": here.token(role, "example")}
+    asked = {**environment(), "CLINIC_URL": here.address, "CLINIC_TOKEN": here.token(role, "example")}
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
         sys.executable, str(EXAMPLES / name), *words, env=asked, stdin=pipe, stdout=pipe, stderr=pipe
@@ -48,9 +49,9 @@ async def ran(here: Reachable, role: Role, name: str, *words: str, told: str = "
     return process.returncode, out.decode(), err.decode()
 
 
-async def change(here: Reachable, patient: str, version: int, **values: Any) -> None:
+async def change(here: Reachable, patient: str, version: int, *, org: str = ORG, **values: Any) -> None:
     """Changes a record."""
-    clerk = actor(Role.INTEGRATION)
+    clerk = actor(Role.INTEGRATION, org=org)
     await here.house.services.changes.update(clerk, REQUEST, patient, version, values, frozenset())
 
 
@@ -158,3 +159,34 @@ async def test_keep_a_copy(here: Reachable, tmp_path: Path) -> None:
     out, records = await refreshed()
     assert (out, set(records)) == ("2 records were changed, 1 are known\n", {one})
     assert records[one]["displayName"] == "Bea"
+
+
+async def test_the_lines_of_the_page(here: Reachable, tmp_path: Path) -> None:
+    """Typed one behind the other as they stand, with the page's variables and roles, and no file from before."""
+    address, token, look_up, read_many, follow, receive, copy, watch = shell_lines("integrating.md")
+    patient = (await here.house.register(org="demo"))["id"]
+    famous = await here.house.store({"preferred_name": "Bo", "sensitivity": ["CELEBRITY"]}, org="demo")
+    own = {"http://127.0.0.1:8000/graphql": here.address, "0198f0c2-7a00-7000-8000-000000000001": patient}
+    reader = Reader.of(tmp_path / "reader", data_dir=tmp_path)
+    (reader.folder / "ids.txt").write_text(patient)
+    for line in (address, token):
+        await reader.exports(put(line, own))
+    assert json.loads(await reader.typed(put(look_up, own)))["displayName"] == "Sam"
+    assert json.loads(await reader.typed(read_many))["id"] == patient
+    async with reader.started(put(follow, own)) as following, asyncio.timeout(PATIENCE):
+        assert following.stdout is not None
+        told, version = asyncio.create_task(following.stdout.readline()), 1
+        while not told.done():  # the first of them that is heard of: it follows from some moment on
+            await change(here, patient, version, org="demo", pronouns=f"p{version}")
+            version += 1
+            await asyncio.wait([told], timeout=0.2)
+        assert json.loads(await told)["changedFields"] == ["pronouns"]
+    assert "CLINIC_WEBHOOK_SECRET=" in receive  # test_webhook_example.py types that
+    assert await reader.typed(copy) == "2 records were changed, 2 are known\n"
+    async with reader.started(watch) as watching, asyncio.timeout(PATIENCE):
+        assert watching.stdout is not None
+        while not (reader.folder / "log-position.txt").exists():  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.01)
+        clerk = actor(Role.FRONT_DESK, subject="ann", org="demo")
+        await here.house.services.profiles.read(clerk, REQUEST, famous, frozenset({"displayName"}))
+        assert json.loads(await watching.stdout.readline())["patientId"] == famous
