@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from crm.crypto.webhook import read_secret, standard
 from tests.conftest import Databases
 from tests.hooked import OPERATOR, hooked
 from tests.house import REQUEST
-from tests.processes import environment, free_port
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "receive_webhooks.py"
+from tests.pages import Reader, put, shell_lines
+from tests.processes import free_port
 
 
 async def test_the_receiver(databases: Databases, tmp_path: Path) -> None:
@@ -26,12 +24,10 @@ async def test_the_receiver(databases: Databases, tmp_path: Path) -> None:
         _, secret = await it.hooks.add(
             OPERATOR, REQUEST, url=f"http://127.0.0.1:{port}/", role=known.role, purpose=known.purpose
         )
-        asked = {**environment(), "HEED_WEBHOOK_SECRET": secret}
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(EXAMPLE), str(port), env=asked, stdout=pipe, stderr=pipe
-        )
-        try:
+        [line] = [each for each in shell_lines("webhooks.md") if "receive_webhooks.py" in each]
+        assert line.removesuffix(" 8080") in shell_lines("integrating.md")
+        reader = Reader.of(tmp_path / "reader")
+        async with reader.started(put(line, {"whsec_…": secret, "8080": str(port)})) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             async with asyncio.timeout(30):
@@ -45,9 +41,6 @@ async def test_the_receiver(databases: Databases, tmp_path: Path) -> None:
                 assert json.loads(await process.stdout.readline())["data"] == {}  # the genuine one among them, once
                 await it.change(sam, "Sammy")
                 assert json.loads(await process.stdout.readline())["data"]["version"] == 2
-        finally:
-            process.kill()
-            await process.wait()
     databases.drop(url)
 
 
