@@ -17,7 +17,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from auth.actor import Actor
-from crm.domain.retries import KEY, REQUEST_ID, checked
+from crm.domain.retries import KEY, REQUEST_ID, checked, is_request_id
 from crm.errors import Overloaded
 from crm.services.request import Request
 from schema import graphiql, media, sse
@@ -39,7 +39,6 @@ OPERATION = "http"
 """How the access log names an attempt that never became an operation."""
 
 _ASKS = re.compile(rb"(?:^|&)(?:query|documentId|extensions)=")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS: Mapping[bytes, str] = {
     name.encode(): name
     for name in (
@@ -129,21 +128,18 @@ class _Incoming:
 
     def request_id(self) -> str:
         """X-Request-Id if it is fit to be repeated, else a new one."""
-        return self._own_id() or os.urandom(16).hex()
+        given = self.one(REQUEST_ID)
+        return given if given and is_request_id(given) else os.urandom(16).hex()
 
     def key(self, stated: Key | None) -> Key | None:
         """What a mutation is known by when it comes again: Idempotency-Key, else `stated`, else X-Request-Id.
 
-        Raises `Invalid` for a key that is none. An id that we had to make is nobody's key.
+        Raises `Invalid` for a key that is none; whether an X-Request-Id is one is asked of mutations only (`retry_of`).
         """
-        key, own = self.one(KEY), self._own_id()
+        key, own = self.one(KEY), self.one(REQUEST_ID)
         if key is not None:
             return KEY, checked(key)
         return stated or (None if own is None else (REQUEST_ID, own))
-
-    def _own_id(self) -> str | None:
-        given = self.one(REQUEST_ID)
-        return given if given and _REQUEST_ID.fullmatch(given) else None
 
 
 class GraphQLEndpoint:

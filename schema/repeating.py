@@ -12,7 +12,8 @@ import orjson
 from graphql import OperationType
 
 from crm.domain.conflicts import OnConflict
-from crm.domain.retries import Retry
+from crm.domain.retries import REQUEST_ID, Retry, is_request_id
+from crm.errors import Invalid
 from crm.services.retries import Repeatable
 from schema.context import Context
 from schema.plan import RootField
@@ -30,10 +31,12 @@ def retry_of(operation: Operation, key: Key | None, variables: Any) -> Retry | N
     """What a mutation is known by when it comes again; None for a query, and without a key.
 
     The same is asked where document, operation and variables are the same, in whatever order the members of objects
-    come.
+    come. Raises `Invalid` for an X-Request-Id that cannot be a key: whoever states one means to be known by it.
     """
     if key is None or operation.kind is not OperationType.MUTATION:
         return None
+    if key[0] == REQUEST_ID and not is_request_id(key[1]):
+        raise Invalid(REQUEST_ID, "retry_key")
     name = operation.definition.name
     asked = [operation.document.digest, name.value if name else None, variables]
     return Retry(*key, hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest())

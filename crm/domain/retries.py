@@ -6,7 +6,7 @@ from typing import Final
 
 from crm.errors import Invalid
 
-__all__ = ["KEY", "LONGEST", "REQUEST_ID", "Retry", "checked", "is_key"]
+__all__ = ["KEY", "LONGEST", "REQUEST_ID", "Retry", "checked", "is_key", "is_request_id"]
 
 KEY: Final = "idempotency-key"
 REQUEST_ID: Final = "x-request-id"
@@ -14,6 +14,7 @@ REQUEST_ID: Final = "x-request-id"
 
 LONGEST: Final = 255
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Retry:
 def is_key(text: str) -> bool:
     """Whether it is 1 to 255 visible ASCII characters."""
     return _KEY.fullmatch(text) is not None
+
+
+def is_request_id(text: str) -> bool:
+    """Whether it is fit to be repeated in answers and the log: 1 to 64 letters and digits of ASCII, and any of . _ -"""
+    return _REQUEST_ID.fullmatch(text) is not None
 
 
 def checked(key: str) -> str:

@@ -156,6 +156,20 @@ async def test_a_malformed_key(served: Client, bad: str) -> None:
     assert await version(served, ann) == 1
 
 
+@pytest.mark.parametrize("bad", ["", "x y", "x" * 300, "caf\u00e9"])
+async def test_a_request_id_that_cannot_be_a_key(served: Client, bad: str) -> None:
+    """A mutation is not made without the key that its sender believes it has; a query, and another key, do without."""
+    ann = (await served.house.register())["id"]
+    values = {"i": {"patientId": ann, "expectedVersion": 1, "preferredName": "Ada"}}
+    headers: Any = {"x-request-id": bad.encode("latin-1")}
+    answer = (await served.ask(PREFER, variables=values, headers=headers)).json()
+    assert told(answer) == {"code": "VALIDATION_FAILED", "field": "x-request-id", "rule": "retry_key"}
+    assert await version(served, ann) == 1
+    assert "errors" not in (await served.ask(f'{{ patient(id: "{ann}") {{ version }} }}', headers=headers)).json()
+    done = (await served.ask(PREFER, variables=values, headers={**headers, **key()})).json()
+    assert done["data"]["updatePreferences"]["version"] == 2
+
+
 async def test_a_key_in_the_body(served: Client) -> None:
     """`extensions.idempotencyKey` is as good as the header, and the same key."""
     ann = (await served.house.register())["id"]
