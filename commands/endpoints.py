@@ -16,10 +16,12 @@ from crm.delivery.destinations import Resolver
 from crm.delivery.posting import Poster
 from crm.domain.webhooks import Kind, Verdict, message_id, verdict
 from crm.errors import Invalid, PositionExpired, Unsafe
+from crm.services.refusals import NOBODY
 from crm.services.request import Request
 from crm.services.webhook_notices import headers, trial
 from crm.services.webhooks import Shown, Webhooks
 from crm.settings import Environment, Settings
+from crm.store import organisations
 from crm.store.webhook_messages import Message
 
 __all__ = [
@@ -98,6 +100,8 @@ async def add(
         wanted = kinds or frozenset(Kind)
         endpoint, secret = await at.hooks.add(
             at.actor, at.request, url=url, kinds=wanted, fields=fields, role=role, purpose=purpose
+        if set(await organisations.every(at.house.database)) - {NOBODY}:
+            await organisations.require(at.house.database, org)
         )
         return endpoint.id, secret
 

@@ -20,6 +20,7 @@ from crm.services.duplicates import Swept
 from crm.services.exports import Exports
 from crm.services.imports import Imports
 from crm.settings import Settings
+from crm.store import organisations
 
 
 async def import_fhir(
@@ -71,8 +72,12 @@ def summary_lines(summary: Summary) -> list[str]:
 
 
 async def find_duplicates(settings: Settings, *, org: str) -> Swept:
-    """Looks through all records of an organisation for pairs that may be about one person, and stores new ones."""
+    """Looks through all records of an organisation for pairs that may be about one person, and stores new ones.
+
+    Raises Unsafe for an organisation of which nothing was ever recorded.
+    """
     async with house(settings) as it:
+        await organisations.require(it.database, org)
         return await it.services.duplicates.sweep(system_actor(org), command_request("duplicates"))
 
 

@@ -1,7 +1,6 @@
 """`audit recount`: the sums of each person's days, counted anew from the events that are kept."""
 
 from commands.log_verifying import opened
-from crm.errors import Unsafe
 from crm.settings import Settings
 from crm.store import log_rollup, organisations
 
@@ -11,8 +10,7 @@ __all__ = ["recount"]
 async def recount(settings: Settings, org: str) -> None:
     """Raises Unsafe for an organisation that has no log, and StoreUnavailable. The service may run meanwhile."""
     async with opened(settings) as database:
-        if org not in await organisations.every(database):
-            raise Unsafe(f"nothing was ever recorded of an organisation {org}")
+        await organisations.require(database, org)
         await log_rollup.rebuild(database, org)
         while not await log_rollup.roll_up(database, org):
             pass

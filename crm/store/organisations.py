@@ -5,11 +5,12 @@ from typing import Final
 from sqlalchemy import BigInteger, bindparam, or_, select
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
+from crm.errors import Unsafe
 from crm.store.database import NO_ORG, Connection, Database
 from crm.store.statements import prepare
 from crm.store.tables import audit_head, organisation
 
-__all__ = ["any_founded", "every", "every_visible", "note"]
+__all__ = ["any_founded", "every", "every_visible", "note", "require"]
 
 _ONE: Final = prepare(select(organisation.c.org).limit(1))
 _EVERY: Final = prepare(select(organisation.c.org).order_by(organisation.c.org))
@@ -42,6 +43,12 @@ async def every_visible(database: Database) -> list[str]:
     """
     logs = {row["org"] for row in await database.fetch(NO_ORG, _WITH_A_LOG)}
     return sorted({*await every(database), *logs})
+
+
+async def require(database: Database, org: str) -> None:
+    """Raises Unsafe for an organisation of which nothing was ever recorded: its name may be mistyped."""
+    if org not in await every(database):
+        raise Unsafe(f"nothing was ever recorded of an organisation {org}")
 
 
 async def note(connection: Connection, now: int = 0) -> None:

@@ -13,6 +13,7 @@ from commands.webhook_commands import webhooks_app
 from crm.delivery.webhooks import EndpointState
 from crm.errors import Unsafe
 from schema.metrics import Metrics
+from server import app
 from tests.conftest import Databases
 from tests.processes import founded
 
@@ -65,6 +66,18 @@ def test_the_life_of_an_endpoint(webhooks: Run) -> None:
     assert webhooks("replay", one["id"], "--dead").stdout == "0 messages wait again\n"
     assert webhooks("replay", one["id"], "--now").stdout == f"{one['id']} goes on from now\n"
     assert webhooks("list", "--org", "south-clinic").stdout == "no endpoint is registered\n"
+
+
+def test_an_organisation_that_nobody_knows(webhooks: Run) -> None:
+    """Once there is any, the name of another is taken for a mistake: nothing is added, and nothing swept."""
+    webhooks("add", URL, *WHO, "--org", "north")
+    refused = CliRunner().invoke(webhooks_app, ["add", URL, *WHO, "--org", "nroth"])
+    swept = CliRunner().invoke(app, ["duplicates", "--org", "nroth"])
+    for result in (refused, swept):
+        assert str(result.exception) == "nothing was ever recorded of an organisation nroth"
+        assert isinstance(result.exception, Unsafe)
+    assert webhooks("list", "--org", "nroth").stdout == "no endpoint is registered\n"
+    assert CliRunner().invoke(app, ["duplicates", "--org", "north"]).exit_code == 0
 
 
 def test_tried_out(webhooks: Run, monkeypatch: pytest.MonkeyPatch) -> None:
