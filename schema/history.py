@@ -50,8 +50,11 @@ class RecordVersion(graphene.ObjectType):
     source = words("The application or source system that the values came from; null where none gave any.")
     channel = words("By which way the values came: `api` or `import`; null where none came.")
     by = graphene.Field(VersionMaker, description="Who made it; null where not described.")
-    patient = needed(
-        Patient, "The record as it was, under your permissions of now; what was erased since stays erased."
+    patient = graphene.Field(
+        Patient,
+        description="The record as it was, under your permissions of now; what was erased since stays erased. Null "
+        "where it held what another person said, until their merge was undone: for patients, and for all once one of "
+        "them is erased.",
     )
 
 
@@ -101,7 +104,8 @@ class HistoryQueries:
         to=graphene.Int(required=True, description="The other, such as `currentVersion` of a VERSION_CONFLICT."),
         description="Both sides of a conflict, for a person to decide. Each side has an entry of its own in the access "
         "log. NOT_FOUND for an unknown id and for a record that you may not know of; VALIDATION_FAILED "
-        "(`unknown_version`) for a version that there is not, or (`not_kept`) that is older than history. "
+        "(`unknown_version`) for a version that there is not, or (`not_kept`) that is older than history, "
+        "or that holds, from before a merge was undone, what another person said and you may not see. "
         f"{allowed_to(Action.HISTORY)}",
     )
 

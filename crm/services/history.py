@@ -1,12 +1,12 @@
 """Former versions of a record: what it said at a time, and who made each version. Asks the policy, then the store.
 
 Permissions are those of now, and a restriction withholds whether it stood then or stands now: time passing shows nobody
-what they may not see.
+what they may not see. What a record held of another, until their merge was undone, no patient sees.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from auth import policy
 from auth.actor import Actor
@@ -20,8 +20,10 @@ from crm.services.access_log import place_of
 from crm.services.log_questions import micros
 from crm.services.profiles import Page, Profile, Profiles, encode_cursor, view, visible
 from crm.services.request import Request
+from crm.store import merges
 from crm.store.history import Maker, Version
-from crm.store.record import Record
+from crm.store.merges import Merge
+from crm.store.record import Past, Record
 from crm.store.unit import Store, Unit
 from crm.store.view import View
 
@@ -51,8 +53,9 @@ class History:
     ) -> Profile:
         """The profile as it was at a time (RFC 3339 text) or in a version; exactly one of the two is given.
 
-        Raises `NotFound`, also for a time before there was the record; `Erased`; `Invalid` for a time to come, and for
-        a version that there is not yet or that is older than history; and what the policy refuses.
+        Raises `NotFound`, also for a time before there was the record; `Erased`; `Invalid` for a time to come, for a
+        version that there is not yet or that is older than history, and for one that held what another person said
+        where a patient asks, or that person is erased; and what the policy refuses.
         """
         grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.HISTORY)
         context = request.context(actor, grant.rule)
@@ -69,10 +72,11 @@ class History:
             if chosen is None:
                 raise _not_there(present, moment, version)
             day = None if moment is None else rfc3339(moment)[:10]
-            [record] = await unit.load_past(present, [chosen], names, day)
+            [then] = await _as_they_were(unit, actor, present, [chosen], names, day)
+            if then is None:
+                raise Invalid("asOfVersion" if moment is None else "asOf", "not_kept")
             unit.current(now, ["restricted"])  # believed only where a row vouches for it
-            record.past = record.past and replace(record.past, present=now)
-            return self._profile(unit, record, grant, actor)
+            return _opened(unit, then, grant, actor, now)
 
     async def compare(
         self, actor: Actor, request: Request, patient_id: str, first: int, second: int, asked: frozenset[str]
@@ -90,10 +94,15 @@ class History:
             for number, version in zip(sorted((first, second)), chosen, strict=True):
                 if version is None:
                     raise _not_there(present, None, number)
-            records = await unit.load_past(present, [version for version in chosen if version is not None], names)
-            before, after = (self._profile(unit, record, grant, actor) for record in records)
-            newest = records[-1]
-            since = await conflicts.changes_since(unit, newest, records[0].version)
+            known = [version for version in chosen if version is not None]
+            both = [each for each in await _as_they_were(unit, actor, present, known, names) if each is not None]
+            if len(both) < len(known):
+                raise Invalid("asOfVersion", "not_kept")
+            before, after = (_opened(unit, each, grant, actor) for each in both)
+            since = await conflicts.changes_since(unit, both[-1].record, both[0].record.version)
+            if since is not None and policy.scope(actor) is not None:
+                kept = _of_two(await unit.family(present), present.id)
+                since = [version for version in since if version.version not in kept]
             told = None if since is None else sorted(conflicts.told_since(present, actor, grant, since))
             return {"before": before, "after": after, "changed_fields": told}
 
@@ -113,13 +122,15 @@ class History:
             present = await self._present(unit, actor, patient_id, names)
             found = await unit.versions(present.id, _NEWEST if below is None else below, first + 1)
             shown = found[:first]
-            records = await unit.load_past(present, shown if asked else [], names)
-            profiles = [self._profile(unit, record, grant, actor) for record in records]
-            if not profiles:
+            records = await _as_they_were(unit, actor, present, shown if asked else [], names)
+            profiles = [each and _opened(unit, each, grant, actor) for each in records]
+            if not any(profiles):
                 unit.touch(present, _LOOKED)
+            if not profiles:
                 profiles = [{"id": present.id, "version": version.version} for version in shown]
+            kept = frozenset() if policy.scope(actor) is None else _of_two(await unit.family(present), present.id)
             nodes = [
-                {**self._node(actor, request, grant, present, version), "patient": profile}
+                {**self._node(actor, request, grant, present, version, version.version in kept), "patient": profile}
                 for version, profile in zip(shown, profiles, strict=True)
             ]
         cursors = [encode_cursor(str(version.version)) for version in shown]
@@ -144,15 +155,13 @@ class History:
             raise Erased
         return present
 
-    def _profile(self, unit: Unit, record: Record, grant: ReadGrant, actor: Actor) -> Profile:
-        return unit.open(record, former_view(grant, actor, record))
-
     def _node(
-        self, actor: Actor, request: Request, grant: ReadGrant, present: Record, version: Version
+        self, actor: Actor, request: Request, grant: ReadGrant, present: Record, version: Version, of_two: bool
     ) -> dict[str, Any]:
-        """A version as the caller may know of it."""
+        """A version as the caller may know of it; `of_two` says that it is not for them alone."""
         guarded = present.restricted or version.restricted
         told = grant.groups - policy.withheld_when_restricted(actor) if guarded else grant.groups
+        told = frozenset() if of_two else told
         hidden = version.changed and not any(
             name in BY_NAME and BY_NAME[name].group in told for name in version.changed
         )
@@ -192,14 +201,87 @@ def _paths(names: frozenset[str], told: frozenset[Group]) -> list[str]:
     return sorted(path for field in known if field.group in told for path in field.paths)
 
 
+class _Then(NamedTuple):
+    """A record as it was, and the others whose values it held then and holds no more, each as it was then."""
+
+    record: Record
+    others: Sequence[Record]
+
+
+async def _as_they_were(
+    unit: Unit,
+    actor: Actor,
+    present: Record,
+    versions: Sequence[Version],
+    names: set[str],
+    day: str | None = None,
+) -> list[_Then | None]:
+    """A record in these versions, in step with them; None for those that hold what is not the actor's to see any more.
+
+    That is what another person said, of whom it was found out that they are another: for patients, and for everybody
+    where an erasure has emptied it. Raises what `Unit.load_past` raises.
+    """
+    family = await unit.family(present) if versions else []
+    beside = [merges.others(family, present.id, version.version) for version in versions]
+    ids = {name for others in beside for name in others}
+    people = await unit.load_as_they_are(ids, {"restricted"})
+    alone = policy.scope(actor) is not None
+    seen = [version for version, others in zip(versions, beside, strict=True) if not (others and alone)]
+    loaded = {record.version: record for record in await unit.load_past(present, seen, names, day)}
+    found: list[_Then | None] = []
+    for version, others in zip(versions, beside, strict=True):
+        record = loaded.get(version.version)
+        if record is None or (others and record.emptied):
+            found.append(None)
+            continue
+        then = []
+        for name, number in others.items():
+            other = people[name]
+            if other.status != "erased":
+                unit.current(other, ["restricted"])
+                then.append(replace(other, version=number, past=Past(other, day or rfc3339(version.at)[:10])))
+        found.append(_Then(record, then))
+    return found
+
+
+def _opened(unit: Unit, then: _Then, grant: ReadGrant, actor: Actor, asked: Record | None = None) -> Profile:
+    """The profile; guarded where any of those whom it is about is, or the record `asked` that its id leads to now."""
+    record = then.record
+    if record.past is not None:
+        present = asked or record.past.present
+        people = (present, record.past.present, *then.others)
+        guard = next((each for each in people if each.restricted), present)
+        record.past = replace(record.past, present=guard)
+    profile = unit.open(record, former_view(grant, actor, record))
+    unit.share(record, then.others)
+    return profile
+
+
+def _of_two(family: Sequence[Merge], patient_id: str) -> frozenset[int]:
+    """The versions that two people made, from their merge to where it was undone, that one as well."""
+    return frozenset(
+        version
+        for merge in family
+        if merge.survivor_id == patient_id and merge.undone_version is not None
+        for version in range(merge.survivor_version, merge.undone_version + 1)
+        if merges.others(family, patient_id, merge.survivor_version)
+    )
+
+
 async def _led_to(unit: Unit, present: Record, patient_id: str, moment: int, names: set[str]) -> Record:
-    """The record that an id led to at a time: before it was merged into `present`, its own."""
-    if present.id == patient_id:
+    """The record that an id led to at a time: its own, or the one that it was merged into by then."""
+    name, family = patient_id, await unit.family(present)
+    while (version := await unit.version_at(name, moment)) is not None and version.status == MERGED:
+        into = merges.led_to(family, name, version.version)
+        if into is None:
+            break
+        name = into
+    if name == present.id:
         return present
-    version = await unit.version_at(patient_id, moment)
-    if version is None or version.status == MERGED:
-        return present
-    return (await unit.load_as_they_are([patient_id], names | {"restricted"}))[patient_id]
+    found = (await unit.load_as_they_are([name], names | {"restricted"}))[name]
+    if found.status == "erased":
+        raise Invalid("asOf", "not_kept")
+    return found
 
 
 def _not_there(present: Record, moment: int | None, version: int | None) -> NotFound | Invalid:

@@ -24,6 +24,7 @@ from crm.services.holds import Holds
 from crm.services.profiles import Profile, Profiles, act_of, view, visible
 from crm.services.request import Request
 from crm.store import organisations, retries
+from crm.store.merges import others
 from crm.store.record import Record
 from crm.store.retries import Effect, Kind, Repeated, slot_of
 from crm.store.unit import Store, Unit
@@ -181,8 +182,11 @@ class Retries:
         return record
 
     async def _former(self, unit: Unit, present: Record, effect: Effect, names: frozenset[str]) -> Record:
-        """The record as the change left it; as it is now where it was merged into another since."""
-        if present.id != effect.patient_id:
+        """The record as the change left it; as it is now where it was merged into another since.
+
+        And where it held then what another person said, until their merge was undone.
+        """
+        if present.id != effect.patient_id or others(await unit.family(present), present.id, effect.version):
             return present
         version = await unit.version(present.id, effect.version)
         if version is None:

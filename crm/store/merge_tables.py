@@ -24,8 +24,10 @@ record_merge = Table(
     Column("merged_by", Text, nullable=False),
     Column("merged_at", BigInteger, nullable=False),
     Column("choices", Text, nullable=False),
+    Column("holds", Text, nullable=False),
     Column("undone_by", Text),
     Column("undone_at", BigInteger),
+    Column("undone_version", BigInteger),
     Column("to_review", Text),
     named(),
     ForeignKeyConstraint(
@@ -36,10 +38,12 @@ record_merge = Table(
     ),
     CheckConstraint("survivor_id <> duplicate_id", name="two"),
     CheckConstraint("(undone_at IS NULL) = (undone_by IS NULL)", name="undone"),
+    CheckConstraint("(undone_at IS NULL) = (undone_version IS NULL)", name="parted"),
     Index("ix_record_merge_duplicate", "org", "duplicate_id"),
     Index("ix_record_merge_survivor", "org", "survivor_id"),
 )
 """Each merge with the versions that it made of both records. One that was undone stays as a fact.
 
-`choices` are the fields of which both records had a word, and whose was taken; `to_review` those that had changed since
-when the merge was undone. Both JSON, of catalogue names and codes."""
+`undone_version` is the first one of the survivor that was its own again. `choices` are the fields of which both records
+had a word, and whose was taken; `to_review` those that had changed since when the merge was undone; `holds` the ids of
+the legal holds that went along. All three JSON, of catalogue names, codes and ids."""

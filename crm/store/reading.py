@@ -153,6 +153,10 @@ class Unit:
         ids = [record.id, *await self.superseded(record)]
         return await merges.of_record(self._fetch, self.context.org, ids)
 
+    async def family(self, record: Record) -> list[Merge]:
+        """Every merge by which the record ever had to do with another, see `merges.others`; most have none."""
+        return await merges.family(self._fetch, self.context.org, [record.id])
+
     async def merge_of(self, duplicate_id: str) -> Merge | None:
         """The merge by which a record is merged into another now."""
         return await merges.standing(self._fetch, self.context.org, duplicate_id)
@@ -245,6 +249,14 @@ class Unit:
         for name in opening.erased(record, names):
             values[name] = note.erased(name)
         return {"id": record.id, "version": record.version, **values}
+
+    def share(self, record: Record, others: Iterable[Record]) -> None:
+        """Gives these patients, as they were, the event that an opened record has: it held what they had said."""
+        note = self._notebook.of(record)
+        for other in others:
+            theirs = self._notebook.of(other)
+            theirs.why = note.why
+            theirs.show(note.returned, note.masked)
 
     def judge(
         self,

@@ -81,6 +81,11 @@ class Record:
         return _NONE
 
     @property
+    def emptied(self) -> bool:
+        """Whether one of the loaded rows has lost what it held although its data key is there: see `erasing`."""
+        return any(not row.box and row.key_state == LIVE for row in self.rows.values())
+
+    @property
     def vouched(self) -> bytes:
         """What every row seal vouches for besides its own row: the clear columns that nobody may edit unseen."""
         return orjson.dumps([self.status, self.restricted, self.audit_subject, self.created_at, sorted(self.classes)])

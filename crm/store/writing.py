@@ -322,15 +322,20 @@ class WritingUnit(Unit):
     ) -> None:
         """Undoes a merge: gives the duplicate back what imports knew of it (`reported`) and its waiting messages.
 
-        Active legal holds hold both from now on: nobody can tell any more whom they were placed for.
+        Legal holds that came with the duplicate go back to it. Those still active hold both from now on: whoever placed
+        one during the merge meant the record of both, and of the others nobody shall lose what they were kept for.
         """
         org = self.context.org
         await self.writes.flush(self._connection)
         slots = {imported.slot(self._keys, org, entry) for entry in reported}
         await merges.give_back(self._connection, org, merge.survivor_id, merge.duplicate_id, slots, waiting)
-        for hold in await holds.active(self._fetch, org, merge.survivor_id):
-            await holds.place(self._connection, org, replace(hold, id=str(uuid7()), patient_id=merge.duplicate_id))
-        await merges.undo(self._connection, org, merge, recorded_subject(self.context.who.sub), self.now, to_review)
+        active = await holds.active(self._fetch, org, merge.survivor_id)
+        await merges.give_back_holds(self._connection, org, merge)
+        for hold in active:
+            other = merge.survivor_id if hold.id in merge.holds else merge.duplicate_id
+            await holds.place(self._connection, org, replace(hold, id=str(uuid7()), patient_id=other))
+        by = recorded_subject(self.context.who.sub)
+        await merges.undo(self._connection, org, merge, by, self.now, to_review, survivor.version)
         self.effect = Effect(Kind.PROFILE, survivor.id, survivor.version)
 
     async def erase(

@@ -54,12 +54,15 @@ def _merges() -> None:
         sa.Column("merged_by", sa.Text(), nullable=False),
         _big("merged_at"),
         sa.Column("choices", sa.Text(), nullable=False),
+        sa.Column("holds", sa.Text(), nullable=False),
         sa.Column("undone_by", sa.Text(), nullable=True),
         _big("undone_at", nullable=True),
+        _big("undone_version", nullable=True),
         sa.Column("to_review", sa.Text(), nullable=True),
         _check("record_merge", "org", "org <> ''"),
         _check("record_merge", "two", "survivor_id <> duplicate_id"),
         _check("record_merge", "undone", "(undone_at IS NULL) = (undone_by IS NULL)"),
+        _check("record_merge", "parted", "(undone_at IS NULL) = (undone_version IS NULL)"),
         sa.PrimaryKeyConstraint("org", "id", name="pk_record_merge"),
         *(
             sa.ForeignKeyConstraint(

@@ -179,15 +179,24 @@ async def test_the_version_to_blame_is_named(served: Client) -> None:
 
 
 async def test_two_ways_to_be_reached_in_confidence_are_for_a_person_to_settle(served: Client) -> None:
-    """Which of two confidential communications holds no rule may guess: refused, but for two that are alike."""
+    """Which of two confidential communications holds no rule may guess: refused, but for two that are alike.
+
+    Who may not see them is refused these as well: nobody learns by merging whether a guess was right.
+    """
     way = {"channel": "EMAIL", "value": "one@example.test", "set_at": "2026-05-01T08:00:00Z"}
     ids = [
         await served.house.store({**values, "confidential_communication": {**way, "value": value}})
         for values, value in ((ADA, "one@example.test"), (ADELE, "two@example.test"), (ADELE, "one@example.test"))
     ]
-    answer = (await merge(served, ids[0], ids[1])).json()
-    assert answer["errors"][0]["extensions"]["rule"] == "confidential_communication_conflict"
-    assert "errors" not in (await merge(served, ids[0], ids[2])).json()
+    sees: dict[str, Any] = {"role": Role.PRIVACY_OFFICER, "purpose": Purpose.RECORDMGT}
+    refused = [
+        (await merge(served, ids[0], ids[1], **sees)).json(),
+        *[(await merge(served, ids[0], other)).json() for other in ids[1:]],
+    ]
+    errors = [answer["errors"] for answer in refused]
+    assert errors[0] == errors[1] == errors[2]
+    assert errors[0][0]["extensions"]["rule"] == "confidential_communication_conflict"
+    assert "errors" not in (await merge(served, ids[0], ids[2], **sees)).json()
 
 
 ERASE = """mutation Erase($input: ErasePatientInput!) {
@@ -276,3 +285,24 @@ async def test_decisions_and_deltas_follow_the_old_id(served: Client) -> None:
     for version, told in ((1, [{"id": adele, "version": 2}]), (2, [])):
         given = {"known": [{"id": adele, "version": version}]}
         assert (await served.data(query, Role.CLINICIAN, variables=given))["changedSince"] == told
+
+
+async def test_a_hold_goes_back_to_where_it_was_placed(served: Client) -> None:
+    """After a merge was undone it is there under its own id, for a retry too, and the survivor has one of its own."""
+    ada, adele = await pair(served)
+    place = "mutation($input: PlaceLegalHoldInput!) { placeLegalHold(input: $input) { id } }"
+    holds = "query($id: ID!) { legalHolds(patientId: $id) { id reason } }"
+    given = {"patientId": adele, "reason": "LITIGATION"}
+    who: dict[str, Any] = {"role": Role.PRIVACY_OFFICER, "variables": {"input": given}}
+    who["headers"] = {"Idempotency-Key": f'"{adele}"'}
+    placed = (await served.data(place, **who))["placeLegalHold"]
+    await merged(served, ada, adele)
+    assert (await served.data(place, **who))["placeLegalHold"] == placed
+    await undo(served, ada, adele)
+    assert (await served.data(place, **who))["placeLegalHold"] == placed
+    found = [
+        (await served.data(holds, Role.PRIVACY_OFFICER, variables={"id": name}))["legalHolds"] for name in (adele, ada)
+    ]
+    assert found[0] == [{**placed, "reason": "LITIGATION"}]
+    assert [hold["reason"] for hold in found[1]] == ["LITIGATION"]
+    assert found[1][0]["id"] != placed["id"]

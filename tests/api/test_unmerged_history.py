@@ -116,7 +116,7 @@ async def test_the_id_of_the_other_leads_where_it_led_then(served: Client) -> No
     found = answer.json()["data"]["patient"]
     assert (found["id"], found["version"]) == (two.ada, two.first)
     assert len({leaf["pat"] for leaf in leaves}) == 2
-    who = {"role": Role.PATIENT, "patient": two.adele}
+    who: dict[str, Any] = {"role": Role.PATIENT, "patient": two.adele}
     refused = (await served.ask(THEN, variables={"id": two.adele, "at": at}, **who)).json()
     assert rules(refused) == [("asOf", "not_kept")]
 
@@ -136,7 +136,7 @@ async def test_a_retry_is_answered_with_the_record_as_it_is(served: Client) -> N
     """What somebody changed meanwhile and asks for again under its key: without what the other said."""
     ada, adele = await pair(served)
     await merge(served, ada, adele)
-    under = {"headers": {"Idempotency-Key": f'"{ada}"'}}
+    under: dict[str, Any] = {"headers": {"Idempotency-Key": f'"{ada}"'}}
     given = {"patientId": ada, "expectedVersion": await version_of(served, ada), "preferredName": "Ada A."}
     who: dict[str, Any] = {"role": Role.PATIENT, "patient": ada, "variables": {"i": given}}
     first = await served.ask(PREFER, **who, **under)
