@@ -95,13 +95,16 @@ async def add(
     role: Role,
     purpose: Purpose,
 ) -> tuple[str, str]:
-    """Id and secret of a new endpoint. Raises Unsafe with what to do."""
+    """Id and secret of a new endpoint. Raises Unsafe with what to do, also for an organisation that is not known.
+
+    The first of all may have endpoints before it has records: nothing is stored yet that it could be mistaken for.
+    """
     async with _opened(settings, org, "add") as at:
+        if set(await organisations.every(at.house.database)) - {NOBODY}:
+            await organisations.require(at.house.database, org)
         wanted = kinds or frozenset(Kind)
         endpoint, secret = await at.hooks.add(
             at.actor, at.request, url=url, kinds=wanted, fields=fields, role=role, purpose=purpose
-        if set(await organisations.every(at.house.database)) - {NOBODY}:
-            await organisations.require(at.house.database, org)
         )
         return endpoint.id, secret
 
@@ -210,7 +213,7 @@ def line(one: Shown) -> str:
 def dead_json(endpoint_id: str, message: Message) -> dict[str, Any]:
     """A message that was given up, as JSON: what it was about, and how the last attempt ended."""
     return {
-        "message": message_id(endpoint_id, message.position),
+        "message": message_id(endpoint_id, message.change_id),
         "patient": message.patient_id,
         "version": message.version,
         "kind": message.kind,

@@ -18,7 +18,7 @@ from typing import Final
 from auth.errors import AuthError
 from crm.delivery.bell import Bell
 from crm.delivery.posting import Poster
-from crm.domain.webhooks import Answer, Verdict, delay, pause, verdict
+from crm.domain.webhooks import Answer, Verdict, delay, message_id, pause, verdict
 from crm.errors import AuditUnavailable, CrmError, KeyUnavailable, StoreUnavailable
 from crm.services.request import Request
 from crm.services.webhook_notices import Notices, headers
@@ -188,7 +188,7 @@ class Courier:
         """One chain of messages for each patient; behind what waits already nothing is sent."""
         chains: dict[str, list[Message]] = {}
         for each in changes:
-            message = Message(each.seq, each.patient_id, each.version, each.kind, each.names, each.at)
+            message = Message(each.seq, each.id, each.patient_id, each.version, each.kind, each.names, each.at)
             chains.setdefault(each.patient_id, []).append(message)
         stuck = await webhook_messages.behind(self._fetch, self._org, self._id, chains.keys())
         waiting = [_Outcome(each) for name in stuck for each in chains.pop(name)]
@@ -261,8 +261,8 @@ class Courier:
         seconds = delay(attempts, random.random(), outcome.answer.wait if outcome.answer else 0)  # noqa: S311
         if seconds is None:
             _log.error(
-                "webhook endpoint %s: the message at %d is given up after %d attempts: %s",
-                self._id, message.position, attempts, outcome.code,
+                "webhook endpoint %s: %s is given up after %d attempts: %s",
+                self._id, message_id(self._id, message.change_id), attempts, outcome.code,
             )  # fmt: skip
             return replace(message, state=DEAD, attempts=attempts, answer=outcome.code)
         return replace(message, attempts=attempts, next_at=now + round(seconds * _SECOND), answer=outcome.code)

@@ -105,12 +105,13 @@ def checked_address(url: str, *, development: bool = False) -> str:
     return url
 
 
-def message_id(endpoint_id: str, position: int) -> str:
-    """The `webhook-id` of the change at a position for an endpoint: the same at each attempt, and when it is replayed.
+def message_id(endpoint_id: str, change_id: str) -> str:
+    """The `webhook-id` of a change for an endpoint: the same at each attempt, and when it is replayed.
 
-    It holds no full stop, which separates what is signed.
+    Positions are no part of it: after a restore they are used again, for other changes. It holds no full stop, which
+    separates what is signed.
     """
-    return f"msg_{endpoint_id.replace('-', '')}_{position}"
+    return f"msg_{endpoint_id.replace('-', '')}_{change_id.replace('-', '')}"
 
 
 def delay(attempts: int, chance: float, wait: int = 0) -> float | None:

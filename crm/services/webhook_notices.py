@@ -53,8 +53,10 @@ class Notices:
         names = _wanted(message.changed, known.fields) if known.fields else message.changed
         if _KINDS[kind] not in known.kinds or (kind is ChangeKind.CHANGED and not names):
             return None
-        name = message_id(endpoint.id, message.position)
-        change = Change(message.position, name, message.patient_id, message.version, kind, names, message.at)
+        name = message_id(endpoint.id, message.change_id)
+        change = Change(
+            message.position, message.change_id, message.patient_id, message.version, kind, names, message.at
+        )
         told = await self._feed.tell(endpoint.actor, Request(name, "webhook"), change, named=False)
         if told is None:
             return None

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 from uuid_utils import uuid7
@@ -42,7 +43,6 @@ TOPIC: Final = "webhooks"
 """What is rung when endpoints changed."""
 
 _SECOND = 1_000_000
-_LAST = 2**62
 _ISSUER = "urn:heed:webhook"
 
 
@@ -271,14 +271,9 @@ class Webhooks:
         Raises Invalid for an id that is not one of this endpoint's.
         """
         await self.find(actor.org, endpoint_id)
-        first, last = 0, _LAST
-        if message is not None:
-            number = message.rpartition("_")[2]
-            first = last = int(number) if number.isdecimal() and len(number) < 19 else -1
-            if first < 0 or message != message_id(endpoint_id, first):
-                raise Invalid("message", "unknown")
+        change = None if message is None else _change_of(message, endpoint_id)
         async with self._changing(actor, request, endpoint_id, "WEBHOOK_REPLAYED") as connection:
-            return await webhook_messages.revive(connection, actor.org, endpoint_id, first, last, self._store.clock())
+            return await webhook_messages.revive(connection, actor.org, endpoint_id, change, self._store.clock())
 
     async def replay(self, actor: Actor, request: Request, endpoint_id: str, after: str | None) -> None:
         """Everything behind a position is sent again, under the ids that it had; with None only what comes from now on.
@@ -306,6 +301,17 @@ class Webhooks:
             await stage_rows(connection, org, entries)
             await ring(connection, TOPIC)
         await self._store.log.sequence(org, entries)
+
+
+def _change_of(message: str, endpoint_id: str) -> str:
+    """The id of the change that a message is about. Raises Invalid for what is no id of a message of this endpoint."""
+    try:
+        change = str(UUID(message.rpartition("_")[2]))
+    except ValueError:
+        raise Invalid("message", "unknown") from None
+    if message != message_id(endpoint_id, change):
+        raise Invalid("message", "unknown")
+    return change
 
 
 def _actor(org: str, endpoint_id: str, role: Role, purpose: Purpose) -> Actor:

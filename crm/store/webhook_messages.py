@@ -40,6 +40,7 @@ class Message:
     """One change for one endpoint. `changed` are catalogue names, `kind` is the feed's; times as everywhere."""
 
     position: int
+    change_id: str
     patient_id: str
     version: int
     kind: str
@@ -96,15 +97,12 @@ _PUT = prepare(
 )
 _DROP = prepare(delete(webhook_message).where(_OF, any_of(_M.position, "positions")))
 _DROP_AFTER = prepare(delete(webhook_message).where(_OF, _M.position > bindparam("after", type_=BigInteger)))
-_REVIVE = prepare(
+_REVIVED: Final = {"state": literal(WAITING, Text), "attempts": literal(0, Integer), "next_at": _NOW}
+_REVIVE = prepare(update(webhook_message).where(_OF, _M.state == DEAD).values(_REVIVED))
+_REVIVE_ONE = prepare(
     update(webhook_message)
-    .where(
-        _OF,
-        _M.state == DEAD,
-        _M.position >= bindparam("first", type_=BigInteger),
-        _M.position <= bindparam("last", type_=BigInteger),
-    )
-    .values(state=literal(WAITING, Text), attempts=literal(0, Integer), next_at=_NOW)
+    .where(_OF, _M.state == DEAD, _M.change_id == bindparam("change", type_=Text))
+    .values(_REVIVED)
 )
 _HASTEN = prepare(update(webhook_message).where(_OF, _M.state == WAITING).values(next_at=_NOW))
 
@@ -166,6 +164,8 @@ async def hasten(connection: Connection, org: str, endpoint_id: str, now: int) -
     await connection.execute(_HASTEN, org=org, endpoint=endpoint_id, now=now)
 
 
-async def revive(connection: Connection, org: str, endpoint_id: str, first: int, last: int, now: int) -> int:
-    """Lets messages that were given up wait again, as if they were new, from one position to another; how many."""
-    return await connection.execute(_REVIVE, org=org, endpoint=endpoint_id, first=first, last=last, now=now)
+async def revive(connection: Connection, org: str, endpoint_id: str, change_id: str | None, now: int) -> int:
+    """Lets messages that were given up wait again, as if they were new: that of one change, or all; how many."""
+    if change_id is None:
+        return await connection.execute(_REVIVE, org=org, endpoint=endpoint_id, now=now)
+    return await connection.execute(_REVIVE_ONE, org=org, endpoint=endpoint_id, change=change_id, now=now)

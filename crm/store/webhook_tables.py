@@ -52,6 +52,7 @@ webhook_message = Table(
     org(),
     Column("endpoint_id", Key, primary_key=True),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("change_id", Key, nullable=False),
     Column("patient_id", Key, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),

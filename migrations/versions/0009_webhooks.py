@@ -78,6 +78,7 @@ def _messages() -> None:
         _key("org"),
         _key("endpoint_id"),
         _big("position"),
+        _key("change_id"),
         _key("patient_id"),
         _big("version"),
         _text("kind"),

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import bindparam, delete, update
 
 from auth.roles import Role
 from crm.delivery.courier import BATCH
@@ -13,7 +15,9 @@ from crm.domain.superseding import MergeReason
 from crm.domain.webhooks import DELAYS, message_id
 from crm.errors import Invalid, PositionExpired
 from crm.services.merging import Which
-from crm.store import feed
+from crm.store import feed, webhooks
+from crm.store.statements import prepare
+from crm.store.tables import change, change_head
 from tests.hooked import OPERATOR, eventually, hooked
 from tests.house import ORG, REQUEST, actor
 
@@ -26,7 +30,8 @@ async def test_a_change_arrives_signed(database_url: str, tmp_path: Path) -> Non
         [arrived] = await it.receiver.until(1)
         assert arrived.verified(it.secret)
         assert not arrived.verified("whsec_" + "A" * 43 + "=")
-        assert arrived.id == message_id(it.endpoint.id, 1)
+        [known] = await feed.read(partial(it.house.database.fetch, ORG), ORG, 0, 10)
+        assert arrived.id == message_id(it.endpoint.id, known.id)
         content = json.loads(arrived.body)
         assert content.keys() == {"type", "timestamp", "data"}
         assert content["data"].keys() == {"id", "version", "changedFields", "position"}
@@ -141,13 +146,15 @@ async def test_given_up_and_sent_again(database_url: str, tmp_path: Path, caplog
         assert it.receiver.versions(sam) == [1, *[2] * 10, 3]
         assert "given up after 10 attempts: status-400" in caplog.text
         it.receiver.only = lambda _: None
-        with pytest.raises(Invalid):
-            await it.hooks.revive(OPERATOR, REQUEST, it.endpoint.id, "msg_another_2")
-        assert await it.hooks.revive(OPERATOR, REQUEST, it.endpoint.id, message_id(it.endpoint.id, 99)) == 0
-        assert await it.hooks.revive(OPERATOR, REQUEST, it.endpoint.id, message_id(it.endpoint.id, dead.position)) == 1
+        name = message_id(it.endpoint.id, dead.change_id)
+        for wrong in ("msg_another_2", name.upper(), message_id(dead.change_id, dead.change_id)):
+            with pytest.raises(Invalid):
+                await it.hooks.revive(OPERATOR, REQUEST, it.endpoint.id, wrong)
+        unknown = message_id(it.endpoint.id, it.endpoint.id)
+        assert [await it.hooks.revive(OPERATOR, REQUEST, it.endpoint.id, each) for each in (unknown, name)] == [0, 1]
         await it.quiet()
         assert it.receiver.versions(sam)[-1] == 2
-        assert it.receiver.arrived[-1].id == message_id(it.endpoint.id, dead.position)
+        assert it.receiver.arrived[-1].id == name
         assert await it.counts() == (0, 0)
 
 
@@ -261,6 +268,26 @@ async def test_replay(database_url: str, tmp_path: Path) -> None:
         for wrong, failure in (("nonsense", Invalid), ("OTk5LTE", PositionExpired)):  # the latter says 999-1
             with pytest.raises(failure):
                 await it.hooks.replay(OPERATOR, REQUEST, it.endpoint.id, wrong)
+
+
+async def test_ids_are_new_after_a_restore(database_url: str, tmp_path: Path) -> None:
+    """Behind a copy positions are used again, for other changes, which a receiver that drops ids it knows must take."""
+    async with hooked(database_url, tmp_path) as it:
+        kept, lost = [(await it.house.register())["id"] for _ in range(2)]
+        await it.number()
+        await it.quiet()
+        async with it.house.database.transaction(ORG) as connection:  # as a copy has it that was made after the first
+            for statement in (
+                delete(change).where(change.c.org == bindparam("org"), change.c.seq > 1),
+                update(change_head).where(change_head.c.org == bindparam("org")).values(seq=1),
+            ):
+                await connection.execute(prepare(statement), org=ORG)
+            await webhooks.move(connection, ORG, it.endpoint.id, 1, it.clock())
+        await it.change(kept, "A")
+        await it.quiet()
+        told = [(each.data["id"], each.data["version"]) for each in it.receiver.arrived]
+        assert sorted(told) == sorted([(kept, 1), (lost, 1), (kept, 2)])
+        assert len({each.id for each in it.receiver.arrived}) == 3
 
 
 async def test_a_position_that_is_not_kept(database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

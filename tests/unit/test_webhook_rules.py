@@ -121,7 +121,7 @@ def test_what_an_answer_means(answer: Answer, expected: Verdict) -> None:
 
 
 def test_the_id_of_a_message() -> None:
-    """It follows from endpoint and position, and holds no full stop, which would blur what is signed."""
-    name = "01900000-0000-7000-8000-000000000001"
-    assert message_id(name, 17) == message_id(name, 17) == "msg_01900000000070008000000000000001_17"
-    assert message_id(name, 1) != message_id(name, 17)
+    """It follows from endpoint and change, and holds no full stop, which would blur what is signed."""
+    name, change = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-0000000000aa"
+    assert message_id(name, change) == "msg_01900000000070008000000000000001_019000000000700080000000000000aa"
+    assert message_id(name, change) != message_id(change, name)
