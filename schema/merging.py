@@ -131,7 +131,8 @@ class MergingMutations:
         "Undoes a merge: the duplicate is a record of its own again, and what came from it and was not changed since "
         "leaves the other. What changed since stays there, see `merges`; prohibitions and restrictions stay on both. "
         "VALIDATION_FAILED for a record that is not merged (`not_merged`) or into another one "
-        f"(`merged_into_another`). {allowed_to(Action.MERGE)}",
+        "(`merged_into_another`), and while another record is merged into this one that was merged later "
+        f"(`merged_later`). {allowed_to(Action.MERGE)}",
     )
 
     @staticmethod

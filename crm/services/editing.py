@@ -97,7 +97,8 @@ class Editor:
         record = await self.present(unit, admitted)
         if record.version != expected_version:
             actor, grant, names, merge = admitted.actor, admitted.grant, admitted.names, admitted.merge
-            await conflicts.meet(unit, record, actor, grant, names, expected_version, merge=merge)
+            own = record.id == admitted.patient_id
+            await conflicts.meet(unit, record, actor, grant, names, expected_version, merge=merge, own=own)
         self.require_seen(record, admitted)
         return record
 

@@ -88,9 +88,12 @@ class Merging:
             await _expect(unit, duplicate, admitted, which.duplicate_version, "input.duplicateVersion")
             _require_seen(admitted.actor, survivor, duplicate)
             joined, carried = _joined(unit, survivor, duplicate, admitted, self._store.sources)
-            system, why = system_of(actor), reason.value
-            unit.turn(survivor, joined.values, system, Turn(ChangeKind.MERGED), why, carried)
-            unit.turn(duplicate, {"merged_into": survivor.id}, system, Turn(ChangeKind.MERGED, MERGED), why)
+            system, why, above = system_of(actor), reason.value, max(survivor.version, duplicate.version)
+            unit.turn(survivor, joined.values, system, Turn(ChangeKind.MERGED, above=above), why, carried)
+            away = Turn(ChangeKind.MERGED, MERGED, above=above)
+            unit.turn(duplicate, {"merged_into": survivor.id}, system, away, why)
+            if survivor.version <= above:  # nothing changes of it: what would name the duplicate was erased
+                raise Erased
             choices = tuple(Taken(each.name, each.taken.value, each.rule.value) for each in joined.choices)
             versions = (survivor.id, survivor.version, duplicate.id, duplicate.version)
             by = recorded_subject(actor.subject)
@@ -103,8 +106,8 @@ class Merging:
     ) -> Profile:
         """The survivor without what came from the duplicate, which is a record of its own again.
 
-        Raises what `merge` raises, and `Invalid` where the duplicate is not merged into this very record, or the
-        survivor has been merged itself.
+        Raises what `merge` raises, and `Invalid` where the duplicate is not merged into this very record, the survivor
+        has been merged itself, or another one was merged into it later, which has to be undone first.
         """
         admitted = await self._admit(actor, request, which, asked)
         async with self._store.writing(admitted.context, Act.UNMERGE, which.ids) as unit:
@@ -114,16 +117,18 @@ class Merging:
                 raise Invalid(_DUPLICATE, "not_merged")
             if merge.survivor_id != survivor.id:
                 raise Invalid(_DUPLICATE, "merged_into_another")
+            if _newer(await unit.merges(survivor), merge):
+                raise Invalid(_DUPLICATE, "merged_later")
             _require_seen(admitted.actor, survivor, duplicate)
             before, joined = await _around(unit, survivor, merge)
             was, became, now, other = (_values(unit, each) for each in (before, joined, survivor, duplicate))
             parted = unmerge(was, became, now, other, unit.now, actor.subject)
             carried = _returned(before, joined, survivor, parted.survivor)
-            system, why = system_of(actor), reason.value
-            back = Turn(ChangeKind.UNMERGED, takes_back=True)
+            system, why, above = system_of(actor), reason.value, max(survivor.version, duplicate.version)
+            back = Turn(ChangeKind.UNMERGED, takes_back=True, above=above)
             unit.turn(survivor, _canonical(parted.survivor, survivor), system, back, why, carried)
             new = {**_canonical(parted.duplicate, duplicate), "merged_into": None}
-            unit.turn(duplicate, new, system, Turn(ChangeKind.UNMERGED, "active"), why)
+            unit.turn(duplicate, new, system, Turn(ChangeKind.UNMERGED, "active", above=above), why)
             waiting = [each["id"] for each in other.get("suspensions") or ()]
             await unit.part(merge, survivor, other.get("source_records") or (), waiting, parted.left)
             unit.effect = Effect(Kind.PROFILE, survivor.id, survivor.version)
@@ -197,12 +202,22 @@ def _require_seen(actor: Actor, *records: Record) -> None:
         raise RestrictedRecord
 
 
+def _require_no_test(grant: ReadGrant, *both: Mapping[str, Any]) -> None:
+    """Whoever may not see confidential communications does not learn here whether two of them are the same either.
+
+    Raises `Invalid` where both records have one, as the rule does for two that differ.
+    """
+    if Group.CONFIDENTIAL not in grant.groups and all(values.get("confidential_communication") for values in both):
+        raise Invalid(_DUPLICATE, "confidential_communication_conflict")
+
+
 def _joined(
     unit: WritingUnit, survivor: Record, duplicate: Record, admitted: _Admitted, rules: SourceRules
 ) -> tuple[Merged, dict[Group, dict[str, Any]]]:
     """What becomes of the survivor, in canonical form, and the notes that it takes over from the duplicate."""
     mine, theirs = _values(unit, survivor), _values(unit, duplicate)
     theirs = {name: value for name, value in theirs.items() if BY_NAME[name].key_class not in survivor.erased}
+    _require_no_test(admitted.grant, mine, theirs)
     notes = {Side.SURVIVOR: unit.notes(survivor), Side.DUPLICATE: unit.notes(duplicate)}
 
     def note(group: Group, side: Side) -> Note | None:
@@ -242,11 +257,19 @@ def _parsed(name: str, value: Any) -> Any:
         raise Invalid(_DUPLICATE, broken.rule) from None
 
 
+def _newer(merges: Iterable[Merge], merge: Merge) -> bool:
+    """Whether another merge into the same survivor stands that is newer.
+
+    What both of two merged records said came with the first of them: taking that one back would take it from the other.
+    """
+    standing = (each for each in merges if each.undone_at is None and each.survivor_id == merge.survivor_id)
+    return any(each.survivor_version > merge.survivor_version for each in standing)
+
+
 async def _around(unit: WritingUnit, survivor: Record, merge: Merge) -> tuple[Record, Record]:
     """The survivor as it was before a merge, and as that left it. Raises `Invalid` where that is not kept."""
-    versions = [await unit.version(survivor.id, merge.survivor_version - step) for step in (1, 0)]
-    known = [version for version in versions if version is not None]
-    if len(known) < len(versions):
+    known = (await unit.versions(survivor.id, merge.survivor_version + 1, 2))[::-1]
+    if len(known) < 2 or known[-1].version != merge.survivor_version:
         raise Invalid(_DUPLICATE, "not_kept")
     before, joined = await unit.load_past(survivor, known, _WHOLE)
     return before, joined

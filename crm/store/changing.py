@@ -115,11 +115,13 @@ class Turn(NamedTuple):
     """What a change is besides its values: what others are told of it, and the status of the record (None: as before).
 
     With `takes_back` entries may leave a list that is only appended to: those that a merge appended, and nobody else.
+    The new version is greater than `above`: no number that was answered under one of two ids means another record later.
     """
 
     kind: ChangeKind = ChangeKind.CHANGED
     status: str | None = None
     takes_back: bool = False
+    above: int = 0
 
 
 _ORDINARY: Final = Turn()
@@ -154,7 +156,7 @@ def apply(
     if not (changed or same or heard) and record.version:
         return []
     created = record.version == 0
-    record.version += 1
+    record.version = max(record.version, turn.above) + 1
     record.updated_at = max(source.recorded_at, record.updated_at)  # clocks of replicas differ, versions go on
     after = {**before, **{name: values[name] for name in changed}}
     given = {name: values[name] for name in (*changed, *same)}

@@ -19,7 +19,7 @@ from crm.store.record import Record
 from crm.store.statements import any_of, prepare
 from crm.store.tables import patient, patient_version
 
-__all__ = ["INSERT", "Maker", "Since", "Version", "all_of", "at", "changed_since", "chosen", "page", "row"]
+__all__ = ["INSERT", "Maker", "Since", "Version", "all_of", "at", "changed_since", "chosen", "page", "row", "unbroken"]
 
 INSERT: Final = prepare(insert(patient_version))
 """Stores what `row` gives."""
@@ -162,6 +162,7 @@ async def chosen(fetch: Fetch, org: str, patient_id: str, versions: Collection[i
 
 
 _PAIRS: Final = (column("key", String), column("value", String))
+_SKIPPING: Final = frozenset({Act.MERGE.value, Act.UNMERGE.value})
 _MOST: Final = 10_000
 """Versions of one patient that are looked at; who is further behind is told that not all is known."""
 
@@ -172,7 +173,7 @@ def _since() -> Select[Any]:
     known = cast(pairs.c.value, BigInteger)
     newer = (_V.org == _P.org) & (_V.patient_id == _P.id) & (_V.version > known)
     joined = pairs.join(patient, (_P.org == bindparam("org")) & (_P.id == pairs.c.key))
-    columns = (_P.id, _P.version, known.label("known"), _V.act, _V.changed)
+    columns = (_P.id, _P.version, known.label("known"), _V.act, _V.changed, _V.version.label("number"))
     return select(*columns).select_from(joined.outerjoin(patient_version, newer))
 
 
@@ -182,13 +183,16 @@ def _since_by_loops() -> Select[Any]:
     known = cast(pairs.c.value, BigInteger)
     present = select(_P.id, _P.version).where(_P.org == bindparam("org"), _P.id == pairs.c.key).limit(1).lateral("now")
     newer = (
-        select(_V.act, _V.changed)
+        select(_V.act, _V.changed, _V.version)
         .where(_V.org == bindparam("org"), _V.patient_id == present.c.id, _V.version > known)
         .order_by(_V.version)
         .limit(_MOST)
         .lateral("newer")
     )
-    columns = (present.c.id, present.c.version, known.label("known"), newer.c.act, newer.c.changed)
+    columns = (
+        present.c.id, present.c.version, known.label("known"), newer.c.act, newer.c.changed,
+        newer.c.version.label("number"),
+    )  # fmt: skip
     return select(*columns).select_from(pairs.join(present, true()).outerjoin(newer, true()))
 
 
@@ -198,18 +202,40 @@ _SINCE: Final = prepare(_since(), postgresql=_since_by_loops())
 async def changed_since(fetch: Fetch, org: str, known: Mapping[str, int]) -> dict[str, Since]:
     """For each of these patients of `org`, known in a version, what happened since; unknown ids are absent.
 
-    One statement. Whoever knows the present version, or claims to know a later one, is told of no names.
+    One statement. Whoever knows the present version, or claims to know a later one, is told of no names. Across the end
+    of a merge names are not `known`: under the id of what had been merged, another record's version may be meant.
     """
     if not known:
         return {}
     found: dict[str, Since] = {}
-    described: dict[str, int] = {}
+    told: dict[str, list[tuple[int, str]]] = {}
+    start: dict[str, int] = {}
     for each in await fetch(_SINCE, org=org, known=orjson.dumps(dict(known)).decode()):
         before = found.get(each["id"])
         names = before.names if before else frozenset()
         if each["act"] is not None:
-            described[each["id"]] = described.get(each["id"], 0) + 1
+            told.setdefault(each["id"], []).append((each["number"], each["act"]))
             names |= frozenset(orjson.loads(each["changed"]))
-        missing = each["version"] - each["known"] - described.get(each["id"], 0)
-        found[each["id"]] = Since(each["version"], names, known=missing <= 0)
-    return found
+        start[each["id"]] = each["known"]
+        found[each["id"]] = Since(each["version"], names, known=False)
+    return {
+        name: since._replace(known=_described(told.get(name, ()), start[name], since.version))
+        for name, since in found.items()
+    }
+
+
+def _described(told: Collection[tuple[int, str]], known: int, present: int) -> bool:
+    return unbroken(told, known, present) and all(act != Act.UNMERGE for _, act in told)
+
+
+def unbroken(versions: Iterable[tuple[int, str | None]], after: int, present: int) -> bool:
+    """Whether these versions, by number and act, are all from behind `after` to `present`.
+
+    Each is one more than the one before, but that a merge, or the end of one, goes on above the versions of both.
+    """
+    last = after
+    for number, act in sorted(versions, key=lambda each: each[0]):
+        if number != last + 1 and act not in _SKIPPING:
+            return False
+        last = number
+    return last >= present

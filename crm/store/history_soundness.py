@@ -1,7 +1,8 @@
 """Whether the history of one patient is as the service left it: a judgement over rows. Loads and changes nothing.
 
 Three witnesses are heard: the row seals of former rows, under the clear row of then; the versions themselves, which
-follow each other without a gap and name the classes that they sealed anew; and the access log, which tells the same.
+follow each other as the service numbers them and name the classes that they sealed anew; and the access log, which
+tells the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from crm.crypto.keyset import KeySet
 from crm.errors import KeyDestroyed, Tampered, UnknownKey
 from crm.store import past
 from crm.store.faults import Fault, Flaw
-from crm.store.history import Version
+from crm.store.history import Version, unbroken
 from crm.store.opening import content, unlock
 from crm.store.record import LIVE, SHREDDED, Record, SealedRow
 from crm.store.soundness import Change, Stored
@@ -52,13 +53,15 @@ def _remains(stored: Stored) -> Iterator[Flaw]:
 
 
 def _numbers(record: Record, versions: Sequence[Version]) -> Iterator[Flaw]:
-    """From the first, or the one that was there before history, to the present one, without a gap."""
+    """From the first, or the one that was there before history, to the present one, as `unbroken` has it."""
     if not versions:
         yield Flaw(Fault.VERSION_MISSING, _VERSIONS)
         return
     numbers = [version.version for version in versions]
     first = numbers[0] if versions[0].maker is None else 1
-    if set(range(first, record.version + 1)) - set(numbers):
+    told = (version for version in versions if version.version <= record.version)
+    acts = [(version.version, version.maker.act if version.maker else None) for version in told]
+    if numbers[0] != first or not unbroken(acts, first - 1, record.version):
         yield Flaw(Fault.VERSION_MISSING, _VERSIONS)
     if numbers[-1] > record.version or any(version.maker is None for version in versions[1:]):
         yield Flaw(Fault.VERSION_SURPLUS, _VERSIONS)
@@ -80,9 +83,14 @@ def _log(changes: Sequence[Change], versions: Sequence[Version]) -> Iterator[Fla
     One unit of work may make several versions and one event. What is older than history is not compared.
     """
     known = {version.version: version for version in versions if version.maker is not None}
+    first, last = versions[0].version, versions[-1].version
+    if any(first < change.version < last and change.version not in known for change in changes):
+        yield Flaw(Fault.VERSION_MISSING, _VERSIONS)  # before a merge, where numbers alone do not tell
+        return
     before = 0
     for change in sorted(changes, key=lambda change: change.version):
-        of, before = range(before + 1, change.version + 1), change.version
+        merging = change.act in {Act.MERGE, Act.UNMERGE}  # makes one version, which may skip numbers
+        of, before = range(change.version if merging else before + 1, change.version + 1), change.version
         made = [known[number] for number in of if number in known]
         if len(made) < len(of):
             continue  # missing, or older than history

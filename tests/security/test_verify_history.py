@@ -189,3 +189,17 @@ async def test_a_merge_that_was_undone_gives_no_finding(clinic: Clinic) -> None:
     version = int(merged["version"])
     await merging.unmerge(officer, REQUEST, Which(one, version, other, 2), UnmergeReason.TWO_PEOPLE, nothing)
     assert (await clinic.verified()).findings == []
+
+
+async def test_a_version_gone_before_a_merge_is_found(clinic: Clinic) -> None:
+    """A merge goes on above the versions of both, so numbers alone do not tell what is gone before it: the log does."""
+    one, other = await clinic.person(), await with_a_past(clinic)
+    await clinic.change(one, 1, instructions="Knock.")
+    officer, nothing = actor(Role.PRIVACY_OFFICER, org=clinic.org), frozenset[str]()
+    which = Which(one, 2, other, 5)
+    merged = await clinic.it.services.merging.merge(officer, REQUEST, which, MergeReason.REVIEWED, nothing)
+    assert merged["version"] == 6
+    assert (await clinic.verified()).findings == []
+    await clinic.run(f"DELETE FROM {_V} WHERE version = 2 AND patient_id = ?", one)
+    await clinic.run(f"DELETE FROM {_S} WHERE version = 2 AND patient_id = ?", one)
+    assert ("version_missing", _V) in await clinic.found(one)
