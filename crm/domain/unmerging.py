@@ -1,14 +1,15 @@
 """Undoing a merge: what is left of either record, as a pure rule over canonical values. Loads and stores nothing.
 
 What came with the merge and was not changed since goes; what was changed since stays, for a person to look at: nobody
-can tell any more whom it is about. Prohibitions and restrictions stay on both records, because nobody can tell that
-either, and a wrong silence is the smaller harm.
+can tell any more whom it is about. Prohibitions and restrictions stay on both records, also those of a contact point
+that both have, because nobody can tell that either, and a wrong silence is the smaller harm.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from crm.domain.codes import TriState
 from crm.domain.merging_consents import said_again
 
 __all__ = ["Unmerged", "unmerge"]
@@ -52,6 +53,12 @@ def unmerge(before: Values, joined: Values, now: Values, duplicate: Values, at: 
     theirs = {each["id"] for each in duplicate.get("suspensions") or ()} - _ids(before.get("suspensions") or ())
     new["suspensions"] = [each for each in now.get("suspensions") or () if each["id"] not in theirs] or None
     other["suspensions"] = _as_read(duplicate.get("suspensions") or (), now.get("suspensions") or ())
+    other["contact_points"] = _forbidden_too(duplicate, _forbidden_since(joined, now))
+    since = _forbidden_since(*({"contact_points": _of_others(each)} for each in (joined, now)))
+    other["related_persons"] = [
+        {**each, "contact_points": _forbidden_too(each, since)} if each.get("contact_points") else each
+        for each in duplicate.get("related_persons") or ()
+    ] or None
     return Unmerged(_changed(new, now), _changed(other, duplicate), tuple(sorted(left)))
 
 
@@ -100,3 +107,40 @@ def _as_read(own: Entries, now: Entries) -> Entries | None:
     """The record's own messages, with what staff who read them in the merged record said of them."""
     read = {each["id"]: each for each in now}
     return [read.get(each["id"], each) for each in own] or None
+
+
+_PERMISSIONS: Final = ("text_permitted", "voicemail_ok", "detailed_message_ok")
+
+
+def _end(point: Mapping[str, Any]) -> tuple[Any, ...]:
+    """By what merging knows two contact points as the same."""
+    return tuple(point.get(member) for member in ("system", "value", "extension"))
+
+
+def _of_others(values: Values) -> Entries:
+    """The contact points of related persons."""
+    return [point for person in values.get("related_persons") or () for point in person.get("contact_points") or ()]
+
+
+def _forbids(points: Entries) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """What these contact points forbid, and which of them fail, as members of a point, by number or mailbox."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for point in points:
+        strict = {member: point[member] for member in _PERMISSIONS if point.get(member) == TriState.NO}
+        strict |= {"undeliverable": point["undeliverable"]} if "undeliverable" in point else {}
+        found.setdefault(_end(point), {}).update(strict)
+    return found
+
+
+def _forbidden_since(joined: Values, now: Values) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """That of it which was not so when the records had been merged."""
+    then = _forbids(joined.get("contact_points") or ())
+    return {
+        end: {member: word for member, word in strict.items() if then.get(end, {}).get(member) != word}
+        for end, strict in _forbids(now.get("contact_points") or ()).items()
+    }
+
+
+def _forbidden_too(holder: Values, since: Mapping[tuple[Any, ...], dict[str, Any]]) -> Entries | None:
+    """The contact points of a record or person, with what has been forbidden of them since."""
+    return [{**point, **since.get(_end(point), {})} for point in holder.get("contact_points") or ()] or None

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 UPDATE = "mutation($input: UpdatePreferencesInput!) { updatePreferences(input: $input) { id version } }"
 ERASE = "mutation($input: ErasePatientInput!) { erasePatient(input: $input) { patientId } }"
+POINT = "mutation($input: UpdateContactPointInput!) { updateContactPoint(input: $input) { version } }"
 SINCE = """query($known: [KnownRecord!]!) { changedSince(known: $known) {
   __typename ... on ChangedRecord { id version changedFields } ... on Refusal { code } } }"""
 SAYS = """query($id: ID!) { patient(id: $id) {
@@ -129,3 +130,17 @@ async def test_of_several_merges_the_last_is_undone_first(served: Client) -> Non
     assert "errors" not in (await undo(served, one, others[0], **officer)).json()
     alone = await says(served, one, **officer)
     assert (alone["contactPoints"], alone["confidentialCommunication"]) == (None, None)
+
+
+@pytest.mark.parametrize("member", ["textPermitted", "voicemailOk", "detailedMessageOk"])
+async def test_what_was_forbidden_of_a_number_stays_forbidden_on_both(served: Client, member: str) -> None:
+    """A prohibition of a contact point that was made while the records were one is the duplicate's, too."""
+    ada, adele = await pair(served)
+    await merged(served, ada, adele)
+    [point] = [each for each in (await says(served, ada))["contactPoints"] if each["value"].endswith("502")]
+    given = {"patientId": ada, "expectedVersion": 2, "contactPointId": point["id"], "contactPoint": {member: "NO"}}
+    await served.data(POINT, variables={"input": given})
+    assert "errors" not in (await undo(served, ada, adele)).json()
+    for name in (ada, adele):
+        [kept] = [each for each in (await says(served, name))["contactPoints"] if each["value"].endswith("502")]
+        assert kept[member] == "NO"
