@@ -50,9 +50,13 @@ async def append_all(
             of_patient.setdefault(one.patient_id, []).append(number)
     async with store.writing(context, Act.IMPORT) as unit:
         records = await unit.load_for_change(of_patient)
-        for patient_id, numbers in of_patient.items():
-            told = [statements[number] for number in numbers]
-            for number, outcome in zip(numbers, _append(unit, records.get(patient_id), told), strict=True):
+        of_record: dict[str, list[int]] = {}
+        for patient_id, numbers in of_patient.items():  # two of them may have been merged since they were recognised
+            of_record.setdefault(records[patient_id].id if patient_id in records else patient_id, []).extend(numbers)
+        by_id = {record.id: record for record in records.values()}
+        for record_id, numbers in of_record.items():
+            told = [statements[number] for number in sorted(numbers)]
+            for number, outcome in zip(sorted(numbers), _append(unit, by_id.get(record_id), told), strict=True):
                 said[number] = outcome
     return said
 

@@ -155,7 +155,8 @@ class Messages:
         reached = sorted(ids)[:MOST_SHARING]
         locked = await unit.load_for_change(reached) if reached else {}
         matched = []
-        for record in (locked[each] for each in sorted(locked)):
+        one_each = {record.id: record for record in locked.values()}  # some may have been merged since they were found
+        for record in (one_each[each] for each in sorted(one_each)):
             origins = origins_of(unit.current(record, NEEDED), incoming.term, unit.today) if _counts(record) else []
             if origins:
                 matched.append(_Match(record, origins))

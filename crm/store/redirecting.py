@@ -42,8 +42,9 @@ async def followed(
 ) -> dict[str, Record]:
     """`found`, but under the id of each merged record the one that it was merged into, as `load` gives it.
 
-    A record whose way on was erased with its identity is answered as erased. Raises `Tampered` where a way leads
-    nowhere or in a circle, and what opening raises.
+    A record is one object, however many ids lead to it: a change under one of them is seen under all. A record whose
+    way on was erased with its identity is answered as erased. Raises `Tampered` where a way leads nowhere or in a
+    circle, and what opening raises.
     """
     answers = dict(found)
     seen: dict[str, set[str]] = {asked: set() for asked in found}
@@ -59,7 +60,9 @@ async def followed(
             else:
                 seen[asked].add(merged[asked])
                 answers[asked] = ends[way]
-    return answers
+    latest = {record.id: record for asked, record in answers.items() if asked == record.id}
+    latest |= {record.id: record for asked, record in answers.items() if asked != record.id}
+    return {asked: latest[record.id] for asked, record in answers.items()}
 
 
 def _way(keys: KeySet, record: Record | None) -> str | None:

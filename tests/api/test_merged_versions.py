@@ -6,7 +6,11 @@ import pytest
 
 from auth.purposes import Purpose
 from auth.roles import Role
+from crm.audit.event import Act
+from crm.services.consent_imports import Statement, append_all
+from crm.services.recognition import Incoming, Known
 from tests.client import Client
+from tests.house import REQUEST, actor
 from tests.uniting import merge, pair, undo, version_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -144,3 +148,39 @@ async def test_what_was_forbidden_of_a_number_stays_forbidden_on_both(served: Cl
     for name in (ada, adele):
         [kept] = [each for each in (await says(served, name))["contactPoints"] if each["value"].endswith("502")]
         assert kept[member] == "NO"
+
+
+async def test_a_record_is_one_object_under_all_its_ids(served: Client) -> None:
+    """Two changes of one transaction under two ids of one record are two versions, and neither is lost."""
+    ada, adele = await pair(served)
+    await merged(served, ada, adele)
+    context = REQUEST.context(actor(Role.FRONT_DESK))
+    async with served.house.services.store.writing(context, Act.UPDATE, [ada]) as unit:
+        found = await unit.load_for_change([ada, adele])
+        assert found[ada] is found[adele]
+        unit.change(found[ada], {"preferred_name": "One"}, "test")
+        unit.change(found[adele], {"time_zone": "Europe/Paris"}, "test")
+    query = "query($id: ID!) { patient(id: $id) { version preferredName timeZone } }"
+    shown = await served.data(query, variables={"id": ada}, **WHOLE)
+    assert shown["patient"] == {"version": 4, "preferredName": "One", "timeZone": "Europe/Paris"}
+
+
+async def test_consents_about_two_records_that_were_merged_meanwhile(served: Client) -> None:
+    """Statements that were recognised as two people's are all appended, in order, where the two are one by now."""
+    ada, adele = await pair(served)
+    statements = [
+        Statement(
+            Incoming("pas", None, f"c{number}", (), b""),
+            {"id": f"{ada}-{number}", "decision": "DENY", "scope": {"channel": channel}, "giver": {"role": "PATIENT"},
+             "capture": {"at": "2026-03-01T00:00:00Z", "system": "pas"}, "effective_from": "2026-03-01T00:00:00Z"},
+        )
+        for number, channel in enumerate(("SMS", "EMAIL", "VOICE"))
+    ]  # fmt: skip
+    known = [Known(each, 1, b"") for each in (ada, adele, ada)]
+    await merged(served, ada, adele)
+    context = REQUEST.context(actor(Role.INTEGRATION))
+    assert await append_all(served.house.services.store, context, statements, known) == [True, True, True]
+    query = "query($id: ID!) { patient(id: $id) { version consents { scope { channel } } } }"
+    found = (await served.data(query, variables={"id": ada}, **WHOLE))["patient"]
+    assert [each["scope"]["channel"] for each in found["consents"]] == ["SMS", "EMAIL", "VOICE"]
+    assert found["version"] == 3
