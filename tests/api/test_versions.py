@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLInputObjectType, get_named_type
 
+from auth.purposes import Purpose
 from auth.roles import Role
 from schema.sdl import build_schema
 from tests.asking import MUTATIONS, OTHER_MUTATIONS
@@ -122,6 +123,30 @@ async def test_changes_that_meet_never_merge(served: Client) -> None:
     gone: dict[str, Any] = {"reason": "PATIENT_REQUEST", "classes": ["CONTACT"]}
     await _based(served, erase, ann, 3, Role.PRIVACY_OFFICER, **gone)
     assert _codes(await _based(served, PREFERENCES, ann, 3, instructions="Ring.", **merging)) == ["VERSION_CONFLICT"]
+
+
+async def test_what_a_stand_in_may_not_know_of_refuses_them_nothing(served: Client) -> None:
+    """A restriction and a change of the religion are the same to them: put on top, or refused with no field told."""
+    restrict = "mutation R($input: RestrictRecordInput!) { restrictRecord(input: $input) { version } }"
+    stated = {"kind": "CONTACT", "basis": "OBJECTION"}
+    answers = []
+    for restricts in (True, False):
+        ann = (await served.house.register())["id"]
+        if restricts:
+            assert not _codes(await _based(served, restrict, ann, 1, Role.PRIVACY_OFFICER, **stated))
+        else:
+            assert not _codes(await _based(served, PREFERENCES, ann, 1, Role.INTEGRATION, religion="Quietist"))
+        values = {"patientId": ann, "expectedVersion": 1, "accessibleFormats": ["LARGE_PRINT"]}
+        for more in ({}, {"onConflict": "MERGE_DISJOINT"}):
+            who: dict[str, Any] = {"purpose": Purpose.PWATRNY, "patient": ann, "variables": {"input": values | more}}
+            answers.append((await served.ask(PREFERENCES, Role.PROXY, **who)).json())
+    assert answers[:2] == answers[2:]
+    assert answers[0]["errors"][0]["extensions"] == {
+        "code": "VERSION_CONFLICT",
+        "currentVersion": 2,
+        "changedFields": [],
+    }
+    assert answers[1]["data"] == {"updatePreferences": {"version": 3}}
 
 
 COMPARE = """query C($id: ID!, $from: Int!, $to: Int!) { compareVersions(patientId: $id, from: $from, to: $to) {
