@@ -13,6 +13,7 @@ from graphql import (
     GraphQLEnumType,
     GraphQLError,
     GraphQLField,
+    GraphQLInputObjectType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLSchema,
@@ -20,6 +21,8 @@ from graphql import (
     Undefined,
     VariableNode,
     get_argument_values,
+    get_named_type,
+    is_required_input_field,
     type_from_ast,
     value_from_ast,
 )
@@ -103,24 +106,40 @@ def _plain_list(of: Any) -> Check:
 
 
 class _Misfit(Exception):
-    """A value that does not fit its type, at this path below the variable."""
+    """A value that does not fit its type, at this path below the variable; `missing` is a member it has not."""
 
-    def __init__(self, path: list[str | int]) -> None:
+    def __init__(self, path: list[str | int], missing: str | None) -> None:
         super().__init__()
         self.path = path
+        self.missing = missing
+
+
+def _missing(kind: Any, path: Sequence[str | int], value: Any) -> str | None:
+    """The first required member that the value at a path below a variable of this type does not have."""
+    named: Any = get_named_type(kind)
+    for step in path:
+        if isinstance(step, str):  # numbers are places in lists, which a named type does not see
+            named = get_named_type(named.fields[step].type)
+    if not (isinstance(named, GraphQLInputObjectType) and isinstance(value, dict)):
+        return None
+    return next(
+        (name for name, each in named.fields.items() if is_required_input_field(each) and name not in value), None
+    )
 
 
 def _coerced(name: str, value: Any, kind: Any) -> Any:
-    def refuse(path: list[str | int], _value: Any, _error: GraphQLError) -> None:
-        raise _Misfit(path)
+    def refuse(path: list[str | int], value: Any, _error: GraphQLError) -> None:
+        raise _Misfit(path, _missing(kind, path, value))
 
     try:
         coerced = coerce_input_value(value, kind, refuse)
     except _Misfit as misfit:
-        place = ".".join(str(step) for step in (name, *misfit.path))
+        missing = () if misfit.missing is None else (misfit.missing,)
+        place = ".".join(str(step) for step in (name, *misfit.path, *missing))
+        said = "A required member of a variable is missing." if missing else "A variable does not fit its type."
     else:
         return None if coerced is Undefined else coerced
-    raise Refused(Code.VALIDATION_FAILED, "A variable does not fit its type.", field=place)
+    raise Refused(Code.VALIDATION_FAILED, said, field=place)
 
 
 def arguments_of(definition: GraphQLField, nodes: Sequence[FieldNode]) -> Callable[[dict[str, Any]], Arguments]:

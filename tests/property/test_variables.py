@@ -51,6 +51,24 @@ def test_variables(name: str) -> None:
                     assert repr(found) == repr(expected), "of the same classes"
 
 
+@pytest.mark.parametrize(
+    ("kind", "sent", "field"),
+    [
+        ("MergePatientsInput!", {"patientId": "canary"}, "v.duplicateId"),
+        ("[KnownRecord!]!", [{"id": "canary", "version": 1}, {"id": "canary"}], "v.1.version"),
+        ("[KnownRecord!]!", [{"id": "canary", "version": 1, "canary": 2}], "v.0"),
+        ("[KnownRecord!]!", [{"id": "canary", "version": "canary"}], "v.0.version"),
+        ("[KnownRecord!]!", {"id": "canary"}, "v.version"),
+    ],
+)
+def test_the_member_that_is_missing(kind: str, sent: Any, field: str) -> None:
+    """A refusal names it by its path, and of what was sent it says nothing."""
+    with pytest.raises(Refused) as refused:
+        Variables(SCHEMA, operation(f"query ($v: {kind}) {{ __typename }}")).coerced({"v": sent})
+    assert refused.value.field == field
+    assert "canary" not in f"{refused.value}{vars(refused.value)}"
+
+
 def test_a_default_is_made_anew() -> None:
     """What one request does to its variables is not seen by the next one."""
     variables = Variables(SCHEMA, operation('query ($v: [ID!] = ["x"]) { __typename }'))
