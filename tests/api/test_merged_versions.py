@@ -7,7 +7,9 @@ import pytest
 from auth.purposes import Purpose
 from auth.roles import Role
 from crm.audit.event import Act
+from crm.errors import VersionConflict
 from crm.services.consent_imports import Statement, append_all
+from crm.services.imports import Draft, Imports
 from crm.services.recognition import Incoming, Known
 from tests.client import Client
 from tests.house import REQUEST, actor
@@ -148,6 +150,18 @@ async def test_what_was_forbidden_of_a_number_stays_forbidden_on_both(served: Cl
     for name in (ada, adele):
         [kept] = [each for each in (await says(served, name))["contactPoints"] if each["value"].endswith("502")]
         assert kept[member] == "NO"
+
+
+async def test_an_import_that_recognised_the_old_record_is_refused(served: Client) -> None:
+    """What was recognised as the old record before the merge does not overwrite the survivor, whatever its version."""
+    ada, adele = await lived(served)
+    imports = Imports(served.house.services.store, actor(Role.INTEGRATION), REQUEST)
+    await imports.admit()
+    draft = Draft(Incoming("pas", None, "9", (), b""), {"preferred_name": "Zoe"}, restricted=False)
+    await merged(served, ada, adele)
+    with pytest.raises(VersionConflict):
+        await imports.apply([(draft, Known(adele, 2, b""))])
+    assert await version_of(served, ada) == 3
 
 
 async def test_a_record_is_one_object_under_all_its_ids(served: Client) -> None:
