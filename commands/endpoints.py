@@ -43,7 +43,8 @@ __all__ = [
 _SENTENCES = {
     "url: address": "this is no address that can be used: write https://host/path, without user and fragment",
     "url: https": "webhooks go to https addresses only (in development also to http on this machine)",
-    "url: host_name": "write the host as a name: a certificate is verified for it",
+    "url: not_public": "this host is not public: webhooks go to the internet (in development also http to this machine)",
+    "url: host_name": "write the host as a name with a domain: a certificate is verified for it",
     "url: port": "receivers listen on port 443 or 8443",
     "role: personal": "patients and those who act for them have no endpoints",
     "purpose: not_permitted": "the policy does not let this role follow changes for this purpose: see `policy show`",

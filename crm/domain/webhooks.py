@@ -98,6 +98,8 @@ def checked_address(url: str, *, development: bool = False) -> str:
         return url
     if parts.scheme != "https":
         raise ValueError("https")
+    if shown in _LOOPBACK or host.endswith(".localhost"):
+        raise ValueError("not_public")
     if not _HOST.fullmatch(host):
         raise ValueError("host_name")
     if (port or 443) not in PORTS:

@@ -89,6 +89,7 @@ def test_tried_out(webhooks: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("add", "http://hooks.example.com/", *WHO), "https addresses only"),
     (("add", "https://10.0.0.1/", *WHO), "write the host as a name"),
+    (("add", "https://localhost/heed", *WHO), "this host is not public"),
     (("add", "https://hooks.example.com:22/", *WHO), "443 or 8443"),
     (("add", URL, "--role", "front_desk", "--purpose", "PATADMIN"), "does not let this role follow"),
     (("add", URL, *WHO, "--field", "nothing"), "no such field"),

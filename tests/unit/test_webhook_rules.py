@@ -48,14 +48,16 @@ def test_an_address_that_may_be_registered(url: str) -> None:
         ("https://hooks.example.com:99999/", "address"),
         ("https://[::1", "address"),
         ("https://hooks.example.com/" + "a" * 2_000, "address"),
-        ("https://localhost/", "host_name"),
+        ("https://localhost/", "not_public"),
+        ("https://LOCALHOST:8443/", "not_public"),
+        ("https://hooks.localhost/", "not_public"),
         ("https://intranet/", "host_name"),
-        ("https://127.0.0.1/", "host_name"),
+        ("https://127.0.0.1/", "not_public"),
         ("https://93.184.216.34/", "host_name"),
         ("https://0x7f.1/", "host_name"),
         ("https://2130706433/", "host_name"),
         ("https://0177.0.0.1/", "host_name"),
-        ("https://[::1]/", "host_name"),
+        ("https://[::1]/", "not_public"),
         ("https://[::ffff:127.0.0.1]/", "host_name"),
         ("https://münchen.example/", "host_name"),
         ("https://-a.example/", "host_name"),
@@ -82,7 +84,7 @@ def test_in_development(url: str) -> None:
         "http://localhost.example.com/",
         "https://127.0.0.1/",
     ):
-        with pytest.raises(ValueError, match=r"^(https|host_name)$"):
+        with pytest.raises(ValueError, match=r"^(https|not_public)$"):
             checked_address(other, development=True)
 
 
