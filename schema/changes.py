@@ -117,7 +117,8 @@ class FeedQueries:
         ),
         description="Those of the records you know that have changed since, in the order of `known`; what is as you "
         "know it, or differs only in what you may not read, is left out. An unknown record and one that you may not "
-        f"know of are both refused as NOT_FOUND. {allowed_to(Action.READ)}",
+        "know of are both refused as NOT_FOUND; without a break-glass grant that you need, changed or not, as "
+        f"BREAK_GLASS_REQUIRED. {allowed_to(Action.READ)}",
     )
     record_changes = graphene.Field(
         RecordChangeConnection,

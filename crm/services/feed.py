@@ -17,7 +17,7 @@ from auth.actor import Actor
 from auth.policy import Action, Group, Ruling
 from crm.audit.event import Act, rfc3339
 from crm.catalogue import BY_NAME
-from crm.errors import BatchTooLarge, Erased, Invalid, NotFound, PositionExpired
+from crm.errors import BatchTooLarge, BreakGlassRequired, Erased, Invalid, NotFound, PositionExpired
 from crm.services.profiles import AT_A_STRETCH, MAX_BATCH, Refused, decode_cursor, encode_cursor, visible
 from crm.services.request import Request
 from crm.store import feed
@@ -178,7 +178,9 @@ class Feed:
         seen = {name: versions[name] for name in await visible(unit, actor, list(versions))}
         since = await changed_since(fetch, actor.org, seen)
         moved = [name for name, found in since.items() if found.version != versions[name]]
-        records = await unit.load(moved, _VOUCHED) if moved else {}
+        loaded = await unit.load(since if ruling.needs_grant else moved, _VOUCHED)
+        shut = await _shut(unit, loaded) if ruling.needs_grant else frozenset[str]()
+        records = {each: loaded[each] for each in moved if each in loaded}
         # Of a merged record its survivor is told, and whoever knows that in its version knows all.
         records = {each: one for each, one in records.items() if one.id == each or one.version != versions[each]}
         teller = await _Teller.of(unit, actor, ruling, records.values())
@@ -189,6 +191,8 @@ class Feed:
             record = records.get(name)
             if name not in since or (record is not None and record.status == "erased"):
                 answers[name] = Refused(name, reason(NotFound() if name not in since else Erased()))
+            elif name in shut:
+                answers[name] = Refused(name, reason(BreakGlassRequired()))
             elif record is not None:
                 found = since[name]
                 known = found.known and found.version > versions[name] and record.id == name
@@ -256,6 +260,12 @@ class _Teller:
             return None
         self._unit.notify(record, shown, self._broken.get(record.id))
         return sorted(path for name in shown for path in BY_NAME[name].paths)
+
+
+async def _shut(unit: Unit, records: Mapping[str, Record]) -> frozenset[str]:
+    """The ids of which the caller is told nothing without a break-glass grant, not even that nothing changed."""
+    broken = await unit.grants(records.values())
+    return frozenset(each for each, one in records.items() if one.status != "erased" and one.id not in broken)
 
 
 async def _tellings(unit: Unit, actor: Actor, ruling: Ruling, changes: Sequence[Change]) -> list[dict[str, Any]]:

@@ -273,6 +273,27 @@ async def test_break_glass_tells_of_records_with_a_grant(it: Client) -> None:
     assert ("break_glass" in leaf["flg"], leaf["ref"]) == (True, grant["id"])
 
 
+async def test_what_changed_since_needs_the_grant_too(it: Client) -> None:
+    """Without one a record is refused, on record, changed or not: silence would say that nothing changed."""
+    patient, closed, same = await somebody(it), await somebody(it), await somebody(it)
+    await request(it, patient, subject="doc")
+    for each in (patient, closed):
+        await change(it, each, 1, preferred_name="Ann")
+    asked = {"purpose": Purpose.BTG, "subject": "doc"}
+    found = await since(it, {patient: 1, closed: 1, same: 1, "px": 1}, Role.CLINICIAN, **asked)
+    assert found == [
+        {"id": patient, "version": 2, "changedFields": ["displayName", "preferredName"]},
+        {"id": closed, "code": "BREAK_GLASS_REQUIRED"},
+        {"id": same, "code": "BREAK_GLASS_REQUIRED"},
+        {"id": "px", "code": "NOT_FOUND"},
+    ]
+    variables = {"known": [{"id": each, "version": 2} for each in (closed, same)]}
+    _, leaves = await it.watched(SINCE, Role.CLINICIAN, variables=variables, **asked)
+    denied = [leaf for leaf in leaves if leaf["out"] == "denied"]
+    assert [leaf["why"] for leaf in denied] == ["BREAK_GLASS_REQUIRED"] * 2
+    assert len({leaf["pat"] for leaf in denied}) == 2
+
+
 async def test_of_an_erased_record_only_that_is_told(it: Client) -> None:
     """Who follows hears ERASED, so that copies can go; of what changed before nothing is told any more."""
     patient = await somebody(it)
