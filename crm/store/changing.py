@@ -115,7 +115,7 @@ class Turn(NamedTuple):
     """What a change is besides its values: what others are told of it, and the status of the record (None: as before).
 
     With `takes_back` entries may leave a list that is only appended to: those that a merge appended, and nobody else.
-    The new version is greater than `above`: no number that was answered under one of two ids means another record later.
+    The new version is greater than `above`: no number that was seen under one of two ids means another record later.
     """
 
     kind: ChangeKind = ChangeKind.CHANGED
