@@ -43,7 +43,7 @@ __all__ = [
 _SENTENCES = {
     "url: address": "this is no address that can be used: write https://host/path, without user and fragment",
     "url: https": "webhooks go to https addresses only (in development also to http on this machine)",
-    "url: not_public": "this host is not public: webhooks go to the internet (in development also http to this machine)",
+    "url: not_public": "this host is not public: webhooks go to the internet (in development also to http here)",
     "url: host_name": "write the host as a name with a domain: a certificate is verified for it",
     "url: port": "receivers listen on port 443 or 8443",
     "role: personal": "patients and those who act for them have no endpoints",
