@@ -211,6 +211,7 @@ def _use_cases(settings: Settings, store: Store, erasures: Erasures, changes: Ch
         sender=sender(settings),
         documents_refresh=settings.documents_refresh,
         retries_kept=settings.retries_kept,
+        conflict_hours=settings.conflict_hours,
         changes=changes,
     )
 

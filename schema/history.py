@@ -106,7 +106,9 @@ class HistoryQueries:
         "log. NOT_FOUND for an unknown id and for a record that you may not know of; VALIDATION_FAILED "
         "(`unknown_version`) for a version that there is not, or (`not_kept`) that is older than history, "
         "or that holds, from before a merge was undone, what another person said and you may not see. "
-        f"{allowed_to(Action.HISTORY)}",
+        f"{allowed_to(Action.HISTORY)} And for whoever else of the staff may change records, so that they can decide a "
+        "conflict: there VALIDATION_FAILED (`too_old`) for a version that has not been the newest for a day, or for "
+        "as long as the service is set to.",
     )
 
     @staticmethod

@@ -148,7 +148,7 @@ RULES: Mapping[str, Rule] = {
     "me": Rule(Action.SELF_READ),
     "patient": Rule(Action.READ, _one, past=Action.HISTORY),
     "history": Rule(Action.HISTORY, _of_patient, _page),
-    "compareVersions": Rule(Action.HISTORY, _of_patient, lambda _, __: 2),
+    "compareVersions": Rule(Action.READ, _of_patient, lambda _, __: 2),  # and what the service asks for
     "patientByIdentifier": Rule(Action.SEARCH, sought=("system", "value")),
     "patients": Rule(Action.READ, lambda arguments: arguments["ids"], lambda arguments, _: len(arguments["ids"])),
     "searchPatients": Rule(Action.SEARCH, records=_page, sought=("by",)),

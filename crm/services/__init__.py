@@ -85,6 +85,7 @@ def services(
     documents_refresh: float = 10.0,
     changes: Source | None = None,
     retries_kept: int = 48,
+    conflict_hours: int = 24,
 ) -> Services:
     """All use cases; `region` is the ISO 3166 region in which telephone numbers without a country code are read.
 
@@ -92,7 +93,8 @@ def services(
     `verifier_key` logs are signed with the keys of the store. `witnesses` are verifier keys: only their lines are
     shown. With `staff_names` patients are told who looked at their record, and not only in which role. Without `sender`
     no one-time codes are sent. `contact` are the rules of contact decisions. Trusted documents are remembered for
-    `documents_refresh` seconds, what was done for `retries_kept` hours. Subscribers hear of `changes`.
+    `documents_refresh` seconds, what was done for `retries_kept` hours; who met a conflict may compare for
+    `conflict_hours`. Subscribers hear of `changes`.
     """
     profiles = Profiles(store, region=region)
     log, evidence, own_log = _logs(store, verifier_key, witnesses, staff_names=staff_names)
@@ -112,7 +114,7 @@ def services(
         Feed(store, changes),
         Retries(store, profiles, *kept, hours=retries_kept),
         Revocations(store),
-        History(store, profiles, names=staff_names),
+        History(store, profiles, names=staff_names, hours=conflict_hours),
         LiveLog(store, log),
         Merging(store, profiles),
         Duplicates(store, profiles),

@@ -5,11 +5,13 @@ what they may not see. What a record held of another, until their merge was undo
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from auth import policy
 from auth.actor import Actor
+from auth.errors import AuthError
 from auth.policy import Action, Group, ReadGrant
 from crm.audit.event import Act, recorded_subject, rfc3339
 from crm.catalogue import BY_NAME, BY_PATH
@@ -31,15 +33,20 @@ __all__ = ["History", "former_view"]
 
 _LOOKED: Final = "HISTORY"
 _NEWEST: Final = 2**53
+_HOUR: Final = 3_600_000_000
 
 
 class History:
-    """The use cases of history. `names`: patients are told the subjects of the members of staff."""
+    """The use cases of history. `names`: patients are told the subjects of the members of staff.
 
-    def __init__(self, store: Store, profiles: Profiles, *, names: bool = False) -> None:
+    Who may change records and not see history can compare versions that were the newest in the last `hours`.
+    """
+
+    def __init__(self, store: Store, profiles: Profiles, *, names: bool = False, hours: int = 24) -> None:
         self._store = store
         self._profiles = profiles
         self._names = names
+        self._recent = hours * _HOUR
 
     async def read(
         self,
@@ -83,9 +90,11 @@ class History:
     ) -> dict[str, Any]:
         """The record in two versions, `before` the older one, and what changed between them, as far as it is described.
 
-        Each side has an event of its own. Raises what `read` raises for a version.
+        Each side has an event of its own. Raises what `read` raises for a version, and `Invalid` (`too_old`) to who may
+        not see history where the older one has not been the newest for too long.
         """
-        grant = await self._profiles.admit(actor, request, asked, [patient_id], Action.HISTORY)
+        action = _compares_by(actor)
+        grant = await self._profiles.admit(actor, request, asked, [patient_id], action, Act.READ)
         context = request.context(actor, grant.rule)
         async with self._store.reading(context, Act.READ, [patient_id]) as unit:
             names = {BY_PATH[path].name for path in asked}
@@ -94,9 +103,11 @@ class History:
             for number, version in zip(sorted((first, second)), chosen, strict=True):
                 if version is None:
                     raise _not_there(present, None, number)
+            if action is not Action.HISTORY:
+                await self._require_recent(unit, present, min(first, second))
             known = [version for version in chosen if version is not None]
             both = [each for each in await _as_they_were(unit, actor, present, known, names) if each is not None]
-            if len(both) < len(known):
+            if len(both) < len(known) or (action is not Action.HISTORY and any(each.others for each in both)):
                 raise Invalid("asOfVersion", "not_kept")
             before, after = (_opened(unit, each, grant, actor) for each in both)
             since = await conflicts.changes_since(unit, both[-1].record, both[0].record.version)
@@ -135,6 +146,12 @@ class History:
             ]
         cursors = [encode_cursor(str(version.version)) for version in shown]
         return Page(nodes, cursors, len(found) > first, after is not None)
+
+    async def _require_recent(self, unit: Unit, present: Record, version: int) -> None:
+        """Raises `Invalid` for a version that was not the newest any more when the time began that may be compared."""
+        then = await unit.version_at(present.id, unit.now - self._recent)
+        if then is not None and then.version > version:
+            raise Invalid("from", "too_old")
 
     def _moment(self, at: str | None, version: int | None) -> int | None:
         """The time in microseconds since 1970, UTC. Raises `Invalid`."""
@@ -182,6 +199,15 @@ class History:
         yourself = (maker.issuer, maker.subject) == (who.iss, recorded_subject(who.sub))
         named = self._names or yourself or policy.scope(actor) is None
         return {"subject": maker.subject if named else None, "roles": maker.roles, "yourself": yourself}
+
+
+def _compares_by(actor: Actor) -> Action:
+    """What lets the actor compare versions: seeing history, or for staff and programs changing the record."""
+    for action in (Action.HISTORY, Action.UPDATE):
+        with suppress(AuthError):
+            policy.ruling(actor, action)
+            return Action.HISTORY if policy.scope(actor) is not None else action
+    return Action.HISTORY
 
 
 def former_view(grant: ReadGrant, actor: Actor, record: Record) -> View:

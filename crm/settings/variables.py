@@ -17,6 +17,7 @@ from auth.issuers import Issuer
 from crm.crypto.provider import USES
 from crm.domain.circumstances import BULK, office_hours
 from crm.settings.codes import CodeSettings
+from crm.settings.conflicts import ConflictSettings
 from crm.settings.contact import ContactSettings
 from crm.settings.documents import DocumentSettings
 from crm.settings.feed import FeedSettings
@@ -78,6 +79,7 @@ class Settings(
     FeedSettings,
     LimitSettings,
     RetrySettings,
+    ConflictSettings,
     ServingSettings,
     SourceSettings,
     StreamSettings,

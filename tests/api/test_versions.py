@@ -128,11 +128,11 @@ async def test_changes_that_meet_never_merge(served: Client) -> None:
 async def test_what_a_stand_in_may_not_know_of_refuses_them_nothing(served: Client) -> None:
     """A restriction and a change of the religion are the same to them: put on top, or refused with no field told."""
     restrict = "mutation R($input: RestrictRecordInput!) { restrictRecord(input: $input) { version } }"
-    stated = {"kind": "CONTACT", "basis": "OBJECTION"}
     answers = []
-    for restricts in (True, False):
+    for kind in ("CONTACT", "RECORD", None):
         ann = (await served.house.register())["id"]
-        if restricts:
+        if kind:
+            stated = {"kind": kind, "basis": "OBJECTION"}
             assert not _codes(await _based(served, restrict, ann, 1, Role.PRIVACY_OFFICER, **stated))
         else:
             assert not _codes(await _based(served, PREFERENCES, ann, 1, Role.INTEGRATION, religion="Quietist"))
@@ -140,7 +140,7 @@ async def test_what_a_stand_in_may_not_know_of_refuses_them_nothing(served: Clie
         for more in ({}, {"onConflict": "MERGE_DISJOINT"}):
             who: dict[str, Any] = {"purpose": Purpose.PWATRNY, "patient": ann, "variables": {"input": values | more}}
             answers.append((await served.ask(PREFERENCES, Role.PROXY, **who)).json())
-    assert answers[:2] == answers[2:]
+    assert answers[:2] == answers[2:4] == answers[4:]
     assert answers[0]["errors"][0]["extensions"] == {
         "code": "VERSION_CONFLICT",
         "currentVersion": 2,
@@ -173,10 +173,55 @@ async def test_both_sides_of_a_conflict(served: Client) -> None:
     assert [leaf["obj"][0]["ver"] for leaf in seen[-4:]] == [1, 3, 1, 3]
 
 
-async def test_no_side_for_who_may_not_see_it(served: Client) -> None:
-    """The front desk sees no former versions, nobody another organisation's, and there is no version to come."""
+BRIEFLY = """query C($id: ID!, $from: Int!, $to: Int!) { compareVersions(patientId: $id, from: $from, to: $to) {
+  before { version preferredName contactPoints { value } } after { version preferredName } changedFields } }"""
+
+
+async def test_the_front_desk_sees_both_sides_for_a_day(served: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they may read, from when it was not the newest any more; later it is history, and the refusal on record."""
     ann = (await served.house.register())["id"]
-    assert _codes(await _compared(served, ann, 1, 1, Role.FRONT_DESK)) == ["FORBIDDEN"]
+    store = served.house.services.store
+    await _based(served, PREFERENCES, ann, 1, preferredName="Ada")
+    await _based(served, PREFERENCES, ann, 2, preferredName="Bea")
+    variables = {"id": ann, "from": 2, "to": 3}
+    answer, leaves = await served.watched(BRIEFLY, variables=variables)
+    found = answer.json()["data"]["compareVersions"]
+    assert (found["before"]["preferredName"], found["after"]) == ("Ada", {"version": 3, "preferredName": "Bea"})
+    assert [(leaf["out"], leaf["obj"][0]["ver"]) for leaf in leaves] == [("ok", 2), ("ok", 3)]
+    assert found["before"]["contactPoints"]
+    assert _codes(await _compared(served, ann, 2, 3, Role.FRONT_DESK)) == ["FORBIDDEN_FIELD"]
+
+    day, clock = 24 * 3_600_000_000, store.clock
+    await _based(served, PREFERENCES, ann, 3, preferredName="Cleo")
+    monkeypatch.setattr(store, "clock", lambda: clock() + day - 60_000_000)
+    assert "errors" not in (await served.ask(BRIEFLY, variables=variables)).json()
+    monkeypatch.setattr(store, "clock", lambda: clock() + day)
+    answer, [leaf] = await served.watched(BRIEFLY, variables=variables)
+    assert answer.json()["errors"][0]["extensions"] == {
+        "code": "VALIDATION_FAILED",
+        "field": "from",
+        "rule": "too_old",
+    }
+    assert leaf["out"] != "ok"
+    assert "errors" not in (await served.ask(BRIEFLY, Role.CLINICIAN, variables=variables)).json()
+
+
+async def test_a_side_that_was_restricted_shows_the_front_desk_no_more(served: Client) -> None:
+    """Then or now: contact points are withheld on both sides."""
+    ann = (await served.house.register())["id"]
+    restrict = "mutation R($input: RestrictRecordInput!) { restrictRecord(input: $input) { version } }"
+    assert not _codes(await _based(served, restrict, ann, 1, Role.PRIVACY_OFFICER, kind="RECORD", basis="OBJECTION"))
+    answer = (await served.ask(BRIEFLY, variables={"id": ann, "from": 1, "to": 2})).json()
+    assert answer["data"]["compareVersions"]["before"] == {"version": 1, "preferredName": "Sam", "contactPoints": None}
+
+
+async def test_no_side_for_who_may_not_see_it(served: Client) -> None:
+    """A proxy sees no former versions, nobody another organisation's, and there is no version to come."""
+    ann = (await served.house.register())["id"]
+    for purpose in (Purpose.PWATRNY, Purpose.FAMRQT):
+        who: dict[str, Any] = {"purpose": purpose, "patient": ann}
+        query = COMPARE.replace(" religion", "")
+        assert await served.codes(query, Role.PROXY, variables={"id": ann, "from": 1, "to": 1}, **who) == ["FORBIDDEN"]
     answer = await served.ask(COMPARE, Role.CLINICIAN, variables={"id": ann, "from": 1, "to": 1}, org="south-clinic")
     assert _codes(answer.json()) == ["NOT_FOUND"]
     told = (await _compared(served, ann, 1, 2))["errors"][0]["extensions"]
