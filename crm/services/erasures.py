@@ -94,7 +94,7 @@ class Erasures:
             if expected_version is None and not any_version:
                 raise VersionRequired
             record, merged = await _locked(unit, actor, patient_id)
-            _refuse_in_vain(record, classes)
+            _refuse_in_vain([record, *merged], classes)
             if not any_version and expected_version != record.version:
                 raise VersionConflict(record.version)
             beside = []
@@ -201,15 +201,17 @@ def _visible(found: dict[str, Record], actor: Actor, patient_id: str) -> Record:
 async def _locked(unit: WritingUnit, actor: Actor, patient_id: str) -> tuple[Record, list[Record]]:
     """The record, and those that were merged into it and are not erased yet: all locked at once, as everybody locks.
 
+    With them those whose former versions hold something of them: see `WritingUnit.erase`.
     Raises `NotFound`; and `VersionConflict` where another record is merged into it, or parted from it, at this moment.
     """
     found = _visible(await unit.load([patient_id], ()), actor, patient_id)
     family = {found.id, *await unit.superseded(found)}
-    locked = await unit.lock_as_they_are(family)
+    beside = {span.patient_id for name in family for span in await unit.spans(name)}
+    locked = await unit.lock_as_they_are(family | beside)
     record = locked.pop(found.id)
     if record.status == MERGED or {record.id, *await unit.superseded(record)} != family:
         raise VersionConflict(record.version)
-    return record, [each for each in locked.values() if each.status == MERGED]
+    return record, [each for name, each in locked.items() if name in family and each.status == MERGED]
 
 
 async def _beside(unit: Unit, record: Record) -> dict[tuple[str, int], list[Erasure]]:
@@ -225,12 +227,12 @@ def _together(erasure: Erasure) -> tuple[str, int]:
     return erasure.request_id, erasure.at
 
 
-def _refuse_in_vain(record: Record, classes: frozenset[KeyClass] | None) -> None:
-    """An erasure that would change nothing is told as such."""
-    if record.status == "erased":
+def _refuse_in_vain(records: Sequence[Record], classes: frozenset[KeyClass] | None) -> None:
+    """An erasure that would change nothing is told as such: of the first record, and what was merged into it."""
+    if records[0].status == "erased":
         raise Erased
-    if classes is not None and not classes & (record.classes - record.erased):
-        if classes & record.erased:
+    if classes is not None and not any(classes & (record.classes - record.erased) for record in records):
+        if any(classes & record.erased for record in records):
             raise Erased
         raise Invalid("input.classes", "nothing_to_erase")
 

@@ -24,6 +24,7 @@ class Receipt:
     """What an erasure reached, as of now. Times are microseconds since 1970, UTC.
 
     `also` are the records that were merged into this one and erased with it; what is said of keys is of theirs too.
+    `former` counts the other records of which versions were emptied that held what this one said.
     `effective_in_copies_at` is from when no copy can be opened any more (it may lie ahead), None while that waits for
     the keys in `waits_for` (such as `identity/2`), which are due by `due_at`. `index_waits_for` are the index keys
     until whose end older copies hold search values as keyed hashes. `note` says all of this as a signed note (C2SP),
@@ -32,6 +33,7 @@ class Receipt:
 
     patient_id: str
     also: tuple[str, ...]
+    former: int
     classes: tuple[str, ...]
     whole: bool
     reason: str
@@ -75,7 +77,8 @@ def receipt(
     plain = Receipt(
         patient_id=erasure.patient_id,
         also=tuple(sorted(each.patient_id for each in beside)),
-        classes=erasure.classes,
+        former=len({name for each in (erasure, *beside) for name, _, _ in each.former}),
+        classes=tuple(dict.fromkeys(chain.from_iterable(each.classes for each in (erasure, *beside)))),
         whole=erasure.whole,
         reason=erasure.reason,
         erased_at=erasure.at,
@@ -121,6 +124,7 @@ def _lines(org: str, of: Receipt, now: int) -> list[str]:
         f"patient: {of.patient_id}",
         *([f"with what was merged into it: {_list(of.also)}"] if of.also else []),
         f"erased: {'the whole record' if of.whole else 'the classes ' + ', '.join(of.classes)}",
+        *([f"with what other records held of it before a merge was undone: {of.former}"] if of.former else []),
         f"reason: {of.reason}, {GROUNDS[ErasureReason(of.reason)]}",
         f"in the live service since: {rfc3339(of.erased_at)}",
         f"ledger entry: {of.ledger_seq} {of.ledger_hash}",

@@ -4,13 +4,16 @@ Data keys become NULL and `shredded`, for good: triggers refuse their return. Ce
 open them any more, and with them search values and what imports knew. The clear row stays as the fact that there was a
 record; after the erasure of a whole patient it has a new name for the log, under which the erasure itself is recorded,
 so that no row leads from the id to the old events: its history, which names callers and requests, goes as well.
+
+What another record said while this one was merged into it by mistake is of both: those of its former rows are emptied
+too, under a data key that stays. The ledger names them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import BigInteger, Update, bindparam, delete, null, select, update
+from sqlalchemy import BigInteger, Update, bindparam, delete, exists, null, select, update
 
 from crm.audit.event import recorded_request, recorded_subject
 from crm.catalogue import BY_NAME, INDEXES, Index, KeyClass
@@ -19,6 +22,7 @@ from crm.store import duplicates, holds, ledger, retries
 from crm.store.context import Context
 from crm.store.database import Connection
 from crm.store.ledger import Erasure
+from crm.store.merges import Span
 from crm.store.record import LIVE, SHREDDED, Record
 from crm.store.statements import Statement, any_of, prepare
 from crm.store.tables import (
@@ -57,11 +61,37 @@ def _emptied(table: Any) -> Statement:
     return prepare(update(table).where(_of_classes(table)).values(cells=null(), seal=null(), provenance="{}"))
 
 
+def _emptied_span() -> Statement:
+    """Former rows of these versions, of those that held until the last of them at most: the others hold on."""
+    until = bindparam("until", type_=BigInteger)
+
+    def replaced(table: Any) -> Any:
+        return exists().where(
+            table.c.org == sealed_version.c.org,
+            table.c.patient_id == sealed_version.c.patient_id,
+            table.c.key_class == sealed_version.c.key_class,
+            table.c.version > sealed_version.c.version,
+            table.c.version <= until,
+        )
+
+    return prepare(
+        update(sealed_version)
+        .where(
+            _of_classes(sealed_version),
+            sealed_version.c.version >= bindparam("first", type_=BigInteger),
+            sealed_version.c.version < until,
+            replaced(sealed_version.alias("later")) | replaced(sealed_row),
+        )
+        .values(cells=null(), seal=null(), provenance="{}")
+    )
+
+
 def _without(table: Any) -> Statement:
     return prepare(delete(table).where(table.c.org == bindparam("org"), table.c.patient_id == bindparam("id_")))
 
 
 _EMPTY: Final = (_emptied(sealed_row), _emptied(sealed_version))
+_EMPTY_SPAN: Final = _emptied_span()
 _FORGET: Final = (_without(sealed_version), _without(patient_version))
 
 _TERMS: Final = (
@@ -100,21 +130,26 @@ async def erase(
     why: str,
     now: int,
     index_versions: Iterable[int],
+    spans: Sequence[Span] = (),
 ) -> Erasure:
     """Erases these classes of a locked record, or all of it with None, and enters it into the ledger.
 
     `record` then says what is stored. `why` is a reason code, `now` in microseconds since 1970; `index_versions` are
-    those that this process knows: older copies may hold values under any of them. Raises `LegalHold`.
+    those that this process knows: older copies may hold values under any of them; `spans` are versions of other locked
+    records that are emptied as well. Raises `LegalHold`, also where one of those is held.
     """
-    if await holds.active(connection.fetch, record.org, record.id):
-        raise LegalHold
+    for name in {record.id, *(span.patient_id for span in spans)}:
+        if await holds.active(connection.fetch, record.org, name):
+            raise LegalHold
     keys, versions, indexed = await _destroy(connection, record, classes, now)
+    await _empty(connection, record.org, spans, KeyClass if classes is None else classes)
     erasure = Erasure(
         org=record.org,
         seq=0,
         patient_id=record.id,
         whole=classes is None,
         classes=tuple(dict.fromkeys(key_class for key_class, _, _ in keys)),
+        former=tuple((span.patient_id, span.first, span.until) for span in spans),
         keys=keys,
         index_versions=tuple(sorted({*versions, *index_versions})) if indexed else (),
         reason=why,
@@ -125,11 +160,14 @@ async def erase(
     return await ledger.append(connection, erasure)
 
 
-async def erase_again(connection: Connection, record: Record, told: Erasure, now: int) -> frozenset[KeyClass]:
+async def erase_again(
+    connection: Connection, record: Record, told: Erasure, now: int, spans: Sequence[Span] = ()
+) -> frozenset[KeyClass]:
     """Does to a locked record what `told` says was done to it; the classes of which there was anything left.
 
     Nobody is asked about holds: this was decided, and done, when there was none.
     """
+    await _empty(connection, record.org, spans, KeyClass if told.whole else map(KeyClass, told.classes))
     if record.status == "erased":
         return frozenset()
     left = record.classes - record.erased
@@ -138,6 +176,13 @@ async def erase_again(connection: Connection, record: Record, told: Erasure, now
     elif left := left & {KeyClass(name) for name in told.classes}:
         await _destroy(connection, record, left, now)
     return left
+
+
+async def _empty(connection: Connection, org: str, spans: Iterable[Span], classes: Iterable[KeyClass]) -> None:
+    chosen = sorted(classes)
+    for span in spans:
+        place = {"org": org, "id_": span.patient_id, "first": span.first, "until": span.until}
+        await connection.execute(_EMPTY_SPAN, **place, classes=chosen)
 
 
 async def _destroy(

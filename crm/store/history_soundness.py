@@ -161,15 +161,22 @@ def _clear(version: Version) -> tuple[object, ...]:
 def _opened(keys: KeySet, stored: Stored, versions: Sequence[Version]) -> Iterator[Flaw]:
     """Each former row, under the clear row of the version in which it began to hold."""
     known = {(key.key_class, key.dek_no): key for key in stored.keys}
+    emptied = set(_emptied(stored))
+    ledgered = {(each, no) for entry in stored.erasures for each, no, _ in entry.keys}
     for key_class, bare in stored.former:
         if key_class not in _CLASSES:
             continue
         key = known.get((key_class, bare.dek_no))
-        if key is None:
+        if (key_class, bare.version) in emptied:
+            if bare.box or bare.seal or bare.provenance != "{}":
+                yield Flaw(Fault.ERASED_REMAINS, _ROWS)
+        elif key is None:
             yield Flaw(Fault.KEY_MISSING, _ROWS)
         elif key.state == SHREDDED:
             if bare.box or bare.seal or bare.provenance != "{}":
                 yield Flaw(Fault.ERASED_REMAINS, _ROWS)
+            elif (key_class, bare.dek_no) not in ledgered:  # a new data key leaves no row behind
+                yield Flaw(Fault.SEAL_BROKEN, _ROWS)
         elif key_class in keys.held:
             row = SealedRow(bare.version, bare.dek_no, bare.box, bare.seal, bare.provenance, key.wrapped, LIVE)
             version = next((each for each in versions if each.version >= row.version), None)
@@ -178,6 +185,17 @@ def _opened(keys: KeySet, stored: Stored, versions: Sequence[Version]) -> Iterat
             else:
                 then = past.as_it_was(stored.record, version, [(KeyClass(key_class), row)])
                 yield from _cells(keys, then, KeyClass(key_class))
+
+
+def _emptied(stored: Stored) -> Iterator[tuple[str, int]]:
+    """Class and version of former rows that somebody else's erasure reached, as the ledger says: see `erasing`."""
+    rows = [*stored.former, *((each.value, row) for each, row in stored.record.rows.items())]
+    for told in stored.emptied:
+        for name, first, until in told.former:
+            for key_class, row in stored.former if name == stored.record.id else ():
+                later = (of == key_class and row.version < other.version <= until for of, other in rows)
+                if first <= row.version < until and (told.whole or key_class in told.classes) and any(later):
+                    yield key_class, row.version
 
 
 _UNLOCKING: Final[Mapping[str, Fault]] = {"row seal": Fault.SEAL_BROKEN, "box": Fault.BOX_BROKEN}

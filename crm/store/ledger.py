@@ -33,7 +33,8 @@ class Erasure:
     """One entry. `at` is in microseconds since 1970; `hash` is empty until the entry has its place.
 
     `keys` are class, number and last epoch of every data key that was destroyed, now or before; `index_versions` are
-    those of the index key under which older copies may hold search values.
+    those of the index key under which older copies may hold search values. `former` are versions of other records (id,
+    first, and the first that is not meant) that held what was said of the patient, and were emptied of these classes.
     """
 
     org: str
@@ -48,10 +49,13 @@ class Erasure:
     by: str
     at: int
     hash: bytes = b""
+    former: tuple[tuple[str, int, int], ...] = ()
 
     def text(self) -> str:
         """The entry as it is stored and hashed."""
         members = {"v": 1, **{name: getattr(self, name) for name in _MEMBERS}}
+        if self.former:
+            members["former"] = self.former
         return orjson.dumps(members, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -78,6 +82,7 @@ class Link(NamedTuple):
                 classes=tuple(found.classes),
                 keys=tuple((key_class, no, epoch) for key_class, no, epoch in found.keys),
                 index_versions=tuple(found.index_versions),
+                former=tuple((name, first, until) for name, first, until in members.get("former", ())),
             )
         except (ValueError, TypeError, KeyError):
             raise Tampered("erasure ledger") from None

@@ -40,7 +40,7 @@ from crm.store.duplicates import Found
 from crm.store.history import Version
 from crm.store.holds import Hold
 from crm.store.ledger import Erasure
-from crm.store.merges import Merge
+from crm.store.merges import Merge, Span
 from crm.store.notes import Notebook
 from crm.store.record import Record
 from crm.store.refusing import refused
@@ -156,6 +156,10 @@ class Unit:
     async def family(self, record: Record) -> list[Merge]:
         """Every merge by which the record ever had to do with another, see `merges.others`; most have none."""
         return await merges.family(self._fetch, self.context.org, [record.id])
+
+    async def spans(self, patient_id: str) -> list[Span]:
+        """The former versions of other records that hold what was said of a patient, until their merge was undone."""
+        return merges.spans(await merges.family(self._fetch, self.context.org, [patient_id]), patient_id)
 
     async def merge_of(self, duplicate_id: str) -> Merge | None:
         """The merge by which a record is merged into another now."""

@@ -76,7 +76,8 @@ class Change(NamedTuple):
 class Stored:
     """Everything stored of one patient. `reports` counts the rows of `source_record`; `erasures` are in order.
 
-    `former` are the sealed rows that later ones replaced, without their data keys, by what stands as their class.
+    `former` are the sealed rows that later ones replaced, without their data keys, by what stands as their class;
+    `emptied` the erasures of others that reached some of them.
     """
 
     record: Record
@@ -87,6 +88,7 @@ class Stored:
     erasures: list[Erasure] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
     former: list[tuple[str, SealedRow]] = field(default_factory=list)
+    emptied: list[Erasure] = field(default_factory=list)
 
 
 class Judgement(NamedTuple):

@@ -16,9 +16,9 @@ from crm.audit.event import Act, Outcome
 from crm.crypto.stored_key import Name
 from crm.domain.times import micros
 from crm.errors import Tampered
-from crm.store import history, past
+from crm.store import history, merges, past
 from crm.store.database import Fetch
-from crm.store.ledger import Link
+from crm.store.ledger import Erasure, Link
 from crm.store.record import LIVE, Record
 from crm.store.soundness import Change, KeyRow, Stored, Term
 from crm.store.statements import Statement, any_of, prepare
@@ -170,9 +170,23 @@ async def load(
         with suppress(Tampered):  # whoever follows the chain will notice
             link = Link(org, row["seq"], row["entry"], bytes(row["hash"]))
             there[row["patient_id"]].erasures.append(link.erasure())
+    for told in await _of_others(fetch, org, there):
+        for name in {name for name, _, _ in told.former} & there.keys():
+            there[name].emptied.append(told)
     named = {stored.record.audit_subject: stored for stored in there.values() if stored.record.audit_subject}
     for subject, changes in (await _changes(fetch, named.keys(), staged=staged)).items():
         named[subject].changes = changes
+    return found
+
+
+async def _of_others(fetch: Fetch, org: str, chosen: Collection[str]) -> list[Erasure]:
+    """The erasures of all who ever had to do with these by a merge."""
+    family = await merges.family(fetch, org, chosen)
+    ids = {name for merge in family for name in (merge.survivor_id, merge.duplicate_id)}
+    found = []
+    for row in await fetch(_ERASURES, ids=sorted(ids)) if ids else ():
+        with suppress(Tampered):
+            found.append(Link(org, row["seq"], row["entry"], bytes(row["hash"])).erasure())
     return found
 
 

@@ -343,12 +343,15 @@ class WritingUnit(Unit):
     ) -> Erasure:
         """Erases these classes of a locked record, all of it with None; `why` is a reason code. Raises `LegalHold`.
 
+        Also of what others, locked as well, held of it in former versions until a merge was undone.
         `index_versions` are those of the key store, of which this process may have been given none.
         """
         self._notebook.of(record)  # while it can still be opened
         known = {*self._keys.index_versions(), *index_versions}
         before = record.version
-        erasure = await erasing.erase(self._connection, self.context, record, classes, why, self.now, known)
+        erasure = await erasing.erase(
+            self._connection, self.context, record, classes, why, self.now, known, await self.spans(record.id)
+        )
         self._erased(record, before, record.classes if classes is None else classes, why)
         self.effect = Effect(Kind.RECEIPT, record.id, record.version, str(erasure.seq))
         return erasure
@@ -356,12 +359,14 @@ class WritingUnit(Unit):
     async def erase_again(self, link: Link) -> None:
         """Does here what a copy of the ledger says was done, and takes its entry over word for word."""
         told = link.erasure()
-        record = (await self.lock_as_they_are([told.patient_id])).get(told.patient_id)
+        spans = await self.spans(told.patient_id)
+        ids = {told.patient_id, *(span.patient_id for span in spans)}
+        record = (await self.lock_as_they_are(ids)).get(told.patient_id)
         if record is None:
             self.remark(why=told.reason)
         else:
             before = record.version
-            left = await erasing.erase_again(self._connection, record, told, self.now)
+            left = await erasing.erase_again(self._connection, record, told, self.now, spans)
             self._erased(record, before, left, told.reason)
         await ledger.repeat(self._connection, [link])
 

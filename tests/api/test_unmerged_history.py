@@ -155,3 +155,58 @@ async def test_two_who_are_one_again_see_everything(served: Client) -> None:
     assert HERS in str(
         await served.data(question("contactPoints { value }"), variables={"id": two.ada}, **two.as_ada())
     )
+
+
+ERASE = (
+    """mutation Erase($input: ErasePatientInput!) { erasePatient(input: $input) { patientId classes whole note } }"""
+)
+HOLD = "mutation($input: PlaceLegalHoldInput!) { placeLegalHold(input: $input) { id } }"
+
+
+async def erase(served: Client, patient: str, *classes: str) -> Any:
+    """The answer to an erasure of a record as it is, whole without classes."""
+    given: dict[str, Any] = {"patientId": patient, "expectedVersion": await version_of(served, patient)}
+    given |= {"classes": list(classes)} if classes else {}
+    return (await served.ask(ERASE, Role.PRIVACY_OFFICER, variables={"input": given})).json()
+
+
+@pytest.mark.parametrize("classes", [(), ("CONTACT",)])
+async def test_erasing_somebody_reaches_what_the_other_record_held(served: Client, classes: tuple[str, ...]) -> None:
+    """The versions of both are emptied of it and not kept any more, for nobody; her own ones stay."""
+    two = await parted(served)
+    receipt = (await erase(served, two.adele, *classes))["data"]["erasePatient"]
+    assert "with what other records held of it before a merge was undone: 1" in receipt["note"]
+    for query, variables in ((THEN, {"version": two.first}), (COMPARE, {"from": two.first, "to": two.own})):
+        answer = await served.ask(query, variables={"id": two.ada, **variables}, **ALL)
+        assert (rules(answer.json()), HERS in answer.text) == ([("asOfVersion", "not_kept")], False)
+    nodes = await two.nodes(**ALL)
+    assert {number for number, node in nodes.items() if node["patient"] is None} == {two.first}
+    assert HERS not in str(nodes)
+    own = await served.data(THEN, variables={"id": two.ada, "version": two.own}, **ALL)
+    assert len(own["patient"]["contactPoints"]) == 2
+
+
+async def test_a_hold_on_the_other_record_keeps_its_versions(served: Client) -> None:
+    """What another record held cannot be emptied while that one is held."""
+    two = await parted(served)
+    given = {"patientId": two.ada, "reason": "LITIGATION"}
+    await served.data(HOLD, Role.PRIVACY_OFFICER, variables={"input": given})
+    refused = await erase(served, two.adele)
+    assert [error["extensions"]["code"] for error in refused["errors"]] == ["LEGAL_HOLD"]
+    assert HERS in str(await served.data(THEN, variables={"id": two.ada, "version": two.first}, **ALL))
+
+
+async def test_a_class_is_erased_of_what_was_merged_though_it_was_erased_before(served: Client) -> None:
+    """The survivor's is gone, the duplicate's is whole: that is erased, and only a third time is in vain."""
+    ada, adele = await pair(served)
+    assert "errors" not in await erase(served, ada, "CONTACT")
+    assert "errors" not in (await merge(served, ada, adele)).json()
+    receipt = (await erase(served, ada, "CONTACT"))["data"]["erasePatient"]
+    assert receipt["classes"] == ["CONTACT"]
+    again = await erase(served, ada, "CONTACT")
+    assert [error["extensions"]["code"] for error in again["errors"]] == ["ERASED"]
+    await undo(served, ada, adele)
+    query = question("id contactPoints { value }")
+    answer = await served.ask(query, variables={"id": adele}, **ALL)
+    assert HERS not in answer.text
+    assert answer.json()["errors"][0]["extensions"]["code"] == "ERASED"

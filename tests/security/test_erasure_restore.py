@@ -8,7 +8,9 @@ import pytest
 
 from auth.roles import Role
 from crm.catalogue import KeyClass
-from crm.errors import Erased, KeyDestroyed, Unsafe
+from crm.domain.superseding import MergeReason, UnmergeReason
+from crm.errors import Erased, Invalid, KeyDestroyed, Unsafe
+from crm.services.merging import Which
 from tests.conftest import Databases
 from tests.house import ORG, REQUEST, actor
 from tests.intruder import Intruder
@@ -93,6 +95,37 @@ async def _restored(place: Place, databases: Databases, backup: Path, *, lose_jo
 async def _answers(it: Premises, patient_id: str) -> bool:
     profile = await it.house.services.profiles.read(CLERK, REQUEST, patient_id, frozenset({"preferredName"}))
     return bool(profile["preferred_name"] == "Zoe")
+
+
+async def test_e33_what_another_record_held(place: Place, databases: Databases, tmp_path: Path) -> None:
+    """Former versions of a record that another was merged into by mistake are emptied again, too."""
+    async with opened(place) as it:
+        one, other = [(await it.house.register({"preferred_name": name}))["id"] for name in ("Ada", "Adele")]
+        merging, nothing = it.house.services.merging, frozenset[str]()
+        merged = await merging.merge(OFFICER, REQUEST, Which(one, 1, other, 1), MergeReason.REVIEWED, nothing)
+        which = Which(one, merged["version"], other)
+        await merging.unmerge(OFFICER, REQUEST, which, UnmergeReason.TWO_PEOPLE, nothing)
+    restored = replace(place, url=copied(databases, place.url, tmp_path / "backup"))
+    async with opened(place) as it:
+        assert (await it.erase(other)).former == 1
+
+    async def kept(it: Premises) -> bool:
+        asked = frozenset({"names", "preferredName"})
+        try:
+            await it.house.services.history.read(CLERK, REQUEST, one, asked, version=merged["version"])
+        except Invalid as refused:
+            assert refused.rule == "not_kept"
+            return False
+        return True
+
+    async with opened(restored, forgetful=True) as it:
+        assert await kept(it)
+        assert await it.replay() == 1
+        assert not await kept(it)
+        [receipt] = await it.receipts(other)
+        assert receipt.former == 1
+    if not restored.url.startswith("sqlite:"):
+        databases.drop(restored.url)
 
 
 async def test_e33_a_replay_that_was_killed(place: Place, databases: Databases, tmp_path: Path) -> None:

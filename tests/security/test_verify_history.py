@@ -9,6 +9,7 @@ import pytest_asyncio
 from auth.roles import Role
 from crm.audit.event import Act
 from crm.catalogue import KeyClass
+from crm.domain.erasure import ErasureReason
 from crm.domain.superseding import MergeReason, UnmergeReason
 from crm.services.merging import Which
 from crm.store import resealing
@@ -189,6 +190,34 @@ async def test_a_merge_that_was_undone_gives_no_finding(clinic: Clinic) -> None:
     version = int(merged["version"])
     await merging.unmerge(officer, REQUEST, Which(one, version, other, 2), UnmergeReason.TWO_PEOPLE, nothing)
     assert (await clinic.verified()).findings == []
+
+
+async def test_what_an_erasure_emptied_after_an_unmerge_gives_no_finding(clinic: Clinic) -> None:
+    """The ledger tells which former rows were emptied, also after a rotation; any other, or one put back, is found."""
+    one, other = await with_a_past(clinic), (await clinic.it.register({"preferred_name": "Zo"}, org=clinic.org))["id"]
+    officer, nothing = actor(Role.PRIVACY_OFFICER, org=clinic.org), frozenset[str]()
+    merging = clinic.it.services.merging
+    merged = await merging.merge(officer, REQUEST, Which(one, 5, other, 1), MergeReason.REVIEWED, nothing)
+    joined = int(merged["version"])
+    await merging.unmerge(officer, REQUEST, Which(one, joined, other, 2), UnmergeReason.TWO_PEOPLE, nothing)
+    whole = f"SELECT key_class, cells, seal, provenance FROM {_S} WHERE version = {joined} AND patient_id = ?"
+    before = await clinic.run(whole, one)
+    erase, reason = clinic.it.services.erasures.erase, ErasureReason.PATIENT_REQUEST
+    receipt = await erase(officer, REQUEST, other, None, None, reason, any_version=True)
+    assert (receipt.former, "held of it before a merge was undone: 1" in receipt.note) == (1, True)
+    assert all(tuple(row)[1:] == (None, None, "{}") for row in await clinic.run(whole, one))
+    assert before
+    assert (await clinic.verified()).findings == []
+    back = f"UPDATE {_S} SET cells = ?, seal = ?, provenance = ? WHERE version = {joined} AND patient_id = ?"
+    key_class, *cells = tuple(before[0])
+    await clinic.run(f"{back} AND key_class = ?", *cells, one, key_class)
+    assert ("erased_remains", _S) in await clinic.found(one)
+    await clinic.run(f"{back} AND key_class = ?", None, None, "{}", one, key_class)
+    at, keys = now() + 1, clinic.it.services.store.keys
+    assert (await resealing.reseal(clinic.it.database, keys, clinic.org, one, at, at))[1] == 0
+    assert await clinic.found(one) == set()
+    await clinic.run(f"UPDATE {_S} SET cells = NULL, seal = NULL, provenance = '{{}}' WHERE version = 2")
+    assert await clinic.found(one) != set()
 
 
 async def test_a_version_gone_before_a_merge_is_found(clinic: Clinic) -> None:
