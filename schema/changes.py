@@ -71,7 +71,7 @@ class RecordChangeConnection(graphene.ObjectType):
     newest = graphene.String(
         required=True,
         description="The position of the newest change of all: whoever takes it, and then reads all records, goes on "
-        "from it and misses nothing.",
+        "from it and misses nothing. For patients and proxies it is spelled anew each time.",
     )
 
 

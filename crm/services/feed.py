@@ -6,6 +6,7 @@ them. What is told is decided by the policy and the record of the moment it is t
 """
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from auth.actor import Actor
 from auth.policy import Action, Group, Ruling
 from crm.audit.event import Act, rfc3339
 from crm.catalogue import BY_NAME
-from crm.errors import BatchTooLarge, BreakGlassRequired, Erased, Invalid, NotFound, PositionExpired
-from crm.services.profiles import AT_A_STRETCH, MAX_BATCH, Refused, decode_cursor, encode_cursor, visible
+from crm.crypto.keyset import KeySet
+from crm.crypto.positions import open_position, seal_position
+from crm.errors import BatchTooLarge, BreakGlassRequired, Erased, Invalid, NotFound, PositionExpired, Tampered
+from crm.services.profiles import AT_A_STRETCH, MAX_BATCH, Refused, visible
 from crm.services.request import Request
 from crm.store import feed
 from crm.store.feed import Change, ChangeKind
@@ -27,7 +30,7 @@ from crm.store.record import Record
 from crm.store.refusing import reason
 from crm.store.unit import Store, Unit
 
-__all__ = ["ChangesPage", "Feed", "Source", "groups_told", "position_of", "told"]
+__all__ = ["ChangesPage", "Feed", "Source", "groups_told", "told"]
 
 _NOBODY: Final[frozenset[Group]] = frozenset()
 _VOUCHED: Final = frozenset({"restricted"})
@@ -60,9 +63,22 @@ class ChangesPage:
     has_next_page: bool
 
 
-def position_of(change: Change | None) -> str:
-    """The opaque position behind a change; with None, before the first."""
-    return encode_cursor("0-0" if change is None else f"{change.seq}-{change.at}")
+_OWN_AT_ONCE: Final = 500
+
+
+def _position_of(keys: KeySet, org: str, change: Change | None, *, drawn: bool = False) -> str:
+    """The opaque position behind a change; with None, before the first. A `drawn` one is another one each time."""
+    seq, at = (0, 0) if change is None else (change.seq, change.at)
+    return base64.urlsafe_b64encode(seal_position(keys, org, seq, at, drawn=drawn)).decode().rstrip("=")
+
+
+def _place(keys: KeySet, org: str, position: str) -> tuple[int, int]:
+    """Number and time of the change behind which a position lies. Raises `Invalid` for what was never one."""
+    try:
+        sealed = base64.b64decode(position + "=" * (-len(position) % 4), altchars=b"-_", validate=True)
+        return open_position(keys, org, sealed)
+    except (ValueError, Tampered):
+        raise Invalid("after", "cursor") from None
 
 
 def groups_told(actor: Actor, ruling: Ruling, *, restricted: bool) -> frozenset[Group]:
@@ -129,13 +145,15 @@ class Feed:
         ids = [change.patient_id]
         ruling = await self._ruling(actor, request, ids, named=named)
         async with self._store.reading(request.context(actor, ruling.rule), Act.NOTIFY, ids) as unit:
-            found = await _tellings(unit, actor, ruling, [change])
+            found = await _tellings(unit, actor, ruling, self._store.keys, [change])
         return found[0] if found else None
 
     async def page(self, actor: Actor, request: Request, first: int, after: str | None) -> ChangesPage:
         """The oldest changes behind a position, of `first` that were looked at those that may be told.
 
-        From the oldest that is kept without one. Raises what the policy refuses, `Invalid` and `PositionExpired`.
+        From the oldest that is kept without one. To patients, and to those who act for them, only changes count that
+        they may be told of: nothing of the answer tells of any other, not even that it was made. Raises what the policy
+        refuses, `Invalid` and `PositionExpired`.
         """
         ruling = await self._ruling(actor, request, [], named=False)
         org, fetch = actor.org, partial(self._store.database.fetch, actor.org)
@@ -144,14 +162,35 @@ class Feed:
             await feed.settle(self._store.database, org)
             start = None if after is None else await self.found(org, after)
             newest = await self._newest(org)
-            ids = None if own is None else sorted(own)
-            found = await feed.read(fetch, org, 0 if start is None else start.seq, first + 1, ids)
-            shown = found[:first]
-            nodes = await _tellings(unit, actor, ruling, shown)
+            place = 0 if start is None else start.seq
+            if own is None:
+                found = await feed.read(fetch, org, place, first + 1)
+            else:
+                found = await self._tellable(unit, actor, ruling, sorted(own), place, first + 1)
+            shown, keys = found[:first], self._store.keys
+            nodes = await _tellings(unit, actor, ruling, keys, shown)
             unit.remark(cnt=len(nodes))
         more = len(found) > first
-        end = shown[-1] if more or (shown and (newest is None or newest.seq < shown[-1].seq)) else newest
-        return ChangesPage(nodes, [node["position"] for node in nodes], position_of(end), position_of(newest), more)
+        last = _position_of(keys, org, newest, drawn=own is not None)
+        behind = shown and (more or newest is None or newest.seq < shown[-1].seq)
+        end = _position_of(keys, org, shown[-1]) if behind else last
+        return ChangesPage(nodes, [node["position"] for node in nodes], end, last, more)
+
+    async def _tellable(
+        self, unit: Unit, actor: Actor, ruling: Ruling, ids: Sequence[str], after: int, limit: int
+    ) -> list[Change]:
+        """The oldest changes of these records behind number `after` of which something may be told, at most `limit`."""
+        fetch, tellable = partial(self._store.database.fetch, actor.org), list[Change]()
+        records = await unit.load(ids, _VOUCHED) if ids else {}
+        teller = await _Teller.of(unit, actor, ruling, records.values())
+        while len(tellable) < limit:
+            found = await feed.read(fetch, actor.org, after, _OWN_AT_ONCE, ids)
+            known = [change for change in found if change.patient_id in records]
+            tellable += [change for change in known if teller.may(records[change.patient_id], change)]
+            if len(found) < _OWN_AT_ONCE:
+                break
+            after = found[-1].seq
+        return tellable[:limit]
 
     async def changed_since(
         self, actor: Actor, request: Request, known: Sequence[Mapping[str, Any]]
@@ -217,17 +256,15 @@ class Feed:
 
     async def found(self, org: str, position: str) -> Change | None:
         """The change behind which a position lies; None for the beginning. Raises `Invalid`, `PositionExpired`."""
-        seq, _, at = decode_cursor(position).partition("-")
-        if not (seq.isdigit() and at.isdigit() and len(seq) < 19):
-            raise Invalid("after", "cursor")
+        seq, at = _place(self._store.keys, org, position)
         fetch = partial(self._store.database.fetch, org)
-        if int(seq) == 0:
+        if seq == 0:
             if await feed.head(fetch, org) and await feed.find(fetch, org, 1) is None:
                 raise PositionExpired
             return None
-        found = await feed.find(fetch, org, int(seq))
+        found = await feed.find(fetch, org, seq)
         # The same number with another time: the database was put back from a copy, and went on from there.
-        if found is None or found.at != int(at):
+        if found is None or found.at != at:
             raise PositionExpired
         return found
 
@@ -251,15 +288,23 @@ class _Teller:
         """The paths that the actor may be told of, noted; None where it is nothing. `anyhow` tells that it changed."""
         if self._ruling.needs_grant and record.id not in self._broken:
             return None
-        if record.status == "erased":
-            shown: frozenset[str] = frozenset()
-        else:
-            restricted = self._unit.current(record, _VOUCHED)["restricted"]
-            shown = told(names, groups_told(self._actor, self._ruling, restricted=restricted))
+        shown = self._shown(record, names)
         if not shown and not anyhow:
             return None
         self._unit.notify(record, shown, self._broken.get(record.id))
         return sorted(path for name in shown for path in BY_NAME[name].paths)
+
+    def may(self, record: Record, change: Change) -> bool:
+        """Whether there is anything to `tell` of a change; notes nothing, because nothing is told yet."""
+        if self._ruling.needs_grant and record.id not in self._broken:
+            return False
+        return change.kind is not ChangeKind.CHANGED or bool(self._shown(record, change.names))
+
+    def _shown(self, record: Record, names: Collection[str]) -> frozenset[str]:
+        if record.status == "erased":
+            return frozenset()
+        restricted = self._unit.current(record, _VOUCHED)["restricted"]
+        return told(names, groups_told(self._actor, self._ruling, restricted=restricted))
 
 
 async def _shut(unit: Unit, records: Mapping[str, Record]) -> frozenset[str]:
@@ -268,7 +313,9 @@ async def _shut(unit: Unit, records: Mapping[str, Record]) -> frozenset[str]:
     return frozenset(each for each, one in records.items() if one.status != "erased" and one.id not in broken)
 
 
-async def _tellings(unit: Unit, actor: Actor, ruling: Ruling, changes: Sequence[Change]) -> list[dict[str, Any]]:
+async def _tellings(
+    unit: Unit, actor: Actor, ruling: Ruling, keys: KeySet, changes: Sequence[Change]
+) -> list[dict[str, Any]]:
     """What the actor is told of these changes, in order, without those of which it is nothing."""
     ids = await visible(unit, actor, list(dict.fromkeys(change.patient_id for change in changes)))
     records = await unit.load(ids, _VOUCHED) if ids else {}
@@ -288,7 +335,7 @@ async def _tellings(unit: Unit, actor: Actor, ruling: Ruling, changes: Sequence[
                     "version": change.version,
                     "changed_fields": paths,
                     "kind": change.kind.value,
-                    "position": position_of(change),
+                    "position": _position_of(keys, actor.org, change),
                     "changed_at": rfc3339(change.at),
                 }
             )

@@ -1,6 +1,7 @@
 """What changed, as a client asks: since a version, from a position, and as it happens; scenario S12 of the design."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from auth.roles import Role
+from crm.crypto.positions import seal_position
 from crm.services.profiles import encode_cursor
 from crm.store import feed
 from schema.metrics import Metrics
@@ -32,6 +34,11 @@ async def it(
     async with client(url, tmp_path_factory.mktemp("feed"), live=True) as made:
         yield made
     databases.drop(url)
+
+
+def sealed(it: Client, seq: int, at: int, org: str = ORG) -> str:
+    """The position of a change."""
+    return base64.urlsafe_b64encode(seal_position(it.house.services.store.keys, org, seq, at)).decode().rstrip("=")
 
 
 async def somebody(it: Client) -> str:
@@ -162,8 +169,11 @@ async def test_positions_that_are_none(it: Client, root: str) -> None:
     """What was never a position is malformed; what is no position any more says that all has to be read anew."""
     patient = await somebody(it)
     [*_, last] = await feed.read(partial(it.house.database.fetch, ORG), ORG, 0, 999)
-    malformed = ["?", encode_cursor("12"), encode_cursor("1-2-3"), encode_cursor("a-b"), encode_cursor(patient)]
-    expired = [encode_cursor(f"{last.seq}-{last.at + 1}"), encode_cursor(f"{last.seq + 9}-{last.at}")]
+    whole = sealed(it, last.seq, last.at)
+    changed = ("B" if whole[30] == "A" else "A").join((whole[:30], whole[31:]))
+    forged = [encode_cursor(f"{last.seq}-{last.at}"), encode_cursor("0-0"), changed, sealed(it, last.seq, last.at, "x")]
+    malformed = ["?", "", "ä", encode_cursor(patient), whole[:-1], *forged]
+    expired = [sealed(it, last.seq, last.at + 1), sealed(it, last.seq + 9, last.at)]
     for positions, code in ((malformed, "VALIDATION_FAILED"), (expired, "POSITION_EXPIRED")):
         for position in positions:
             if root == "recordChanges":
@@ -180,7 +190,7 @@ async def test_a_position_that_is_not_kept_any_more(shared_engine: str, database
     async with client(url, tmp_path, live=True) as it:
         patient = await somebody(it)
         first = (await page(it, 1, None))["edges"][0]["cursor"]
-        beginning = encode_cursor("0-0")
+        beginning = sealed(it, 0, 0)
         assert len((await page(it, 5, beginning))["edges"]) == 1
         await change(it, patient, 1, pronouns="xe/xem")
         await change(it, patient, 2, pronouns="ze/zir")

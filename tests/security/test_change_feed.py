@@ -1,5 +1,6 @@
 """Who is told what of changes: no more than they might read, anew for each event, and on record before it is told."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -180,8 +181,8 @@ async def test_another_organisation_hears_nothing(it: Client) -> None:
     assert found == [{"id": patient, "code": "NOT_FOUND"}, {"id": "unknown", "code": "NOT_FOUND"}]
     answer = await it.ask(CHANGES, Role.INTEGRATION, org=OTHER_ORG)
     assert patient not in answer.text
-    # A position is one organisation's: the same place there is another change, or none.
-    assert await it.codes(CHANGES, Role.INTEGRATION, variables={"after": after}, org=OTHER_ORG) == ["POSITION_EXPIRED"]
+    # A position is one organisation's: there it was never one.
+    assert await it.codes(CHANGES, Role.INTEGRATION, variables={"after": after}, org=OTHER_ORG) == ["VALIDATION_FAILED"]
 
 
 QUERIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -271,6 +272,54 @@ async def test_break_glass_tells_of_records_with_a_grant(it: Client) -> None:
         assert (await follower.hear())["id"] == patient
         [leaf] = await told(it, follower.request_id)
     assert ("break_glass" in leaf["flg"], leaf["ref"]) == (True, grant["id"])
+
+
+async def test_positions_tell_persons_nothing_of_others(it: Client) -> None:
+    """Neither a number nor a time is in them; one's own page says the same whatever others do."""
+    own, other = await somebody(it), await somebody(it)
+    me: dict[str, Any] = {"role": Role.PATIENT, "patient": own}
+
+    async def page(after: str | None, first: int = 1) -> Any:
+        answer = await it.data(CHANGES, variables={"after": after, "first": first}, **me)
+        return answer["recordChanges"]
+
+    before = await page(None)
+    assert before["edges"][0]["node"]["version"] == 1
+    seen, marks = set(), []
+    for version in range(1, 4):
+        found = await page(before["newest"])
+        assert (found["edges"], found["pageInfo"]["hasNextPage"]) == ([], False)
+        marks += [found["newest"], found["pageInfo"]["endCursor"]]
+        seen |= {len(mark) for mark in marks}
+        await change(it, other, version, preferred_name=f"Ann {version}")
+    assert len(set(marks)) == len(marks) - 3  # drawn anew for each answer, moved or not
+    assert len(seen) == 1
+    [*_, last] = await read(partial(it.house.database.fetch, ORG), ORG, 0, 9_999)
+    for mark in marks:
+        octets = base64.urlsafe_b64decode(mark + "=" * (-len(mark) % 4))
+        assert str(last.at)[:8].encode() not in octets
+        assert last.at.to_bytes(8)[:4] not in octets
+    await change(it, own, 1, preferred_name="Bo")
+    for mark in marks:  # each is a position, and what happened since is told behind it
+        [edge] = (await page(mark))["edges"]
+        assert edge["node"]["version"] == 2
+
+
+async def test_a_stand_in_cannot_count_changes_that_are_hidden_from_them(it: Client) -> None:
+    """A page holds changes they may be told of and ends behind those: what lies between leaves no trace."""
+    own = await somebody(it)
+    proxy: dict[str, Any] = {"role": Role.PROXY, "patient": own, "purpose": Purpose.SUPNWK}
+    start = await newest(it)
+    variables = {"after": start, "first": 1}
+    await change(it, own, 1, religion="R1")
+    await change(it, own, 2, religion="R2")
+    found = (await it.data(CHANGES, variables=variables, **proxy))["recordChanges"]
+    assert (found["edges"], found["pageInfo"]["hasNextPage"]) == ([], False)
+    await change(it, own, 3, preferred_name="Ann")
+    await change(it, own, 4, religion="R3")
+    found = (await it.data(CHANGES, variables=variables, **proxy))["recordChanges"]
+    assert [edge["node"]["version"] for edge in found["edges"]] == [4]
+    assert not found["pageInfo"]["hasNextPage"]
 
 
 async def test_what_changed_since_needs_the_grant_too(it: Client) -> None:
