@@ -139,8 +139,8 @@ async def _parting(served: Client, patient: str) -> _Asked:
 
 
 async def _pair(served: Client, patient: str) -> _Asked:
-    other = str((await served.house.register({"preferred_name": "Kit"}))["id"])
-    return Role.PRIVACY_OFFICER, {"patientId": patient, "otherId": other, "verdict": "NOT_DUPLICATE"}
+    alike = await _person(served)
+    return Role.PRIVACY_OFFICER, {"patientId": patient, "otherId": alike, "verdict": "NOT_DUPLICATE"}
 
 
 _OTHERS: dict[str, Callable[[Client, str], Awaitable[_Asked]]] = {

@@ -45,6 +45,7 @@ ANN: dict[str, Any] = {
 RECEIPT = Receipt(
     patient_id="ann",
     also=(),
+    former=0,
     classes=("contact", "identity"),
     whole=False,
     reason="UNLAWFUL",
