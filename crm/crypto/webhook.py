@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha1, sha256
 from typing import Final
 
+from crm.crypto.aead import KEY
+
 __all__ = [
     "STANDARD_PREFIX",
     "TOLERANCE",
@@ -31,7 +33,6 @@ TOLERANCE: Final = 5 * 60
 """Seconds by which the timestamp of a Standard Webhook may differ from our clock, either way."""
 
 _MOST_SIGNATURES: Final = 16
-_SECRET: Final = 32
 
 
 def twilio(secret: bytes, url: str, form: Iterable[tuple[str, str]]) -> str:
@@ -48,7 +49,7 @@ def signed_by_twilio(secrets: Sequence[bytes], url: str, form: Sequence[tuple[st
 
 def new_secret() -> bytes:
     """A fresh secret of Standard Webhooks, 32 octets (24 to 64 are allowed)."""
-    return os.urandom(_SECRET)
+    return os.urandom(KEY)
 
 
 def written(secret: bytes) -> str:

@@ -114,7 +114,7 @@ async def former(fetch: Fetch, record: Record) -> dict[KeyClass, list[Record]]:
     for stored in await fetch(_FORMER, org=record.org, patient=record.id):
         key_class = KeyClass(stored["key_class"])
         now = record.rows.get(key_class)
-        if now is None or stored["dek_no"] != now.dek_no or not stored["cells"]:  # nothing is left of what was erased
+        if now is None or stored["dek_no"] != now.dek_no or stored["cells"] is None:  # what was erased
             continue
         version_of_row, dek_no, cells, seal, provenance = tuple(stored)[1:]
         row = SealedRow(version_of_row, dek_no, cells, seal, provenance, now.wrapped, now.key_state)

@@ -210,7 +210,7 @@ def test_they_are_short_and_independent(program: Path) -> None:
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     assert imported <= sys.stdlib_module_names | {"cryptography"}
-    assert len([line for line in source.splitlines() if line.strip()]) < 60
+    assert len([line for line in source.splitlines() if line.strip()]) <= 60
 
 
 def test_it_knows_every_field_and_codec() -> None:

@@ -93,7 +93,7 @@ async def load(place: dict[str, Any], *hosts: Serving, clients: int = 8) -> Asyn
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+        assert all(each is None or isinstance(each, asyncio.CancelledError) for each in ended), ended
 
 
 def port_of(host: Serving) -> int:

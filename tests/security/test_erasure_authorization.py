@@ -260,8 +260,9 @@ async def replicas(shared_engine: str, databases: Databases, tmp_path_factory: p
     databases.drop(url)
 
 
-async def ended(attempt: Coroutine[Any, Any, Any]) -> str:
-    """`done`, or the name of the refusal."""
+async def ended(attempt: Coroutine[Any, Any, Any], after: float = 0) -> str:
+    """`done`, or the name of the refusal; it begins so many seconds from now."""
+    await asyncio.sleep(after)
     try:
         await attempt
     except (Erased, LegalHold) as refusal:
@@ -283,7 +284,9 @@ async def test_a_race_of_a_hold_and_an_erasure(replicas: Any, classes: frozenset
         erasing = ended(
             here.services.erasures.erase(officer, REQUEST, patient_id, 1, classes, ErasureReason.PATIENT_REQUEST)
         )
-        holding = ended(there.services.holds.place(keeper, REQUEST, patient_id, HoldReason.LITIGATION))
+        # An erasure has more to do before it locks: with a start of its own neither is always first.
+        place = there.services.holds.place(keeper, REQUEST, patient_id, HoldReason.LITIGATION)
+        holding = ended(place, after=turn % 8 * 0.005)
         if turn % 2:
             held_end, erased_end = await asyncio.gather(holding, erasing)
         else:

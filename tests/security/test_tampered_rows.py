@@ -246,7 +246,7 @@ async def test_e04_a_search_does_not_step_over_a_tampered_row(scene: Scene) -> N
     values = {**WHOLE, "names": [{"family": family, "given": ["Una"]}], "identifiers": []}
     one = (await scene.it.house.register(values))["id"]
     row = await scene.intruder.row(one, "identity")
-    await scene.intruder.write(one, "identity", **flipped("cells", 0.3)(row))
+    await scene.intruder.write(one, "identity", **flipped("cells", 0.2)(row))
     query = f'{{ searchPatients(by: {{fullName: "Una {family}"}}) {{ edges {{ node {{ id }} }} }} }}'
     answer, [leaf] = await scene.it.watched(query, Role.CLINICIAN)
     assert answer.json()["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"

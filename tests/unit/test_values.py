@@ -63,6 +63,7 @@ SAMPLES: dict[str, Any] = {
     "administrative_gender": "OTHER",
     "religion": "Quaker",
     "religion_code": "1071",
+    "superseded_ids": ["0199c0de-0000-7000-8000-00000000c0de"],
     "related_persons": [
         {"name": "Ada Ng", "relationship": "CARER", "contact": "INSTEAD", "rank": 1, "purposes": ["BILLING"],
          "contact_points": [point("SMS", "+44 7700 900123")], "access_needs": [{"kind": "HEARING_LOOP"}]},
