@@ -19,6 +19,7 @@ from graphql import (
 
 from auth.roles import Role
 from crm.domain.decision import ContactDecision, Outcome, Reason
+from crm.services.profiles import Refused
 from schema.completion import complete
 from schema.context import Context
 from schema.documents import Document
@@ -61,6 +62,7 @@ MADE: dict[str, Make] = {
     },
     "ErasureReceipt": lambda values: values.either(RECEIPT),
     "LegalHold": lambda values: values.either(HOLD),
+    "Refusal": lambda values: values.either(Refused("0193", "NOT_FOUND")),  # a dict is no refusal to any union
 }  # fmt: skip
 
 
